@@ -1,0 +1,77 @@
+"""What goes into the engine and what comes out: plain frozen values, in the words that every other room uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Cancelled(Exception):
+    """The request is stale: its caller asked to stop, and the engine stopped between two steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSnippet:
+    """A piece of another file that stands in the prompt before the document."""
+
+    path: str
+    """Relative to the workspace, with forward slashes."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A place in a document at which text is wanted."""
+
+    path: str
+    """Relative to the workspace, with forward slashes."""
+    language: str
+    """The LSP language id, such as `python`."""
+    text: str
+    """The whole document as the editor has it, newlines unchanged."""
+    offset: int
+    """The cursor, in code points from the start of `text`."""
+    context: tuple[ContextSnippet, ...] = ()
+    """Least relevant first: the most relevant stands nearest to the document."""
+    explicit: bool = False
+    """Asked for by a key, not by typing."""
+    max_tokens: int = 96
+
+
+class StopReason(StrEnum):
+    """Why decoding ended."""
+
+    END = "end"  # the model said so, by an end or FIM token
+    BLOCK = "block"  # the block policy: statement or block complete
+    SUFFIX = "suffix"  # the text reached what already stands below
+    LENGTH = "length"  # max_tokens, or the context is full
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What is shown: text to insert at the cursor, with everything that is known about it."""
+
+    text: str
+    """What to insert at `offset`; empty when there is nothing to show."""
+    replaces: int
+    """How many code points right of the cursor the text takes the place of (they are repeated in it)."""
+    tokens: tuple[int, ...]
+    """Every token decoded, including those that the stop and the trim cut away."""
+    log_probabilities: tuple[float, ...]
+    """Natural logarithm of each decoded token's probability, one for each of `tokens`."""
+    stop: StopReason
+    prompt_tokens: int
+    reused_tokens: int
+    """Prompt tokens whose KV state was still there from an earlier request."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Prompt tokens that went through the model for this request."""
+        return self.prompt_tokens - self.reused_tokens
+
+
+IsCancelled = Callable[[], bool]
+"""Asked between prefill chunks and decode steps; must be cheap and thread-safe."""

@@ -1,0 +1,1 @@
+"""Benchmarks that drive the real server from outside. Not part of the installed package."""

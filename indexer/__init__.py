@@ -1,0 +1,1 @@
+"""From a workspace to ranked snippets. Knows no LSP and no model."""
