@@ -1,0 +1,109 @@
+"""`manifest.json`: what a model folder says of itself, and the check that its files are the ones that were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+
+FORMAT = 1
+MANIFEST_FILE, GRAPH_FILE, TOKENIZER_FILE = "manifest.json", "model.onnx", "tokenizer.json"
+
+PromptStyle = Literal["mellum", "psm", "plain"]
+
+
+class ModelError(Exception):
+    """A model cannot be used; its text is one sentence that names the thing and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a model was taught to read a prompt. All ids are those of its own `tokenizer.json`."""
+
+    style: PromptStyle
+    """`mellum`: suffix, prefix, middle. `psm`: prefix, suffix, middle. `plain`: no suffix, the model goes on."""
+    filename: int | None
+    """Token in front of a path; without one, context from other files cannot be told apart and is left out."""
+    fim_prefix: int | None
+    fim_middle: int | None
+    fim_suffix: int | None
+    stop: tuple[int, ...]
+    """Tokens that end a suggestion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything the engine has to know about a model that its graph does not say."""
+
+    format: int
+    name: str
+    architecture: str
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    hidden: int
+    vocabulary: int
+    context: int
+    """Tokens the model can attend to."""
+    kv_bytes_per_token: int
+    quantization: str
+    """`int8`, or another of the export formats."""
+    quantization_errors: Mapping[str, float]
+    """Relative error of each weight matrix after quantization."""
+    prompt: PromptFormat
+    source: str
+    license: str
+    recipe: int
+    """Version of the export's own arithmetic: a folder of an older recipe is made again by `setup`."""
+    command: str
+    files: Mapping[str, str]
+    """sha256 of every other file in the folder, by name."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a folder's manifest. Raises ModelError where there is none, or none that this version understands."""
+    path = folder / MANIFEST_FILE
+    try:
+        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no model (no {MANIFEST_FILE}). Run: mellum-lsp setup") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}). Run: mellum-lsp setup --force") from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise ModelError(f"{path} has a format that this version cannot read. Run: mellum-lsp setup --force")
+    try:
+        return cattrs.structure(fields, Manifest)
+    except Exception as error:  # cattrs raises groups of whatever its hooks raise
+        reason = "; ".join(cattrs.transform_error(error))
+        raise ModelError(f"{path} is incomplete ({reason}). Run: mellum-lsp setup --force") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, last of all files in the folder."""
+    text = json.dumps(cattrs.unstructure(manifest), indent=2)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without reading it into memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare every file with the manifest. Raises ModelError that names the first one that differs."""
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{path} is missing. Run: mellum-lsp setup --force")
+        if sha256_of(path) != expected:
+            raise ModelError(
+                f"{path} is not the file that was exported (its sha256 differs). Run: mellum-lsp setup --force"
+            )

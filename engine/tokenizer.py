@@ -1,0 +1,75 @@
+"""Text to tokens and back. Document text is never control: a `<fim_middle>` in a file stays plain characters.
+
+A keystroke changes one line, so only one line is tokenized: text is cut into segments at places where the
+tokenizer's own splitting rule always cuts as well, and the tokens of each segment are remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import tokenizers
+from tokenizers.decoders import DecodeStream
+
+from engine.manifest import ModelError
+
+_REMEMBERED_SEGMENTS = 16384
+
+# Where splitting rules cut for sure. GPT-2's: between a visible character and a line's end. Those of the GPT-4 kind,
+# whose punctuation swallows the newlines after it: before a line's first characters.
+_BOUNDARIES = (re.compile(r"(?<=\S)(?=[\r\n])"), re.compile(r"(?<=\n)(?=[^\S\r\n]*\S)"))
+
+_PROBE = (
+    'def f(a,\n      b="x"):\n\n\n    """Doc.\n\n    More.  \n\t\n  """\n    return [\n        1,\n\n        {2: -3},\n'
+    "    ]  # end\r\n\r\n\tif (x) {\r\n\t\ty();\r\n\t}\n\n\nclass A:  \n \n  é = '🎉'\n\n    don't we'll\n1234\n"
+    "<|endoftext|>\n}\n})\n \n\n\n...\n\t \n;"
+)
+
+
+class Tokenizer:
+    """A model's `tokenizer.json`, with special tokens switched off for all text."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{path} is not a tokenizer ({error}). Run: mellum-lsp setup --force") from error
+        self._tokenizer.encode_special_tokens = True
+        self._remembered: OrderedDict[str, list[int]] = OrderedDict()
+        self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of `text`, the same as if it were tokenized whole."""
+        if self._boundary is None:
+            return self._encode_whole(text)
+        segments = self._boundary.split(text)
+        new = [segment for segment in dict.fromkeys(segments) if segment not in self._remembered]
+        encodings = self._tokenizer.encode_batch(new, add_special_tokens=False)
+        self._remembered.update({segment: encoding.ids for segment, encoding in zip(new, encodings, strict=True)})
+        tokens: list[int] = []
+        for segment in segments:
+            tokens += self._remembered[segment]
+            self._remembered.move_to_end(segment)
+        while len(self._remembered) > _REMEMBERED_SEGMENTS:
+            self._remembered.popitem(last=False)
+        return tokens
+
+    def decode(self, tokens: list[int]) -> str:
+        """Text of `tokens`, special ones shown by their names."""
+        return self._tokenizer.decode(tokens, skip_special_tokens=False)
+
+    def stream(self) -> Callable[[int], str]:
+        """Decode token by token: each call gives the characters that became whole with this token."""
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token: stream.step(self._tokenizer, token) or ""
+
+    def _encode_whole(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _cuts_at(self, rule: re.Pattern[str]) -> bool:
+        """Whether this tokenizer gives the same tokens for a difficult text in segments as for the whole."""
+        parts = (self._encode_whole(segment) for segment in rule.split(_PROBE))
+        return [token for part in parts for token in part] == self._encode_whole(_PROBE)

@@ -1,0 +1,150 @@
+"""How long a user waits, measured from outside over stdio: `python -m evaluation.latency`.
+
+Prints: seconds from the server's start to its first suggestion; time to suggestion (p50, p90, p99) at 200 cursor
+positions in 10 files of the standard library, each a jump to a new place; the same and the tokens recomputed for each
+of 200 characters typed one by one; resident memory. `--json FILE` keeps the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from engine.models import cache_folder
+from evaluation.client import Client
+
+_FILES, _POSITIONS, _TYPED = 10, 200, 200
+_SMALLEST, _LARGEST = 10_000, 80_000  # bytes
+
+
+def main() -> None:
+    """Run all measurements and print them as a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--first", action="store_true", help="also measure the very first start, with no model cached")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    if arguments.first:
+        figures |= asyncio.run(_first_start())
+    figures |= asyncio.run(_measure())
+    for name, value in figures.items():
+        print(f"{name:58} {value:10.3f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def source_files() -> list[Path]:
+    """Choose files of the standard library, the same ones for the same Python."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    files = [file for file in sorted(folder.glob("*.py")) if _SMALLEST < file.stat().st_size < _LARGEST]
+    return random.Random(11).sample(files, _FILES)
+
+
+async def _first_start() -> dict[str, float]:
+    """From nothing: set the model up, start the server, get a suggestion."""
+    cache = Path(tempfile.mkdtemp(prefix="mellum-lsp-"))
+    try:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "lsp_server.cli", "setup"]
+        environment = Client(cache=cache).environment
+        await asyncio.to_thread(subprocess.run, command, env=environment, check=True, capture_output=True)
+        made = time.perf_counter() - started
+        return {
+            "setup without a cached model, s": made,
+            "setup and server start to first suggestion, s": made + await _start_to_suggestion(cache),
+        }
+    finally:
+        shutil.rmtree(cache)
+
+
+async def _start_to_suggestion(cache: Path) -> float:
+    """Seconds from starting the server's process to its first non-empty answer, asked for as soon as it is ready."""
+    started = time.perf_counter()
+    async with Client(cache=cache) as client:
+        client.open("file:///start.py", "def add(a, b):\n    return ")
+        await client.ready()
+        if not await client.complete("file:///start.py", 1, 11):
+            raise RuntimeError("The first request got no suggestion; is the model set up? Run: mellum-lsp setup")
+        return time.perf_counter() - started
+
+
+async def _measure() -> dict[str, float]:
+    cache = cache_folder()
+    starts = [await _start_to_suggestion(cache) for _ in range(3)]
+    figures = {"server start to first suggestion, s": statistics.median(starts)}
+    async with Client(cache=cache) as client:
+        await client.ready()
+        texts = {file.as_uri(): file.read_bytes().decode() for file in source_files()}
+        for uri, text in texts.items():
+            client.open(uri, text)
+        figures |= await _jumps(client, texts)
+        figures |= await _typing(client, *max(texts.items(), key=lambda item: len(item[1])))
+        figures["resident memory, MB"] = psutil.Process(client.process.pid).memory_info().rss / 1e6
+    return figures
+
+
+async def _jumps(client: Client, texts: dict[str, str]) -> dict[str, float]:
+    """Ask at places all over the files, each far from the last, so that little state can be reused."""
+    chance = random.Random(7)
+    seconds, shown = [], 0
+    for _ in range(_POSITIONS):
+        uri, text = chance.choice(list(texts.items()))
+        line, character = _position(text, chance.randrange(len(text)))
+        started = time.perf_counter()
+        shown += bool(await client.complete(uri, line, character))
+        seconds.append(time.perf_counter() - started)
+    return {**_percentiles("jump: time to suggestion", seconds), "jump: share shown": shown / _POSITIONS}
+
+
+async def _typing(client: Client, uri: str, text: str) -> dict[str, float]:
+    """Delete a stretch of real code and type it again, asking after every character, as VS Code does."""
+    start = text.index("\n", len(text) // 2) + 1
+    typed = text[start : start + _TYPED]
+    client.change(uri, "", _position(text, start), _position(text, start + _TYPED))
+    await client.complete(uri, *_position(text, start))
+    seconds, computed = [], []
+    before = (await client.request("mellum/status", None))["statistics"]
+    for index, character in enumerate(typed):
+        client.change(uri, character, _position(text, start + index))
+        asked = time.perf_counter()
+        await client.complete(uri, *_position(text, start + index + 1))
+        seconds.append(time.perf_counter() - asked)
+        after = (await client.request("mellum/status", None))["statistics"]
+        computed.append(after["computedTokens"] - before["computedTokens"])
+        before = after
+    return {
+        **_percentiles("typing: time to suggestion", seconds),
+        "typing: prompt tokens recomputed a keystroke, median": statistics.median(computed),
+        "typing: prompt tokens recomputed a keystroke, p95": _percentile(computed, 95),
+        "typing: prompt tokens recomputed a keystroke, most": max(computed),
+    }
+
+
+def _position(text: str, offset: int) -> tuple[int, int]:
+    """Line and character from 0; the files are ASCII where it matters, so a character is a code point."""
+    return text.count("\n", 0, offset), offset - (text.rfind("\n", 0, offset) + 1)
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
+
+
+def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    return {f"{name} p{percent}, ms": _percentile(seconds, percent) * 1e3 for percent in (50, 90, 99)}
+
+
+if __name__ == "__main__":
+    main()

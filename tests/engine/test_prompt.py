@@ -1,0 +1,89 @@
+"""Prompts: the layout of each style, budgets, and that typing changes only the end."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from engine.completion import CompletionRequest, ContextSnippet
+from engine.decode import common_prefix
+from engine.manifest import PromptFormat
+from engine.models import DEFAULT_MODEL
+from engine.prompt import Budget, lay_out
+from engine.tokenizer import Tokenizer
+
+SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
+FILENAME, PREFIX, MIDDLE, SUFFIX = 6, 8, 9, 10
+
+
+def prompt_format(style: str, *, filename: int | None = FILENAME) -> PromptFormat:
+    return PromptFormat(style, filename, PREFIX, MIDDLE, SUFFIX, stop=(0,))  # type: ignore[arg-type]
+
+
+def request(offset: int, text: str = SOURCE, context: tuple[ContextSnippet, ...] = ()) -> CompletionRequest:
+    return CompletionRequest("lib/textwrap.py", "python", text, offset, context)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model_cache: Path) -> Tokenizer:
+    return Tokenizer(model_cache / "models" / DEFAULT_MODEL / "tokenizer.json")
+
+
+def test_mellum_reads_the_suffix_first(tokenizer: Tokenizer) -> None:
+    text = "def area(r):\n    return \n\nprint(area(2))\n"
+    offset = text.index("return ") + len("return ")
+    snippet = ContextSnippet("lib/constants.py", "PI = 3.14159\n")
+    prompt = lay_out(request(offset, text, (snippet,)), tokenizer, prompt_format("mellum"), Budget(512))
+    assert tokenizer.decode(list(prompt.tokens)) == (
+        "<filename>lib/constants.py\nPI = 3.14159\n"
+        "<filename>lib/textwrap.py\n<fim_suffix>\n\nprint(area(2))\n<fim_prefix>def area(r):\n    return <fim_middle>"
+    )
+
+
+def test_psm_reads_the_prefix_first(tokenizer: Tokenizer) -> None:
+    prompt = lay_out(request(3, "abcdef"), tokenizer, prompt_format("psm", filename=None), Budget(512))
+    assert tokenizer.decode(list(prompt.tokens)) == "<fim_prefix>abc<fim_suffix>def<fim_middle>"
+
+
+def test_plain_ends_at_the_cursor(tokenizer: Tokenizer) -> None:
+    prompt = lay_out(request(3, "abcdef"), tokenizer, prompt_format("plain"), Budget(512))
+    assert tokenizer.decode(list(prompt.tokens)) == "<filename>lib/textwrap.py\nabc"
+
+
+def test_an_empty_file_without_a_header_still_has_a_token(tokenizer: Tokenizer) -> None:
+    prompt = lay_out(request(0, ""), tokenizer, prompt_format("plain", filename=None), Budget(512))
+    assert prompt.tokens == (0,)
+
+
+def test_the_least_relevant_snippet_goes_first_when_room_is_short(tokenizer: Tokenizer) -> None:
+    snippets = tuple(ContextSnippet(f"{name}.py", f"{name} = 1\n" * 30) for name in ("far", "near", "nearest"))
+    prompt = lay_out(request(20, SOURCE, snippets), tokenizer, prompt_format("plain"), Budget(1024))
+    text = tokenizer.decode(list(prompt.tokens))
+    assert "<filename>far.py" not in text
+    assert (
+        text.index("<filename>near.py") < text.index("<filename>nearest.py") < text.index("<filename>lib/textwrap.py")
+    )
+
+
+@pytest.mark.parametrize("style", ["plain", "mellum", "psm"])
+@pytest.mark.parametrize(
+    "text", [SOURCE, "x" * 50_000, "漢字🎉" * 9_000, "a\n" * 30_000], ids=["code", "line", "cjk", "rows"]
+)
+def test_the_budget_is_kept_anywhere(tokenizer: Tokenizer, style: str, text: str) -> None:
+    budget, markers = Budget(512), 3
+    header = 1 + len(tokenizer.encode("lib/textwrap.py\n"))
+    for offset in range(0, len(text) + 1, len(text) // 7):
+        prompt = lay_out(request(offset, text), tokenizer, prompt_format(style), budget)
+        assert len(prompt.tokens) <= budget.prompt + markers + header
+
+
+def test_typing_a_file_moves_the_window_rarely(tokenizer: Tokenizer) -> None:
+    budget, style = Budget(512), prompt_format("plain")
+    moves, last = 0, ()
+    for offset in range(6000, 9000):
+        tokens = lay_out(request(offset, SOURCE[:offset]), tokenizer, style, budget).tokens
+        moves += bool(last) and common_prefix(last, tokens) < len(last) // 2
+        last = tokens
+    assert 1 <= moves <= 4  # 3000 characters: a step is half a budget of 512 tokens, about 1000 characters

@@ -1,0 +1,74 @@
+"""Tokenizing in segments gives what tokenizing the whole gives, and text is never control."""
+
+from __future__ import annotations
+
+import random
+import sysconfig
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.models import DEFAULT_MODEL
+from engine.tokenizer import Tokenizer
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+
+@pytest.fixture(scope="module")
+def path(model_cache: Path) -> Path:
+    return model_cache / "models" / DEFAULT_MODEL / "tokenizer.json"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer(path)
+
+
+@pytest.fixture(scope="module")
+def whole(path: Path) -> tokenizers.Tokenizer:
+    """The library's own tokenizer, fed whole texts."""
+    library = tokenizers.Tokenizer.from_file(str(path))
+    library.encode_special_tokens = True
+    return library
+
+
+def test_segments_are_in_use(tokenizer: Tokenizer) -> None:
+    assert tokenizer._boundary is not None
+
+
+def test_standard_library_files_have_the_tokens_of_the_whole(tokenizer: Tokenizer, whole: tokenizers.Tokenizer) -> None:
+    files = random.Random(5).sample(sorted(STANDARD_LIBRARY.glob("*.py")), 40)
+    for file in files:
+        text = file.read_bytes().decode("utf-8", "replace")
+        assert tokenizer.encode(text) == whole.encode(text, add_special_tokens=False).ids, file.name
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet=st.one_of(st.sampled_from(" \t\r\n\n  ab1_(){}:\"'.é🎉漢"), st.characters()), max_size=80))
+def test_any_text_has_the_tokens_of_the_whole(tokenizer: Tokenizer, whole: tokenizers.Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text) == whole.encode(text, add_special_tokens=False).ids
+
+
+def test_names_of_special_tokens_in_text_stay_text(tokenizer: Tokenizer, path: Path) -> None:
+    special = {
+        index
+        for index, token in tokenizers.Tokenizer.from_file(str(path)).get_added_tokens_decoder().items()
+        if token.special
+    }
+    text = "a = '<fim_middle>' + '<|endoftext|>'  # <filename>x.py\n<fim_suffix><fim_prefix>"
+    tokens = tokenizer.encode(text)
+    assert special
+    assert not special & set(tokens)
+    assert tokenizer.decode(tokens) == text
+
+
+def test_a_stream_gives_whole_characters_only(tokenizer: Tokenizer) -> None:
+    text = "naïve 🎉 漢字 👩‍👩‍👧 = 'ok'\n"
+    piece_of = tokenizer.stream()
+    pieces = [piece_of(token) for token in tokenizer.encode(text)]
+    assert "".join(pieces) == text
+    assert "" in pieces  # some tokens end in the middle of a character
+    assert "\ufffd" not in "".join(pieces)

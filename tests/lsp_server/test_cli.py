@@ -1,0 +1,136 @@
+"""The command line as a user runs it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.models import CACHE_VARIABLE
+from lsp_server.place import PlaceError, parse_place
+
+SOURCE = Path(statistics.__file__)
+
+
+def run(*arguments: str, cache: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "COLUMNS": "120", **environment, **({CACHE_VARIABLE: str(cache)} if cache else {})}
+    command = [sys.executable, "-m", "lsp_server.cli", *arguments]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def line_of(text: str) -> int:
+    """The number of the first line of the source that contains `text`."""
+    return next(
+        number for number, line in enumerate(SOURCE.read_text(encoding="utf-8").splitlines(), 1) if text in line
+    )
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("complete",), ("context",), ("setup",), ("doctor",)])
+def test_help_teaches(command: tuple[str, ...]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_complete_shows_the_suggestion_in_its_place_and_the_time_of_every_step(model_cache: Path) -> None:
+    line = line_of("def mean(data)")
+    done = run("complete", f"{SOURCE}:{line}:9", cache=model_cache)
+    assert done.returncode == 0, done.stderr
+    for step in ("tokenize", "prefill", "decode", "trim", "total"):
+        assert step in done.stdout
+    assert f":{line}:9" in done.stdout
+    assert "prompt tokens computed" in done.stdout
+
+
+def test_complete_as_json_is_one_object(model_cache: Path) -> None:
+    done = run("complete", "--json", f"{SOURCE}:{line_of('def mean(data)')}", cache=model_cache)
+    answer = json.loads(done.stdout)
+    assert answer["text"]
+    assert len(answer["tokens"]) == len(answer["log_probabilities"])
+    assert answer["computed_tokens"] == answer["prompt_tokens"] > 50
+
+
+def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
+    line = line_of("def mean(data)")
+    prompt = json.loads(run("context", "--json", f"{SOURCE}:{line}", cache=model_cache).stdout)
+    assert prompt["text"].endswith("def mean(data):")
+    assert prompt["text"].startswith("<filename>statistics.py\n")
+    assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
+
+
+def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path: Path) -> None:
+    other = tmp_path / "shapes.py"
+    other.write_text(
+        "class Rectangle:\n    def __init__(self, width, height):\n        self.width = width\n"
+        "        self.height = height\n\n    def area(self):\n        return self.width * self.height\n"
+    )
+    main = tmp_path / "main.py"
+    main.write_text("from shapes import Rectangle\n\nrectangle = Rectangle(width=2, height=3)\nprint(rectangle.area(")
+    prompt = json.loads(run("context", "--json", str(main), "--open", str(other), cache=model_cache).stdout)
+    assert "<filename>shapes.py\nclass Rectangle" in prompt["text"]
+    assert prompt["context_tokens"] > 20
+
+
+def test_doctor_measures_and_finds_nothing_wrong(model_cache: Path) -> None:
+    done = run("doctor", "--json", cache=model_cache)
+    diagnosis = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert diagnosis["problems"] == []
+    assert "tokens/s" in diagnosis["facts"]["measured rate"]
+    assert "CPU" in diagnosis["facts"]["execution providers"]
+    assert done.stderr == ""
+
+
+def test_doctor_without_a_model_names_the_command(tmp_path: Path) -> None:
+    done = run("doctor", cache=tmp_path)
+    assert done.returncode == 1
+    assert "mellum-lsp setup" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("nowhere.py:1", "nowhere.py cannot be read"),
+        (f"{SOURCE}:999999", "has no line 999999"),
+        (f"{SOURCE}:1:9999", "has no column 9999"),
+        (f"{SOURCE}:0", "count from 1"),
+    ],
+)
+def test_a_wrong_place_is_one_sentence(written: str, sentence: str, model_cache: Path) -> None:
+    done = run("complete", written, cache=model_cache)
+    assert done.returncode == 1
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_model_is_one_sentence(model_cache: Path) -> None:
+    done = run("complete", str(SOURCE), "--model", "gpt-9", cache=model_cache)
+    assert done.returncode == 1
+    assert "There is no model 'gpt-9'" in " ".join(done.stderr.split())
+
+
+def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_bytes("é = 1\r\nbb = 2\r\n".encode())
+    for written, offset, line, column in (
+        (f"{file}", 15, 3, 1),
+        (f"{file}:1", 5, 1, 6),
+        (f"{file}:2:1", 7, 2, 1),
+        (f"{file}:2:3", 9, 2, 3),
+    ):
+        place = parse_place(written)
+        assert (place.offset, place.line, place.column) == (offset, line, column)
+    with pytest.raises(PlaceError, match="no column 8"):
+        parse_place(f"{file}:1:8")
+
+
+def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PlaceError, match="not UTF-8"):
+        parse_place(str(file))

@@ -1,0 +1,49 @@
+"""The house stays as it was planned: imports go one way, the code is formatted, linted and typed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent
+ALLOWED = {
+    "syntax": set(),
+    "engine": {"syntax"},
+    "indexer": {"syntax"},
+    "export": {"engine"},
+    "lsp_server": {"engine", "indexer", "export", "syntax"},
+}
+
+
+def imported_packages(file: Path) -> set[str]:
+    """Top-level names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package: str) -> None:
+    forbidden = (set(ALLOWED) | {"evaluation", "tests"}) - ALLOWED[package] - {package}
+    files = sorted((HOUSE / package).rglob("*.py"))
+    assert files
+    assert not {str(file.relative_to(HOUSE)): found for file in files if (found := imported_packages(file) & forbidden)}
+
+
+def test_nothing_that_serves_imports_torch_or_transformers() -> None:
+    files = [file for package in ALLOWED for file in (HOUSE / package).rglob("*.py")]
+    assert not [file for file in files if imported_packages(file) & {"torch", "transformers", "optimum"}]
+
+
+@pytest.mark.parametrize("check", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
+def test_the_code_is(check: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *check], cwd=HOUSE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
