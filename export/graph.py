@@ -105,9 +105,8 @@ class _Decoder:
         for layer in range(architecture.layers):
             normed, residual = self._layer(layer, normed, residual)
         wanted = writer.node("Gather", [normed, "logit_positions"], "wanted", axis=1)
-        if not architecture.tied_embeddings:
-            embeddings = self.source.tensor("lm_head.weight")
-        self._product("lm_head", self._quantized(wanted, "wanted"), embeddings, output="logits")
+        head = self.source.tensor("lm_head.weight")
+        self._product("lm_head", self._quantized(wanted, "wanted"), head, output="logits")
 
     def _layer(self, layer: int, normed: str, residual: str) -> tuple[str, str]:
         """One layer; returns the next norm's output and the residual stream, both `[1, S, hidden]`."""

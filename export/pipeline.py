@@ -28,9 +28,10 @@ from engine.manifest import (
 from export.architecture import ExportError
 from export.graph import DATA_FILE, write_int8
 from export.probe import int8_headroom
+from export.rotate import RotatedSource
 from export.sources import Source
 
-RECIPE = 1
+RECIPE = 2
 """Raise it whenever the same source would give other numbers, so that `setup` makes old folders again."""
 
 _BYTES_AN_INT8_PARAMETER = 2.0  # 1 for the matrices, 2 for the embeddings, and room to spare
@@ -67,7 +68,7 @@ def export(
             errors[name] = round(error, 5)
             progress("Quantizing", len(errors) / matrices)
 
-        write_int8(source, folder, largest=int8_headroom(), on_tensor=written)
+        write_int8(RotatedSource(source), folder, largest=int8_headroom(), on_tensor=written)
         tokenizer.save(str(folder / TOKENIZER_FILE))
         progress("Checking", 0.0)
         manifest = Manifest(

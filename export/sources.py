@@ -24,7 +24,10 @@ class Source(Protocol):
     description: str
 
     def tensor(self, name: str) -> Floats:
-        """Read one tensor, float32, `[out, in]` for matrices, under its transformers name."""
+        """Read one tensor, float32, `[out, in]` for matrices, under its transformers name.
+
+        Where embeddings are tied, `lm_head.weight` is the same as `model.embed_tokens.weight`.
+        """
 
 
 _GGUF_NAMES = {
@@ -86,6 +89,8 @@ class GgufSource:
 
     def tensor(self, name: str) -> Floats:
         """Read and dequantize one tensor; see `Source`."""
+        if name == "lm_head.weight" and self.architecture.tied_embeddings:
+            name = "model.embed_tokens.weight"
         if name in _GGUF_NAMES:
             stored = _GGUF_NAMES[name]
         else:
