@@ -1,0 +1,229 @@
+"""Open documents: their text, edited in place, and the way from an LSP position to an offset in code points and back.
+
+pygls splits the whole text into lines for each change and each position, and splits at form feeds and other characters
+that editors do not count as line ends. In a document of 5 MB and 130,000 lines it takes 22 ms for a change and 26 ms
+for a position (52 and 50 ms with emoji in it); this takes 1.4 ms (6 ms) and 0.02 ms near the last place asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from lsprotocol import types
+from pygls.uris import to_fs_path, uri_scheme, urlparse
+from pygls.workspace import TextDocument, Workspace
+
+_LONE_CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BLOCK = 1 << 16
+
+
+class Document(TextDocument):
+    r"""An open document. Lines end at \n, \r\n and \r, as the protocol says.
+
+    Lines are found by counting line ends from an anchor, the line that was asked for last: typing stays near it, and
+    counting in blocks crosses 5 MB in 3 ms. So there is no index of lines to shift with every keystroke.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._text = ""
+        self._anchor = 0, 0
+        self._has_surrogates = False
+        self._broken: str | None = None
+        self._encoding = str(getattr(self.position_codec.encoding, "value", self.position_codec.encoding))
+        self._replace_all(self._source or "")
+        self._source = None
+
+    @property
+    def source(self) -> str:
+        """The text as the client has it. Never read from disk."""
+        return self._text
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """All lines with their ends. Slow: for what is rare."""
+        ends = [match.end() for match in _LINE_END.finditer(self._text)]
+        starts = [0, *ends]
+        return tuple(self._text[start:end] for start, end in zip(starts, [*ends, len(self._text)], strict=True))
+
+    @property
+    def text(self) -> str:
+        """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
+        return _SURROGATE.sub("\ufffd", self._text) if self._has_surrogates else self._text
+
+    def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
+        """Apply one change: a range replaced, or the whole text."""
+        if not isinstance(change, types.TextDocumentContentChangePartial):
+            self._replace_all(change.text)
+            return
+        start = self.offset_at_position(change.range.start)
+        anchor = self._anchor
+        end = max(start, self.offset_at_position(change.range.end))
+        text = "".join((self._text[:start], change.text, self._text[end:]))
+        # A lone carriage return can come to be only where one comes in, because no offset lies inside a \r\n.
+        if (
+            self._broken is not None
+            or self._has_surrogates
+            or _has_lone_return(change.text)
+            or _has_surrogate(change.text)
+        ):
+            self._replace_all(text)
+        else:
+            self._text, self._anchor = text, anchor  # which lies at or before `start`, where nothing has changed
+
+    def offset_at_position(self, client_position: types.Position) -> int:
+        """Turn a position in the client's units into an offset in code points; what lies outside is clamped.
+
+        Beyond a line's end is its end, beyond the last line the document's end, inside a character its start.
+        """
+        start = self._line_start(client_position.line)
+        if start is None:
+            return len(self._text)
+        return start + _code_points(
+            self._text[start : self._line_end(start)], client_position.character, self._encoding
+        )
+
+    def client_position_at_offset(self, offset: int) -> types.Position:
+        """Turn an offset in code points into a position in the client's units."""
+        text = self._broken_lines
+        start = text.rfind("\n", 0, offset) + 1
+        line, anchor = self._anchor
+        line += text.count("\n", anchor, start) if start >= anchor else -text.count("\n", start, anchor)
+        self._anchor = line, start
+        return types.Position(line, _units(self._text[start:offset], self._encoding))
+
+    def _replace_all(self, text: str) -> None:
+        if _has_surrogate(text):  # two halves that an edit has brought together become a character
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        self._text = text
+        self._anchor = 0, 0
+        self._has_surrogates = _has_surrogate(text)
+        # Where there are lone carriage returns, a second text of the same length has line feeds in their place.
+        self._broken = _LONE_CARRIAGE_RETURN.sub("\n", text) if _has_lone_return(text) else None
+
+    @property
+    def _broken_lines(self) -> str:
+        """The text with a line feed at the end of every line."""
+        return self._text if self._broken is None else self._broken
+
+    def _line_end(self, start: int) -> int:
+        """The offset at which the line that starts at `start` ends, before its line end."""
+        text = self._broken_lines
+        end = text.find("\n", start)
+        if end < 0:
+            return len(text)
+        return end - 1 if end > start and text[end - 1] == "\r" else end
+
+    def _line_start(self, line: int) -> int | None:
+        """The offset at which a line starts, or None where there is no such line. Moves the anchor there."""
+        at_line, at = self._anchor
+        if line < at_line // 2:
+            at_line, at = 0, 0
+        if line >= at_line:
+            start = _skip_forward(self._broken_lines, at, line - at_line)
+        else:
+            start = _skip_back(self._broken_lines, at, at_line - line)
+        if start is not None:
+            self._anchor = line, start
+        return start
+
+
+class Documents(Workspace):
+    """pygls' workspace with documents of our own kind."""
+
+    def _create_text_document(
+        self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
+    ) -> Document:
+        return Document(
+            doc_uri,
+            source=source,
+            version=version,
+            language_id=language_id,
+            sync_kind=self._sync_kind,
+            position_codec=self._position_codec,
+        )
+
+    def open_document(self, uri: str) -> Document | None:
+        """The document if the client has it open. Unlike `get_text_document`, this never looks at the disk."""
+        document = self.text_documents.get(unquote(uri))
+        return document if isinstance(document, Document) else None
+
+    def path_of(self, uri: str) -> str:
+        """A document's path relative to its workspace folder, with forward slashes; outside of all folders its name."""
+        path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
+        if path is None:
+            return PurePosixPath(urlparse(uri)[2]).name or uri
+        file = PurePath(path)
+        roots = [to_fs_path(folder) for folder in self.folders] or [self.root_path]
+        inside = [file.relative_to(root) for root in roots if root and file.is_relative_to(root)]
+        return min(inside, key=lambda relative: len(relative.parts)).as_posix() if inside else file.name
+
+
+def _has_surrogate(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")  # five times as fast as searching for one
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _has_lone_return(text: str) -> bool:
+    return "\r" in text and _LONE_CARRIAGE_RETURN.search(text) is not None
+
+
+def _skip_forward(text: str, at: int, lines: int) -> int | None:
+    """The start of the line `lines` below the one that starts at `at`."""
+    while lines:
+        found = text.count("\n", at, at + _BLOCK)
+        if found >= lines:
+            for _ in range(lines):
+                at = text.find("\n", at) + 1
+            return at
+        lines -= found
+        at += _BLOCK
+        if at >= len(text):
+            return None
+    return at
+
+
+def _skip_back(text: str, at: int, lines: int) -> int:
+    """The start of the line `lines` above the one that starts at `at`."""
+    ends = lines + 1  # line ends to step over, the first one just before `at`; the text's start counts as one
+    while at > _BLOCK and (found := text.count("\n", at - _BLOCK, at)) < ends:
+        ends -= found
+        at -= _BLOCK
+    for _ in range(ends):
+        at = text.rfind("\n", 0, at)
+    return at + 1
+
+
+def _units(text: str, encoding: str) -> int:
+    """Length of a text in the units of a position encoding."""
+    if encoding == "utf-32" or text.isascii():
+        return len(text)
+    if encoding == "utf-8":
+        return len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _code_points(line: str, units: int, encoding: str) -> int:
+    """How many whole code points the first `units` units of a line hold."""
+    if encoding == "utf-32" or line.isascii():
+        return min(units, len(line))
+    if encoding == "utf-8":
+        data = line.encode("utf-8", "surrogatepass")
+        while units < len(data) and data[units] & 0xC0 == 0x80:
+            units -= 1
+        return len(data[:units].decode("utf-8", "surrogatepass"))
+    data = line.encode("utf-16-le", "surrogatepass")
+    before = data[: 2 * units].decode("utf-16-le", "surrogatepass")
+    # a pair cut in two decodes to its first half, which the line has only as part of the whole character
+    return len(before) - (before != line[: len(before)])

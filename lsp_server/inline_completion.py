@@ -1,0 +1,97 @@
+"""`textDocument/inlineCompletion`: from a snapshot to an answer that every client can show.
+
+What clients need of an item: a range on one line that starts at or before the cursor and covers exactly what the text
+takes the place of; text that extends what is typed and what the menu has selected; plain strings;
+line feeds as line ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from lsp_server.feedback import ACCEPTED
+from lsp_server.snapshot import Snapshot
+
+if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
+    from engine import ContextSnippet, Suggestion
+    from lsp_server.session import Session
+
+_CONTEXT_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
+
+
+async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCompletionList:
+    """Answer a request: empty where there is nothing to show, where something failed, and where it took too long.
+
+    Of several requests for a document the newest wins: the others are answered at once. Raises CancelledError if the
+    client has cancelled this very request.
+    """
+    if snapshot is None or snapshot.is_stale or not session.is_wanted(snapshot.language):
+        return types.InlineCompletionList(items=[])
+    work = asyncio.create_task(_complete(session, snapshot))
+    session.begin_work(snapshot.document.uri, work)
+    try:
+        item = await work
+    except asyncio.CancelledError:
+        if (this := asyncio.current_task()) is not None and this.cancelling():
+            raise  # by the client
+        item = None  # by a newer request, or by an edit
+    except Exception:
+        # the language and the offset say where to look; the text is the user's own
+        log.exception(
+            "No suggestion for %s (%s) at offset %s of %s",
+            snapshot.document.uri,
+            snapshot.language,
+            snapshot.start,
+            len(snapshot.source),
+        )
+        item = None
+    return types.InlineCompletionList(items=[] if item is None else [item])
+
+
+async def _complete(session: Session, snapshot: Snapshot) -> types.InlineCompletionItem | None:
+    """Compute a suggestion for the snapshot; None if there is none, or no longer."""
+    if (completer := session.completer) is None:
+        return None
+    snippets = await _snippets(session, snapshot)
+    future = completer.submit(snapshot, snippets, max_tokens=session.settings.max_tokens)
+    suggestion = await asyncio.wrap_future(future)
+    log.debug("Steps, in seconds: %s", dict(suggestion.timings))
+    if snapshot.is_stale:
+        return None
+    return to_item(snapshot, suggestion, session)
+
+
+async def _snippets(session: Session, snapshot: Snapshot) -> tuple[ContextSnippet, ...]:
+    """What the index has found when its time is up; a suggestion without context is better than none."""
+    if session.context is None:
+        return ()
+    try:
+        async with asyncio.timeout(_CONTEXT_SECONDS):
+            return await asyncio.wrap_future(session.context.snippets_for(snapshot, _CONTEXT_SECONDS))
+    except TimeoutError:
+        log.info("No context for %s within %s s", snapshot.path, _CONTEXT_SECONDS)
+    except Exception:
+        log.exception("No context for %s", snapshot.path)
+    return ()
+
+
+def to_item(snapshot: Snapshot, suggestion: Suggestion, session: Session) -> types.InlineCompletionItem | None:
+    """Make the item that every client shows and accepts alike."""
+    text = suggestion.text.replace("\r\n", "\n")
+    if not text:
+        return None
+    document = snapshot.document
+    end = snapshot.end + suggestion.replaces
+    range_ = types.Range(document.client_position_at_offset(snapshot.start), document.client_position_at_offset(end))
+    if range_.start.line != range_.end.line:
+        log.warning("A suggestion that replaces the end of a line cannot be shown")
+        return None
+    command = types.Command(title="Accepted", command=ACCEPTED, arguments=[session.feedback.show()])
+    whole = snapshot.selected + text
+    return types.InlineCompletionItem(insert_text=whole, filter_text=whole, range=range_, command=command)

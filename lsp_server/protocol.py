@@ -1,0 +1,155 @@
+"""JSON-RPC as LSP wants it: the order of a session's life, and exactly one response to every request.
+
+pygls answers nothing when parameters are malformed, when a request has none, or when the server is shutting down, and
+loses the exit code; here is what comes before and around its handlers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Generator
+from enum import Enum
+from typing import Any, TypeGuard
+
+from cattrs import Converter
+from lsprotocol import types
+from pygls.exceptions import (
+    JsonRpcException,
+    JsonRpcInvalidRequest,
+    JsonRpcParseError,
+    JsonRpcServerNotInitialized,
+)
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol, lsp_method
+
+from lsp_server.documents import Documents
+
+log = logging.getLogger(__name__)
+
+
+class Life(Enum):
+    """Whether `initialize` has come."""
+
+    NEW = "new"
+    INITIALIZED = "initialized"
+
+
+class Protocol(LanguageServerProtocol):
+    """pygls' protocol, made strict about order and lenient about damage."""
+
+    def __init__(self, server: LanguageServer, converter: Converter) -> None:
+        super().__init__(server, converter)
+        self._life = Life.NEW
+        self.on_exit: Callable[[int], None] = lambda code: None
+        """Called when the client says `exit`, with the exit code that the protocol asks for."""
+        self.freeze: dict[str, Callable[[Any], Any]] = {}
+        """By method: what turns parameters into a snapshot, which the handler gets in their place.
+
+        pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already.
+        """
+
+    @property
+    def exit_code(self) -> int:
+        """What the process has to end with if it ends now: 0 after a `shutdown`, else 1."""
+        return 0 if self._shutdown else 1
+
+    def receive(self, body: bytes) -> None:
+        """Handle one message. Never raises: whatever is wrong with a message, the next one is read."""
+        try:
+            message = json.loads(body)
+        except Exception as error:  # ValueError, and RecursionError for a hundred thousand brackets
+            self._refuse(None, JsonRpcParseError(f"A message is not JSON: {error}"))
+            return
+        try:
+            self._dispatch(message)
+        except Exception:
+            log.exception("A message could not be handled: %s", summary(message))
+
+    def _dispatch(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            self._refuse(None, JsonRpcInvalidRequest("A message must be a JSON object"))
+            return
+        identifier, method = message.get("id"), message.get("method")
+        is_request = "method" in message and "id" in message
+        if (refusal := _malformed(message) or self._out_of_order(method)) is None:
+            if method is not None and self.get_message_type(method) is None:
+                message.setdefault("params", None)  # pygls' type for methods that are not in LSP must have them
+            try:
+                structured = self.structure_message(message)
+            except JsonRpcException as error:
+                refusal = error
+        if refusal is None:
+            if method == types.INITIALIZE:
+                self._life = Life.INITIALIZED
+            if method in self.freeze:
+                structured.params = self.freeze[method](structured.params)
+            self.handle_message(structured)
+        elif is_request or not isinstance(method, str | None):
+            self._refuse(identifier if _is_id(identifier) else None, refusal, message)
+        elif method is None and _is_id(identifier) and (pending := self._request_futures.pop(identifier, None)):
+            pending.set_exception(refusal)
+        else:
+            log.info("Ignored %s: %s", summary(message), refusal)
+
+    def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
+        log.warning("Refused %s: %s", summary(message), error)
+        self._send_data(types.ResponseErrorMessage(id=identifier, error=error.to_response_error()))
+
+    def _out_of_order(self, method: str | None) -> JsonRpcException | None:
+        """Why a method cannot be handled at this point of the session, if it cannot."""
+        if method is None or method == types.EXIT:
+            return None
+        if self._shutdown:
+            return JsonRpcInvalidRequest("The server is shutting down")
+        if self._life is Life.NEW and method != types.INITIALIZE:
+            return JsonRpcServerNotInitialized("The first request must be 'initialize'")
+        if self._life is Life.INITIALIZED and method == types.INITIALIZE:
+            return JsonRpcInvalidRequest("The server is initialized already")
+        return None
+
+    @lsp_method(types.INITIALIZE)
+    def lsp_initialize(self, params: types.InitializeParams) -> Generator[Any, Any, types.InitializeResult]:
+        """Initialize as pygls does, then keep documents of our own kind."""
+        result: types.InitializeResult = yield from super().lsp_initialize(params)
+        workspace = self.workspace
+        self._workspace = Documents(
+            workspace.root_uri,
+            types.TextDocumentSyncKind.Incremental,
+            list(workspace.folders.values()),
+            workspace.position_encoding,
+        )
+        return result
+
+    @lsp_method(types.EXIT)
+    def lsp_exit(self, *_: Any) -> None:  # type: ignore[override]
+        """Say that the process has to end, instead of ending it inside a callback of the event loop."""
+        self.on_exit(self.exit_code)
+
+
+def summary(message: Any) -> str:
+    """Name a message in the log: what was asked and where, never the text of a document."""
+    if not isinstance(message, dict):
+        return type(message).__name__
+    shown = {key: message[key] for key in ("method", "id") if key in message}
+    params = message.get("params")
+    if isinstance(params, dict):
+        document = params.get("textDocument")
+        shown["uri"] = document.get("uri") if isinstance(document, dict) else None
+        shown["position"] = params.get("position")
+    return ", ".join(f"{key} {value!r:.200}" for key, value in shown.items() if value is not None)
+
+
+def _is_id(value: Any) -> TypeGuard[int | str]:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _malformed(message: dict[str, Any]) -> JsonRpcException | None:
+    """Why an object is no JSON-RPC message, if it is none."""
+    if message.get("jsonrpc") != Protocol.VERSION:
+        return JsonRpcInvalidRequest(f"'jsonrpc' must be '{Protocol.VERSION}'")
+    if "method" in message and not isinstance(message["method"], str):
+        return JsonRpcInvalidRequest("'method' must be a string")
+    if "method" in message and "id" in message and not _is_id(message["id"]):
+        return JsonRpcInvalidRequest("'id' must be a string or an integer")
+    return None

@@ -1,0 +1,156 @@
+"""The language server: which messages it knows, and how it is served over stdio or a socket.
+
+Handlers are thin. Those that answer from a document take a snapshot of it, made when the message arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import default_converter
+
+from lsp_server import inline_completion, parent
+from lsp_server.feedback import ACCEPTED
+from lsp_server.framing import Damage, FrameReader
+from lsp_server.logs import start_logging
+from lsp_server.protocol import Protocol
+from lsp_server.session import VERSION, Session
+from lsp_server.snapshot import Snapshot, take_snapshot
+from lsp_server.status import STATUS
+from lsp_server.transport import Connection, accept_one, stdio
+
+log = logging.getLogger(__name__)
+
+
+class MellumServer(LanguageServer):
+    """pygls' server with our protocol, a session, and errors that go to the log instead of the user's screen."""
+
+    protocol: Protocol
+
+    def __init__(self) -> None:
+        super().__init__("mellum-lsp", VERSION, protocol_cls=Protocol, converter_factory=default_converter)
+        self.session = Session(self)
+        self.initial_settings: object = None
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log an error. pygls would show it as a message box."""
+        log.error("%s: %s", getattr(source, "__name__", source), error)
+
+
+def create_server() -> MellumServer:
+    """Make a server that knows all its messages."""
+    server = MellumServer()
+
+    @server.feature(types.INITIALIZE)
+    def initialize(ls: MellumServer, params: types.InitializeParams) -> None:
+        ls.initial_settings = params.initialization_options
+        if params.process_id is not None:
+            loop = asyncio.get_running_loop()
+
+            def end() -> None:
+                loop.call_soon_threadsafe(ls.protocol.on_exit, ls.protocol.exit_code)
+
+            parent.watch(params.process_id, end)
+
+    @server.feature(types.INITIALIZED)
+    async def initialized(ls: MellumServer, _: types.InitializedParams) -> None:
+        await ls.session.start(ls.initial_settings)
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def configuration_changed(ls: MellumServer, params: types.DidChangeConfigurationParams) -> None:
+        await ls.session.configure(params.settings)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(ls: MellumServer, params: types.DidOpenTextDocumentParams) -> None:
+        ls.session.document_changed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(ls: MellumServer, params: types.DidChangeTextDocumentParams) -> None:
+        ls.session.document_changed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(ls: MellumServer, params: types.DidCloseTextDocumentParams) -> None:
+        ls.session.document_closed(params.text_document.uri)
+
+    def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | None:
+        try:
+            return take_snapshot(server.session.documents, params)
+        except Exception:
+            log.exception("No snapshot of %s at %s", params.text_document.uri, params.position)
+            return None
+
+    server.protocol.freeze[types.TEXT_DOCUMENT_INLINE_COMPLETION] = snapshot_of
+
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def complete(ls: MellumServer, snapshot: Snapshot | None) -> types.InlineCompletionList:
+        return await inline_completion.answer(ls.session, snapshot)
+
+    @server.command(ACCEPTED)
+    def accepted(ls: MellumServer, *arguments: Any) -> None:
+        if not arguments or not ls.session.feedback.accept(arguments[0]):
+            log.info("An unknown suggestion was accepted: %r", arguments[:1])
+
+    @server.feature(STATUS)
+    def status(ls: MellumServer, _: Any) -> dict[str, Any]:
+        return ls.session.status().to_json()
+
+    return server
+
+
+def serve_stdio() -> int:
+    """Serve one client on stdin and stdout; returns the exit code: 0 after `shutdown` and `exit`, else 1."""
+    return _serve(stdio)
+
+
+def serve_tcp(host: str, port: int) -> int:
+    """Serve the first client that connects; returns the exit code. Port 0 takes a free port; stderr says which."""
+
+    def announce(address: str) -> None:
+        print(f"Listening on {address}", file=sys.stderr, flush=True)
+
+    return _serve(lambda: accept_one(host, port, announce))
+
+
+def _serve(connect: Any) -> int:
+    logs = start_logging()
+    try:
+        return asyncio.run(_run(create_server(), connect()))
+    finally:
+        logs.drain(timeout=1.0)
+
+
+async def _run(server: MellumServer, connection: Connection) -> int:
+    """Handle messages until the client says `exit`, dies, or closes the connection."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    frames = FrameReader()
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    def receive(data: bytes) -> None:
+        for frame in frames.feed(data):
+            if isinstance(frame, Damage):
+                log.warning("The client sent %s", frame.reason)
+            else:
+                loop.call_soon_threadsafe(server.protocol.receive, frame)
+
+    def end_of_stream() -> None:
+        if frames.is_inside_a_message:
+            log.warning("The connection ended in the middle of a message")
+        loop.call_soon_threadsafe(lambda: end(server.protocol.exit_code))
+
+    server.protocol.on_exit = end
+    server.protocol.set_writer(connection)
+    connection.start(receive, end_of_stream)
+    try:
+        return await ended
+    finally:
+        server.session.close()
+        connection.close()

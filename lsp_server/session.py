@@ -1,0 +1,217 @@
+"""What changes while the server runs: settings, the model in memory, work in progress, counts. The only mutable place.
+
+Everything here happens on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+
+from lsp_server.documents import Documents
+from lsp_server.feedback import Feedback
+from lsp_server.logs import set_level
+from lsp_server.resident import ResidentModel
+from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.status import STATUS, State, Status
+
+if TYPE_CHECKING:
+    from lsp_server.completer import Completer, Context
+
+_CONFIGURATION_WITHIN = 2.0
+
+log = logging.getLogger(__name__)
+
+try:
+    VERSION = metadata.version("mellum-lsp")
+except metadata.PackageNotFoundError:  # run from a checkout
+    VERSION = "unknown"
+
+
+class Session:
+    """One client's session."""
+
+    def __init__(self, server: LanguageServer) -> None:
+        self._server = server
+        self.settings = Settings()
+        self.feedback = Feedback()
+        self._initial_settings: object = None
+        self._complaints: set[str] = set()
+        self._resident = ResidentModel(server, self._state_changed)
+        self._work: dict[str, asyncio.Task[Any]] = {}
+        self._paths: dict[str, str] = {}
+        self._context: Context | None = None
+        self._has_shown_hint = False
+
+    @property
+    def documents(self) -> Documents:
+        """The open documents and the workspace folders."""
+        documents = self._server.workspace
+        assert isinstance(documents, Documents)
+        return documents
+
+    @property
+    def completer(self) -> Completer | None:
+        """The model, if it is loaded."""
+        return self._resident.completer
+
+    @property
+    def context(self) -> Context | None:
+        """The index, once there has been an attempt to load a model."""
+        return self._context
+
+    def status(self) -> Status:
+        """What the server says of itself."""
+        state, message = self._resident.state, self._resident.message
+        if not self.settings.enabled:
+            state, message = State.DISABLED, f"Suggestions are switched off by the setting {SECTION}.enabled"
+        return Status(
+            state=state,
+            message=message,
+            model=self.completer.facts if self.completer is not None else None,
+            busy=bool(self._work),
+            shown=self.feedback.shown,
+            accepted=self.feedback.accepted,
+            version=VERSION,
+        )
+
+    async def start(self, initial_settings: object) -> None:
+        """Begin: read the settings, then load the model in the background."""
+        self._initial_settings = section_of(initial_settings)
+        await self._watch_settings()
+        await self.configure(None)
+
+    async def configure(self, pushed: object) -> None:
+        """Take settings over that the client has sent, or ask for them if it sent none."""
+        raw = section_of(pushed)
+        if raw is None or raw == {}:
+            raw = await self._ask_for_settings()
+        before = self.status().state
+        self.settings, complaints = read_settings(merged(self._initial_settings, raw))
+        if self.settings.log_level is not None:
+            set_level(self.settings.log_level)
+        for complaint in complaints:
+            if complaint not in self._complaints:  # once each, however often the settings change
+                self._complaints.add(complaint)
+                self._log(types.MessageType.Warning, complaint)
+        if self.settings.enabled:
+            self._resident.want(self.settings.model_choice)
+        else:
+            self._stop_work()
+        if self.status().state is not before:
+            self._send_status()
+
+    def is_wanted(self, language: str) -> bool:
+        """Whether suggestions are switched on for this language, and a model is there; if not, look for one."""
+        if not self.settings.enabled or language in self.settings.disabled_languages:
+            return False
+        self._resident.look_again()
+        return self.completer is not None
+
+    def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
+        """Note work for a document; older work for the same one is cancelled."""
+        self._stop_work(uri)
+        self._work[uri] = work
+
+        def forget(done: asyncio.Task[Any]) -> None:
+            if self._work.get(uri) is done:
+                del self._work[uri]
+
+        work.add_done_callback(forget)
+
+    def document_changed(self, uri: str) -> None:
+        """A document was opened or edited: what is being computed for it is stale, and the index has to know."""
+        self._stop_work(uri)
+        document = self.documents.open_document(uri)
+        if document is None:
+            return
+        path = self._paths[uri] = self.documents.path_of(uri)
+        if self._context is not None:
+            self._context.update(path, document.language_id or "", document.text)
+
+    def document_closed(self, uri: str) -> None:
+        """A document was closed."""
+        self._stop_work(uri)
+        path = self._paths.pop(uri, None)
+        if self._context is not None and path is not None:
+            self._context.forget(path)
+
+    def close(self) -> None:
+        """Stop all work; waits for the inference thread."""
+        self._stop_work()
+        self._resident.close()
+
+    def _stop_work(self, uri: str | None = None) -> None:
+        for key in list(self._work) if uri is None else [uri]:
+            if (work := self._work.pop(key, None)) is not None:
+                work.cancel()
+
+    async def _watch_settings(self) -> None:
+        """Ask to be told of changes, where the client offers it: VS Code says nothing otherwise."""
+        workspace = self._server.client_capabilities.workspace
+        capability = workspace.did_change_configuration if workspace is not None else None
+        if capability is None or not capability.dynamic_registration:
+            return
+        options = types.DidChangeConfigurationRegistrationOptions(section=SECTION)
+        method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
+        registration = types.Registration(id=method, method=method, register_options=options)
+        request = self._server.client_register_capability_async(types.RegistrationParams([registration]))
+        await self._answer_of(request)
+
+    async def _ask_for_settings(self) -> object:
+        workspace = self._server.client_capabilities.workspace
+        if workspace is None or not workspace.configuration:
+            return None
+        params = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
+        answer = await self._answer_of(self._server.workspace_configuration_async(params))
+        return _plain(answer[0]) if answer else None
+
+    async def _answer_of(self, request: Any) -> Any:
+        """Wait for the client's answer, but not for long: a model can be loaded without it."""
+        try:
+            async with asyncio.timeout(_CONFIGURATION_WITHIN):
+                return await request
+        except (TimeoutError, JsonRpcException) as error:
+            log.info("The client did not answer about its settings: %r", error)
+            return None
+
+    def _state_changed(self) -> None:
+        if self._context is None and (context := self._resident.context) is not None:
+            self._context = context
+            for uri in list(self.documents.text_documents):
+                self.document_changed(uri)
+        status = self.status()
+        if status.state is State.FAILED:
+            self._log(types.MessageType.Error, status.message)
+        if status.state is State.NO_MODEL:
+            self._log(types.MessageType.Info, status.message)
+            if not self._has_shown_hint:
+                self._has_shown_hint = True
+                hint = types.ShowMessageParams(types.MessageType.Info, status.message)
+                self._server.window_show_message(hint)
+        self._send_status()
+
+    def _send_status(self) -> None:
+        self._server.protocol.notify(STATUS, self.status().to_json())
+
+    def _log(self, kind: types.MessageType, message: str) -> None:
+        """Say something in the client's log, and in ours."""
+        log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
+        self._server.window_log_message(types.LogMessageParams(kind, message))
+
+
+def _plain(value: Any) -> Any:
+    """Turn what pygls makes of JSON objects of unknown type back into plain values."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,151 @@
+"""What a user may set: from `initializationOptions`, `workspace/didChangeConfiguration` or `workspace/configuration`.
+
+A wrong or unknown key never stops anything: its default is used, and the user is told which key it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_type_hints
+
+import cattrs
+
+SECTION = "mellum"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model to have in memory, and how it is to run."""
+
+    model: str | None
+    threads: int | None
+    context_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Editors write the names in camel case, such as `disabledLanguages`."""
+
+    enabled: bool = True
+    """Whether there are suggestions at all."""
+    disabled_languages: tuple[str, ...] = ()
+    """LSP language ids without suggestions."""
+    model: str | None = None
+    """A model's name or folder; null for the default model."""
+    threads: int | None = None
+    """Threads to compute with; null for as many as there are cores."""
+    context_tokens: int | None = None
+    """Longest prompt; null for what this machine reads in a fraction of a second."""
+    max_tokens: int = 96
+    """Longest suggestion."""
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    """How much to log on stderr; null for what the environment says."""
+
+    @property
+    def model_choice(self) -> ModelChoice:
+        """The part that takes loading a model again when it changes."""
+        return ModelChoice(self.model, self.threads, self.context_tokens)
+
+
+_AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1}
+
+
+def read_settings(raw: object) -> tuple[Settings, list[str]]:
+    """Read settings from JSON; returns them with one sentence for each key that could not be used."""
+    if raw is None:
+        return Settings(), []
+    if not isinstance(raw, Mapping):
+        return Settings(), [f"The settings of {SECTION} must be an object, not {_json_name(raw)}."]
+    complaints: list[str] = []
+    fields = {_camel_case(field.name): field.name for field in dataclasses.fields(Settings)}
+    types_by_name = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = fields.get(str(key))
+        if name is None:
+            complaints.append(f"Unknown setting {SECTION}.{key}. There are: {', '.join(fields)}.")
+            continue
+        try:
+            structured = _converter.structure(value, types_by_name[name])
+            if structured is not None and structured < _AT_LEAST.get(name, structured):
+                raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value!r}")
+        except Exception as error:  # cattrs raises groups of whatever its hooks raise
+            complaints.append(f"Setting {SECTION}.{key} {_reason(error)}; its default is used.")
+            continue
+        values[name] = structured
+    return Settings(**values), complaints
+
+
+def merged(base: object, over: object) -> object:
+    """Lay one source of settings over another, key by key; what is no object stays as it is, to be complained about."""
+    if isinstance(base, Mapping) and isinstance(over, Mapping):
+        return {**base, **over}
+    return base if over is None else over
+
+
+def section_of(raw: object) -> object:
+    """Settings may come as they are, or inside an object under the section's name."""
+    if isinstance(raw, Mapping) and SECTION in raw:
+        return raw[SECTION]
+    return raw
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _json_name(value: object) -> str:
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return _reason(error.exceptions[0])
+    return str(error)
+
+
+def _strict(expected: type, name: str) -> typing.Callable[[Any, Any], Any]:
+    """Cattrs would turn "false" into True and 1.9 into 1."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not expected:
+            raise ValueError(f"must be {name}, not {_json_name(value)}")
+        return value
+
+    return structure
+
+
+def _list_of_strings(value: Any, _: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of strings")
+    return tuple(value)
+
+
+def _one_of(value: Any, expected: Any) -> Any:
+    if value not in typing.get_args(expected):
+        raise ValueError(f"must be one of {', '.join(typing.get_args(expected))}, not {value!r:.40}")
+    return value
+
+
+def _optional(value: Any, expected: Any) -> Any:
+    inner = next(part for part in typing.get_args(expected) if part is not types.NoneType)
+    return None if value is None else _converter.structure(value, inner)
+
+
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint)
+
+
+_converter = cattrs.Converter()
+_converter.register_structure_hook(bool, _strict(bool, "true or false"))
+_converter.register_structure_hook(int, _strict(int, "a whole number"))
+_converter.register_structure_hook(str, _strict(str, "a string"))
+_converter.register_structure_hook_func(lambda hint: _origin(hint) is tuple, _list_of_strings)
+_converter.register_structure_hook_func(lambda hint: _origin(hint) is Literal, _one_of)
+_converter.register_structure_hook_func(lambda hint: _origin(hint) in (typing.Union, types.UnionType), _optional)

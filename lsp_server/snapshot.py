@@ -1,0 +1,72 @@
+"""What a request for a suggestion is about, frozen at the moment in which the request arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsprotocol import types
+
+from lsp_server.documents import Document, Documents
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A document and the cursor in it; if a menu entry is selected, as if it had been accepted already."""
+
+    document: Document
+    source: str
+    """The document's text at that moment; it is stale once the document has another one."""
+    path: str
+    """Relative to the workspace, with forward slashes."""
+    language: str
+    text: str
+    """What the model sees: `source` with the selected menu entry in it."""
+    offset: int
+    """The cursor in `text`, in code points."""
+    explicit: bool
+    """Asked for by a key, not by typing."""
+    selected: str
+    """The selected menu entry's text: a suggestion has to begin with it."""
+    start: int
+    """Where the suggestion's range starts in `source`: at the cursor, or where the menu entry's range does."""
+    end: int
+    """Where that range ends in `source` if the suggestion takes the place of nothing else."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the document has changed since."""
+        return self.document.source is not self.source
+
+
+def take_snapshot(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | None:
+    """Freeze what a request is about.
+
+    None where nothing can be completed: the document is not open, or the selected menu entry is not at the cursor.
+    """
+    document = documents.open_document(params.text_document.uri)
+    if document is None:
+        return None
+    cursor = document.offset_at_position(params.position)
+    text, selected, start, end, offset = document.text, "", cursor, cursor, cursor
+    if (selection := params.context.selected_completion_info) is not None:
+        if selection.range.start.line != selection.range.end.line:
+            return None  # an item's range must lie on one line
+        selected = selection.text
+        start = document.offset_at_position(selection.range.start)
+        end = document.offset_at_position(selection.range.end)
+        if not start <= cursor <= end:
+            return None
+        text = text[:start] + selected + text[end:]
+        offset = start + len(selected)
+    return Snapshot(
+        document=document,
+        source=document.source,
+        path=documents.path_of(document.uri),
+        language=document.language_id or "",
+        text=text,
+        offset=offset,
+        explicit=params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked,
+        selected=selected,
+        start=start,
+        end=end,
+    )
