@@ -292,6 +292,14 @@ def test_tab_right_after_a_keystroke_doubles_nothing(editor: Editor) -> None:
 
 
 @plugin_setups
+def test_tab_right_after_something_else_is_a_tab(editor: Editor) -> None:
+    """A suggestion that was not followed is not accepted, however fast Tab comes."""
+    editor.suggestion()
+    editor.press("#<Tab>")
+    eventually(lambda: re.fullmatch(rf"    {TYPED}#\s+", editor.line()), "the Tab")
+
+
+@plugin_setups
 def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     """Parts are accepted one after the other, and undone one after the other."""
     grey = first_line(editor.suggestion())
