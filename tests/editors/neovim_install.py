@@ -8,7 +8,6 @@ into DIR with their own C library.
 """
 
 import argparse
-import contextlib
 import platform
 import re
 import shutil
@@ -18,6 +17,8 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 APT_SOURCES = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -45,7 +46,7 @@ def install(directory: Path) -> Path:
     mirror = _mirror()
     patchelf = _patchelf()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(directory.with_name(f".{directory.name}.lock")):
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
         if nvim.exists():
             return nvim
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as temporary:
@@ -63,16 +64,6 @@ def install(directory: Path) -> Path:
             shutil.rmtree(directory)
             raise
     return nvim
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Wait until no other process is between the same two lines with this lock."""
-    import fcntl  # not on Windows, which does not come this far
-
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _link(root: Path, directory: Path, patchelf: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from engine.models import CACHE_VARIABLE
 from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatformError, install
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
@@ -163,7 +164,9 @@ def neovim(version: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+def session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
+) -> Iterator[Editor]:
     """Open a real file in Neovim, at the place where something is missing, with the server attached."""
     version, heading = request.param
     command = neovim(version)
@@ -177,15 +180,20 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
     (workspace / "textwrap.py").write_text(before + after)
     environment = {
-        "XDG_CONFIG_HOME": str(home / ".config"),
-        "XDG_STATE_HOME": str(home / ".state"),
+        "HOME": str(home),
         "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"],
+        CACHE_VARIABLE: str(model_cache),
     }
     place = before.count("\n")
     nvim = pynvim.attach(
         "child",
         argv=[
-            *("env", "--chdir", str(workspace), *(f"{name}={value}" for name, value in environment.items())),
+            *(
+                "env",
+                f"--chdir={workspace}",
+                *(f"--unset=XDG_{kind}_HOME" for kind in ("CACHE", "CONFIG", "DATA", "STATE")),
+            ),
+            *(f"{name}={value}" for name, value in environment.items()),
             *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
         ],
     )
