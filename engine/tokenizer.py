@@ -22,6 +22,8 @@ _REMEMBERED_SEGMENTS = 16384
 # whose punctuation swallows the newlines after it: before a line's first characters.
 _BOUNDARIES = (re.compile(r"(?<=\S)(?=[\r\n])"), re.compile(r"(?<=\n)(?=[^\S\r\n]*\S)"))
 
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
 _PROBE = (
     'def f(a,\n      b="x"):\n\n\n    """Doc.\n\n    More.  \n\t\n  """\n    return [\n        1,\n\n        {2: -3},\n'
     "    ]  # end\r\n\r\n\tif (x) {\r\n\t\ty();\r\n\t}\n\n\nclass A:  \n \n  é = '🎉'\n\n    don't we'll\n1234\n"
@@ -42,7 +44,8 @@ class Tokenizer:
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of `text`, the same as if it were tokenized whole."""
+        """Tokens of `text`, the same as if it were tokenized whole. Half a surrogate pair counts as U+FFFD."""
+        text = _LONE_SURROGATES.sub("\ufffd", text)  # a client can send them, UTF-8 cannot hold them
         if self._boundary is None:
             return self._encode_whole(text)
         segments = self._boundary.split(text)

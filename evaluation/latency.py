@@ -123,7 +123,7 @@ async def _typing(client: Client, uri: str, text: str) -> dict[str, float]:
         await client.complete(uri, *_position(text, start + index + 1))
         seconds.append(time.perf_counter() - asked)
         after = (await client.request("mellum/status", None))["statistics"]
-        computed.append(after["computedTokens"] - before["computedTokens"])
+        computed.append(after["computed_tokens"] - before["computed_tokens"])
         before = after
     return {
         **_percentiles("typing: time to suggestion", seconds),

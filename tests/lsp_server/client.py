@@ -84,7 +84,9 @@ class Client:
     async def state(self, *states: str, within: float = SOON) -> dict[str, Any]:
         """Wait for a status notification with one of these states."""
         found: dict[str, Any] = await self.until(
-            lambda: next((status for status in self.notifications("mellum/status")[::-1] if status["state"] in states), None),
+            lambda: next(
+                (status for status in self.notifications("mellum/status")[::-1] if status["state"] in states), None
+            ),
             within=within,
         )
         return found

@@ -1,0 +1,31 @@
+"""What suggestions have cost in this session, by the names that the log and `mellum-lsp complete` use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine import Suggestion
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Sums over all requests that the model answered; those that were cancelled on the way are not in them."""
+
+    answered: int = 0
+    prompt_tokens: int = 0
+    computed_tokens: int = 0
+    """Prompt tokens that went through the model; the others' state was still there."""
+    decoded_tokens: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By step: `queue`, `tokenize`, `prefill`, `decode`, `trim`."""
+
+    def add(self, suggestion: Suggestion) -> None:
+        """Count one answer."""
+        self.answered += 1
+        self.prompt_tokens += suggestion.prompt_tokens
+        self.computed_tokens += suggestion.computed_tokens
+        self.decoded_tokens += len(suggestion.tokens)
+        for step, seconds in suggestion.timings.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + seconds
