@@ -27,6 +27,9 @@ class Architecture:
     rope_theta: float
     norm_epsilon: float
     tied_embeddings: bool
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
 
     @property
     def query_size(self) -> int:
@@ -43,6 +46,8 @@ class Architecture:
         """How many numbers the model has; tied embeddings are counted once."""
         attention = self.hidden * (self.query_size + 2 * self.kv_size) + self.query_size * self.hidden
         layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        layer += (self.query_size + 2 * self.kv_size) * self.qkv_bias + self.hidden * self.output_bias
+        layer += (2 * self.intermediate + self.hidden) * self.mlp_bias
         embeddings = self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
         return self.layers * layer + embeddings + self.hidden
 

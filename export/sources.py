@@ -23,8 +23,8 @@ class Source(Protocol):
     license: str
     description: str
 
-    def tensor(self, name: str) -> Floats:
-        """Read one tensor, float32, `[out, in]` for matrices, under its transformers name.
+    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
+        """Read one tensor, float32, `[out, in]` for matrices, under its transformers name; or some of its rows.
 
         Where embeddings are tied, `lm_head.weight` is the same as `model.embed_tokens.weight`.
         """
@@ -87,7 +87,7 @@ class GgufSource:
             raise ExportError(f"The GGUF file has no {key!r}; it is incomplete, get it again")
         return default
 
-    def tensor(self, name: str) -> Floats:
+    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read and dequantize one tensor; see `Source`."""
         if name == "lm_head.weight" and self.architecture.tied_embeddings:
             name = "model.embed_tokens.weight"
@@ -99,12 +99,12 @@ class GgufSource:
         if stored not in self._tensors:
             raise ExportError(f"The GGUF file has no tensor {stored!r}; it is incomplete, get it again")
         tensor = self._tensors[stored]
-        values: Floats = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
-        values = values.reshape([int(size) for size in reversed(tensor.shape)])
-        if name.endswith("q_proj.weight"):
-            return _unpermute(values, self.architecture.heads)
-        if name.endswith("k_proj.weight"):
-            return _unpermute(values, self.architecture.kv_heads)
+        permuted = name.endswith(("q_proj.weight", "k_proj.weight"))
+        data = tensor.data if permuted else tensor.data[rows]
+        values: Floats = gguf.quants.dequantize(data, tensor.tensor_type).astype(np.float32, copy=False)
+        if permuted:
+            heads = self.architecture.heads if "q_proj" in name else self.architecture.kv_heads
+            return _unpermute(values, heads)[rows]
         return values
 
     def close(self) -> None:
