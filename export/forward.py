@@ -6,7 +6,7 @@ Only one layer's weights are needed at a time, so it works where the model itsel
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,7 @@ Products = Generator[tuple[Matrix, Floats], Floats, None]
 
 
 def products(source: Source, tokens: NDArray[np.int64]) -> Products:
-    """Run sequences `[sequences, length]` through the model; whoever drives it decides how matrices are multiplied.
-
-    The last product, the one of the head, is `[sequences * length, vocabulary]`.
-    """
+    """Run sequences `[sequences, length]` through the model; whoever drives it decides how matrices are multiplied."""
     architecture = source.architecture
     sequences, length = tokens.shape
     cosines, sines = rotary_caches(architecture, length)
@@ -53,13 +50,19 @@ def products(source: Source, tokens: NDArray[np.int64]) -> Products:
     yield matrices.head(source), norm(x, "model.norm.weight")
 
 
-def logits(source: Source, tokens: NDArray[np.int64]) -> Floats:
-    """Compute the logits `[sequences, length, vocabulary]` of sequences `[sequences, length]`."""
+def head_inputs(source: Source, tokens: NDArray[np.int64]) -> Floats:
+    """Run sequences `[sequences, length]` up to the head; returns what it reads, `[sequences, length, hidden]`."""
     steps = products(source, tokens)
     matrix, inputs = next(steps)
     while matrix.name != "lm_head":
         matrix, inputs = steps.send(matrix.product(inputs))
-    return matrix.product(inputs).reshape(*tokens.shape, -1)
+    return inputs.reshape(*tokens.shape, -1)
+
+
+def logits(source: Source, tokens: NDArray[np.int64]) -> Iterator[Floats]:
+    """Yield the logits `[length, vocabulary]` of each of some sequences `[sequences, length]`."""
+    for inputs in head_inputs(source, tokens):
+        yield matrices.head(source).product(inputs)
 
 
 def rotary_caches(architecture: Architecture, positions: int | None = None) -> tuple[Floats, Floats]:

@@ -123,9 +123,13 @@ def _unpermute(weight: Floats, heads: int) -> Floats:
 def tensor_names(architecture: Architecture) -> Iterator[str]:
     """All tensors of a model, under the names of transformers."""
     yield "model.embed_tokens.weight"
+    biased = {"q": architecture.qkv_bias, "k": architecture.qkv_bias, "v": architecture.qkv_bias}
+    biased |= {"o": architecture.output_bias} | dict.fromkeys(("gate", "up", "down"), architecture.mlp_bias)
     for layer in range(architecture.layers):
         for rest in _GGUF_LAYER_NAMES:
             yield f"model.layers.{layer}.{rest}"
+            if biased.get(rest.split(".")[1].removesuffix("_proj")):
+                yield f"model.layers.{layer}.{rest.replace('weight', 'bias')}"
     yield "model.norm.weight"
     if not architecture.tied_embeddings:
         yield "lm_head.weight"
