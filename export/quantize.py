@@ -13,6 +13,7 @@ BLOCK = 32
 """Weights that share a scale and a zero point in 4 bits."""
 
 _LEVELS = 15
+_BATCH = 4  # blocks
 _SHARES = (1.0, 0.95, 0.9, 0.85)  # of a block's range, for its scale: clipping the ends can leave less error
 _DAMPING = 0.01  # of the mean diagonal, as in GPTQ
 
@@ -66,29 +67,28 @@ def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLik
     remaining = np.zeros((rows, blocks * BLOCK), np.float32)
     remaining[:, :columns] = weight
     values = np.empty((blocks, BLOCK, rows), np.uint8)
-    scales = np.empty((blocks, rows), np.float32)
-    zero_points = np.empty((blocks, rows), np.uint8)
-    for block in range(blocks):
-        start, end = block * BLOCK, (block + 1) * BLOCK
-        part = np.ascontiguousarray(remaining[:, start:end].T)  # [32, out]: a weight of all outputs lies together
-        scale, zero = _grid(part, scale_type)
-        scales[block], zero_points[block] = scale, zero
-        if order is None:
-            values[block] = np.clip(np.rint(part / scale + zero), 0, _LEVELS)
-            continue
-        errors = np.empty_like(part)
-        for index in range(BLOCK):
-            quantized = np.clip(np.rint(part[index] / scale + zero), 0, _LEVELS)
-            values[block, index] = quantized
-            column = start + index
-            if column >= columns:
-                errors[index:] = 0
-                values[block, index:] = zero
-                break
-            errors[index] = (part[index] - (quantized - zero) * scale) / order[column, column]
-            inside = min(end, columns)
-            part[index + 1 : inside - start] -= order[column, column + 1 : inside, None] * errors[index]
-        remaining[:, end:columns] -= errors[: columns - start].T @ order[start : min(end, columns), end:columns]
+    scales, zero_points = np.empty((blocks, rows), np.float32), np.empty((blocks, rows), np.uint8)
+    for first in range(0, blocks, _BATCH):
+        last = min(first + _BATCH, blocks)
+        batch = np.ascontiguousarray(remaining[:, first * BLOCK : last * BLOCK].T)  # an input's weights lie together
+        errors = np.zeros_like(batch)
+        for block in range(first, last):
+            start, end = (block - first) * BLOCK, (block - first + 1) * BLOCK
+            part = batch[start:end]
+            scale, zero = _grid(part, scale_type)
+            scales[block], zero_points[block] = scale, zero
+            if order is None:
+                values[block] = np.clip(np.rint(part / scale + zero), 0, _LEVELS)
+                continue
+            within = order[block * BLOCK : last * BLOCK, block * BLOCK : last * BLOCK]
+            for index in range(BLOCK):
+                values[block, index] = quantized = np.clip(np.rint(part[index] / scale + zero), 0, _LEVELS)
+                error = (part[index] - (quantized - zero) * scale) / within[index, index]
+                part[index + 1 :] -= within[index, index + 1 : BLOCK, None] * error
+                errors[start + index] = error
+            batch[end:] -= within[:BLOCK, BLOCK:].T @ errors[start:end]
+        if order is not None:  # what lies further behind is adjusted for a batch at once, which is four times as fast
+            remaining[:, last * BLOCK :] -= errors.T @ order[first * BLOCK : last * BLOCK, last * BLOCK :]
     return Int4Matrix(
         np.ascontiguousarray(values.transpose(2, 0, 1)),
         np.ascontiguousarray(scales.T),
@@ -97,25 +97,35 @@ def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLik
 
 
 def error_order(inputs: Floats) -> Floats:
-    """How inputs `[n, in]` vary together, as GPTQ uses it: the upper Cholesky factor of their moments' inverse."""
-    moments = inputs.T @ inputs
+    """How inputs `[n, in]` vary together, as GPTQ uses it: the upper Cholesky factor of their moments' inverse.
+
+    It is filled up to whole blocks, with inputs that vary alone.
+    """
+    columns = inputs.shape[1]
+    moments = np.zeros([-(-columns // BLOCK) * BLOCK] * 2, np.float32)
+    np.matmul(inputs.T, inputs, out=moments[:columns, :columns])
     moments[np.diag_indices_from(moments)] += max(_DAMPING * float(np.mean(np.diag(moments))), 1e-12)
-    # From the reversed matrix' factor L: moments = U U.T with U upper, so the inverse is inv(U).T inv(U).
-    lower = np.linalg.cholesky(moments[::-1, ::-1])
-    del moments
-    return _inverse(np.ascontiguousarray(lower[::-1, ::-1]))
+    _factor_of_inverse(moments)
+    return moments
 
 
-def _inverse(upper: Floats) -> Floats:
-    """Invert an upper triangular matrix by halves; numpy's general inverse takes eight times as long."""
-    size = len(upper)
-    if size <= 256:
-        return np.asarray(np.linalg.inv(upper), np.float32)
-    half = size // 2
-    inverse = np.zeros_like(upper)
-    inverse[:half, :half], inverse[half:, half:] = _inverse(upper[:half, :half]), _inverse(upper[half:, half:])
-    inverse[:half, half:] = -(inverse[:half, :half] @ upper[:half, half:]) @ inverse[half:, half:]
-    return inverse
+def _factor_of_inverse(matrix: Floats) -> None:
+    """Replace a symmetric positive matrix A by the upper V with inverse(A) = V.T V, by halves.
+
+    Written out because numpy would take float64, and three times the memory, for each of the two steps. With A = U U.T
+    and U upper, V is the inverse of U.
+    """
+    half = len(matrix) // 2
+    if half <= 128:
+        matrix[:] = np.linalg.inv(np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1])
+        return
+    above, across, below = matrix[:half, :half], matrix[:half, half:], matrix[half:, half:]
+    _factor_of_inverse(below)
+    shared = across @ below.T  # U's
+    above -= shared @ shared.T
+    _factor_of_inverse(above)
+    across[:] = -(above @ shared) @ below
+    matrix[half:, :half] = 0
 
 
 def _grid(part: Floats, scale_type: DTypeLike) -> tuple[Floats, Floats]:
