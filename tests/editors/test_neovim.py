@@ -32,18 +32,23 @@ TYPED = "w = Text"
 BUILT_IN = "Without the plugin (Neovim 0.12 and newer)"
 PLUGIN = "With the plugin (Neovim 0.11 and newer)"
 
-COUNT_REQUESTS = """
-sent = {}
+COUNT_ANSWERS = """
+answers = {}
 vim.api.nvim_create_autocmd('LspRequest', {
   callback = function(event)
     local request = event.data.request
-    if request.type == 'pending' then
-      sent[request.method] = (sent[request.method] or 0) + 1
+    if request.type == 'complete' then
+      -- after the answer was taken in
+      vim.schedule(function() answers[request.method] = (answers[request.method] or 0) + 1 end)
     end
   end,
 })
 """
-ATTACHED = "return #vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' }) > 0"
+READY = """
+local client = vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' })[1]
+local status = client and client:request_sync('mellum/status', vim.empty_dict(), 1000, 0)
+return status and status.result and status.result.state == 'ready'
+"""
 
 Answer = TypeVar("Answer")
 
@@ -114,9 +119,9 @@ class Editor:
         row, columns = self.nvim.funcs.screenrow(), self.nvim.options["columns"]
         return "".join(self.nvim.funcs.screenstring(row, column) for column in range(1, columns + 1)).rstrip()
 
-    def requests(self, method: str) -> int:
-        """Return how many requests of `method` went to the server so far."""
-        return int(self.nvim.exec_lua("return sent[...] or 0", method))
+    def answers(self, method: str) -> int:
+        """Return how many requests of `method` the server has answered so far."""
+        return int(self.nvim.exec_lua("return answers[...] or 0", method))
 
     def suggestion(self) -> str:
         """Write the beginning of what is missing, and return the grey text that appears."""
@@ -128,6 +133,13 @@ class Editor:
 def first_line(text: str) -> str:
     """Return what stands before the first line break."""
     return text.split("\n")[0]
+
+
+def first_word(text: str) -> str:
+    """Return the letters that `text` begins with."""
+    word = re.match(r"\w+", text)
+    assert word, f"{text!r} does not begin with a word"
+    return word[0]
 
 
 def configuration(heading: str) -> str:
@@ -175,7 +187,7 @@ def session(
         install_plugin(home)
     init = home / ".config" / "nvim" / "init.lua"
     init.parent.mkdir(parents=True, exist_ok=True)
-    init.write_text(COUNT_REQUESTS + configuration(heading))
+    init.write_text(COUNT_ANSWERS + configuration(heading))
     (workspace / ".git").mkdir()
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
     (workspace / "textwrap.py").write_text(before + after)
@@ -199,7 +211,7 @@ def session(
     )
     try:
         assert nvim.funcs.has(f"nvim-{version}")
-        eventually(lambda: nvim.exec_lua(ATTACHED), "the start of the server", seconds=60)
+        eventually(lambda: nvim.exec_lua(READY), "the loading of the model", seconds=60)
         yield Editor(nvim, place)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said
@@ -243,23 +255,25 @@ def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
 def test_tab_accepts_exactly_the_grey_text(editor: Editor) -> None:
     """Tab puts the grey text behind the cursor, which ends up behind it, and the server hears of it."""
     grey = editor.suggestion()
-    before, told = editor.lines(), editor.requests("workspace/executeCommand")
+    before, told = editor.lines(), editor.answers("workspace/executeCommand")
     editor.press("<Tab>")
     accepted = [*before[: editor.place], *f"    {TYPED}{grey}".split("\n"), *before[editor.place + 1 :]]
     eventually(lambda: editor.lines() == accepted, "the accepted text")
     assert editor.before_cursor().endswith(f"{TYPED}{grey}".split("\n")[-1])
-    eventually(lambda: editor.requests("workspace/executeCommand") == told + 1, "the report of the acceptance")
+    eventually(lambda: editor.answers("workspace/executeCommand") == told + 1, "the report of the acceptance")
 
 
 @every_setup
 def test_typing_what_it_says_keeps_it(editor: Editor) -> None:
-    """The line looks the same after each character of the grey text that is typed, and Tab accepts what is left."""
+    """The line looks the same while its next word is typed and after the server's next answer; Tab accepts the rest."""
     grey = first_line(editor.suggestion())
-    seen = editor.on_screen()
-    for count in (1, 2, 3):
-        editor.press(grey[count - 1])
-        eventually(lambda: editor.line() == f"    {TYPED}{grey[:count]}", "the typed character")  # noqa: B023
-        eventually(lambda: editor.on_screen() == seen, "the same line on the screen")
+    seen, answers = editor.on_screen(), editor.answers("textDocument/inlineCompletion")
+    word = first_word(grey)
+    editor.press(word)
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the typed word")
+    eventually(lambda: editor.on_screen() == seen, "the same line on the screen")
+    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "the next answer")
+    eventually(lambda: editor.on_screen() == seen, "the same line on the screen, still")
     editor.press("<Tab>")
     eventually(lambda: editor.lines()[editor.place] == seen, "the accepted text")
 
@@ -311,13 +325,12 @@ def test_tab_right_after_something_else_is_a_tab(editor: Editor) -> None:
 def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     """Parts are accepted one after the other, and undone one after the other."""
     grey = first_line(editor.suggestion())
-    word = re.match(r"\w+", grey)
-    assert word, grey
+    word = first_word(grey)
     editor.press("<M-Right>")
-    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the accepted word")
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the accepted word")
     eventually(editor.grey, "the rest in grey")
     line = editor.on_screen()
     editor.press("<M-C-Right>")
     eventually(lambda: editor.line() == line, "the accepted line")
     editor.press("<Esc>u")
-    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the line taken back")
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the line taken back")
