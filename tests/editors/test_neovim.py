@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -142,11 +143,11 @@ def first_word(text: str) -> str:
     return word[0]
 
 
-def configuration(heading: str) -> str:
-    """Return the Lua that the README shows first under `heading`."""
-    found = re.search(rf"^## {re.escape(heading)}.*?^```lua\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{README} has no Lua under {heading!r}"
-    return found[1]
+def configurations(heading: str) -> list[str]:
+    """Return the Lua that the README shows under `heading`, the main one first."""
+    section = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert section, f"{README} has no heading {heading!r}"
+    return re.findall(r"^```lua\n(.*?)^```", section[0], re.DOTALL | re.MULTILINE)
 
 
 def install_plugin(home: Path) -> None:
@@ -154,6 +155,13 @@ def install_plugin(home: Path) -> None:
     commands = re.search(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
     assert commands, f"{README} has no shell commands"
     subprocess.run(["sh", "-ec", commands[1]], cwd=REPOSITORY, env={**os.environ, "HOME": str(home)}, check=True)
+
+
+def environment(home: Path) -> list[str]:
+    """Return the words for `env` that give Neovim a home of its own and let it find the server."""
+    kinds = ("CACHE", "CONFIG", "DATA", "STATE")
+    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    return [*(f"--unset=XDG_{kind}_HOME" for kind in kinds), f"HOME={home}", f"PATH={path}"]
 
 
 def neovim(version: str) -> Path:
@@ -187,25 +195,15 @@ def session(
         install_plugin(home)
     init = home / ".config" / "nvim" / "init.lua"
     init.parent.mkdir(parents=True, exist_ok=True)
-    init.write_text(COUNT_ANSWERS + configuration(heading))
+    init.write_text(COUNT_ANSWERS + configurations(heading)[0])
     (workspace / ".git").mkdir()
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
     (workspace / "textwrap.py").write_text(before + after)
-    environment = {
-        "HOME": str(home),
-        "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"],
-        CACHE_VARIABLE: str(model_cache),
-    }
     place = before.count("\n")
     nvim = pynvim.attach(
         "child",
         argv=[
-            *(
-                "env",
-                f"--chdir={workspace}",
-                *(f"--unset=XDG_{kind}_HOME" for kind in ("CACHE", "CONFIG", "DATA", "STATE")),
-            ),
-            *(f"{name}={value}" for name, value in environment.items()),
+            *("env", f"--chdir={workspace}", *environment(home), f"{CACHE_VARIABLE}={model_cache}"),
             *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
         ],
     )
@@ -215,6 +213,8 @@ def session(
         yield Editor(nvim, place)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said
+        log = Path(nvim.exec_lua("return vim.lsp.log.get_filename()"))
+        assert not log.exists() or "[ERROR]" not in log.read_text(), log.read_text()
     finally:
         with contextlib.suppress(OSError, EOFError):  # it is gone before it answers
             nvim.command("qall!")
@@ -334,3 +334,36 @@ def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     eventually(lambda: editor.line() == line, "the accepted line")
     editor.press("<Esc>u")
     eventually(lambda: editor.line() == f"    {TYPED}{word}", "the line taken back")
+
+
+@pytest.mark.parametrize("version", ["0.12", "0.11"])
+def test_the_options_of_the_readme_are_taken(version: str, tmp_path: Path) -> None:
+    """Other keys are mapped, no key is where none is wanted, and the server's configuration is what was asked for."""
+    command = neovim(version)
+    install_plugin(tmp_path)
+    _, options = configurations(PLUGIN)
+    (tmp_path / ".config" / "nvim" / "init.lua").write_text(options)
+    (tmp_path / "report.lua").write_text(
+        """
+        local function is_mapped(key)
+          return vim.fn.maparg(key, 'i') ~= ''
+        end
+        local config = vim.lsp.config.mellum
+        io.stdout:write(vim.json.encode({
+          keys = { is_mapped('<C-y>'), is_mapped('<C-l>'), is_mapped('<M-Right>') },
+          config = { config.cmd, config.filetypes, config.settings },
+        }))
+        """
+    )
+    done = subprocess.run(
+        ["env", *environment(tmp_path), str(command), "--headless", "+luafile report.lua", "+qall!"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    assert json.loads(done.stdout) == {
+        "keys": [True, True, False],
+        "config": [["mellum-lsp", "serve"], ["python", "go"], {"mellum": {"maxTokens": 48}}],
+    }
