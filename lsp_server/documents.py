@@ -90,7 +90,8 @@ class Document(TextDocument):
         )
 
     def client_position_at_offset(self, offset: int) -> types.Position:
-        """Turn an offset in code points into a position in the client's units."""
+        r"""Turn an offset in code points into a position in the client's units; inside a \r\n, the line's end."""
+        offset -= self._text[offset - 1 : offset + 1] == "\r\n"
         text = self._broken_lines
         start = text.rfind("\n", 0, offset) + 1
         line, anchor = self._anchor

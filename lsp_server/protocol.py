@@ -94,7 +94,9 @@ class Protocol(LanguageServerProtocol):
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
         log.warning("Refused %s: %s", summary(message), error)
-        self._send_data(types.ResponseErrorMessage(id=identifier, error=error.to_response_error()))
+        # not a ResponseErrorMessage, which would leave out an `id` that is null
+        response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
+        self._send_data(response)
 
     def _out_of_order(self, method: str | None) -> JsonRpcException | None:
         """Why a method cannot be handled at this point of the session, if it cannot."""

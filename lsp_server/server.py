@@ -6,8 +6,10 @@ Handlers are thin. Those that answer from a document take a snapshot of it, made
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from lsprotocol import types
@@ -116,10 +118,12 @@ def serve_tcp(host: str, port: int) -> int:
     return _serve(lambda: accept_one(host, port, announce))
 
 
-def _serve(connect: Any) -> int:
+def _serve(connect: Callable[[], Connection]) -> int:
     logs = start_logging()
     try:
         return asyncio.run(_run(create_server(), connect()))
+    except KeyboardInterrupt:
+        return 130
     finally:
         logs.drain(timeout=1.0)
 
@@ -134,17 +138,21 @@ async def _run(server: MellumServer, connection: Connection) -> int:
         if not ended.done():
             ended.set_result(code)
 
+    def on_loop(function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the client is still there, but we are leaving
+            loop.call_soon_threadsafe(function, *arguments)
+
     def receive(data: bytes) -> None:
         for frame in frames.feed(data):
             if isinstance(frame, Damage):
                 log.warning("The client sent %s", frame.reason)
             else:
-                loop.call_soon_threadsafe(server.protocol.receive, frame)
+                on_loop(server.protocol.receive, frame)
 
     def end_of_stream() -> None:
         if frames.is_inside_a_message:
             log.warning("The connection ended in the middle of a message")
-        loop.call_soon_threadsafe(lambda: end(server.protocol.exit_code))
+        on_loop(lambda: end(server.protocol.exit_code))
 
     server.protocol.on_exit = end
     server.protocol.set_writer(connection)

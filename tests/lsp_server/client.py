@@ -1,4 +1,4 @@
-"""A language client in one screen: a real server process, raw JSON-RPC, and everything that the server says recorded."""
+"""A small language client: a real server process, raw JSON-RPC, and everything that the server says recorded."""
 
 from __future__ import annotations
 
@@ -179,7 +179,9 @@ async def serving(cache: Path, *arguments: str, **more: str) -> AsyncIterator[Se
     process = await asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(cache, **more), limit=1 << 26
     )
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     server = Server(process, Client(process.stdout, process.stdin))
 
     async def drain(stream: asyncio.StreamReader) -> None:
@@ -197,7 +199,7 @@ async def serving(cache: Path, *arguments: str, **more: str) -> AsyncIterator[Se
         await server.client.close()
 
 
-def completion(uri: str, line: int, character: int, **context: Any) -> tuple[str, dict[str, Any]]:
+def completion(uri: str, line: int, character: Any, **context: Any) -> tuple[str, dict[str, Any]]:
     """Method and parameters of a request for suggestions."""
     position = {"line": line, "character": character}
     params = {"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 2, **context}}
