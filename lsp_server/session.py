@@ -19,6 +19,7 @@ from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.snapshot import Snapshot
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
 
@@ -109,6 +110,11 @@ class Session:
             self._stop_work()
         if self.status().state is not before:
             self._send_status()
+
+    def is_stale(self, snapshot: Snapshot) -> bool:
+        """Whether the document was edited, closed or opened anew since the request arrived."""
+        document = self.documents.open_document(snapshot.document.uri)
+        return document is not snapshot.document or document.source is not snapshot.source
 
     def is_wanted(self, language: str) -> bool:
         """Whether suggestions are switched on for this language, and a model is there; if not, look for one."""
