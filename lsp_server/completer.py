@@ -64,8 +64,12 @@ class Completer:
         return self._scheduler.submit(snapshot.document.uri, request)
 
     def close(self) -> None:
-        """Cancel all work and wait for the inference thread to end, which takes one chunk of prefill at most."""
+        """Cancel all work, wait for the inference thread (one chunk of prefill at most), and let go of the model.
+
+        Only a completer that nobody uses any more may be closed.
+        """
         self._scheduler.close()
+        del self._scheduler, self._engine
 
 
 def signature_of(model: str | None) -> Signature | None:
