@@ -103,6 +103,8 @@ class Engine:
                 break
             if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
                 break
+        if stop is StopReason.LENGTH and "\n" in text:
+            text = text[: text.rindex("\n")]  # the last line is not whole
         clock.lap("decode")
         trimmed = trim(text, prefix=before, suffix=after, language=request.language)
         clock.lap("trim")

@@ -1,0 +1,146 @@
+"""The block policy: on small cases in several languages, and on the standard library's own code."""
+
+from __future__ import annotations
+
+import ast
+import random
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from engine.completion import StopReason
+from engine.stop import BlockPolicy
+from syntax import Delimiters
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+
+def end_of(prefix: str, generated: str, suffix: str = "", language: str = "python") -> tuple[str, StopReason | None]:
+    """Feed a text by the character, as tokens do; what is left of it, and why."""
+    policy = BlockPolicy(prefix=prefix, suffix=suffix, language=language)
+    for length in range(1, len(generated) + 1):
+        if (end := policy.end_of(generated[:length])) is not None:
+            return generated[:end], policy.reason
+    return generated, None
+
+
+@pytest.mark.parametrize(
+    ("prefix", "generated", "suffix", "language", "kept"),
+    [
+        # one statement
+        ("x = ", "1 + 2\ny = 3\n", "", "python", "1 + 2"),
+        ("x = ", "f(\n    1,\n    2,\n)\ny = 3\n", "", "python", "f(\n    1,\n    2,\n)"),
+        ("    a()\n    ", "b()\n    c()\n", "\n    d()\n", "python", "b()"),
+        ("a();\n", "b();\nc();\n", "", "javascript", "b();"),
+        # or the block that it opens
+        ("if x", " > 1:\n    return 2\ny = 2\n", "", "python", " > 1:\n    return 2"),
+        ("if x", ":\n    a()\nelse:\n    b()\nc()\n", "", "python", ":\n    a()\nelse:\n    b()"),
+        ("for (const a of b) ", "{\n  c(a);\n}\nd();\n", "", "javascript", "{\n  c(a);\n}"),
+        (
+            "  if (x) ",
+            "{\n    y();\n  } else {\n    z();\n  }\n  w();\n",
+            "",
+            "java",
+            "{\n    y();\n  } else {\n    z();\n  }",
+        ),
+        ("if x then\n", "  y()\nelse\n  z()\nend\nw()\n", "", "lua", "  y()"),
+        (
+            "  ",
+            "if x then\n    y()\n  else\n    z()\n  end\n  w()\n",
+            "",
+            "lua",
+            "if x then\n    y()\n  else\n    z()\n  end",
+        ),
+        # the whole body of a block that has none
+        ("def f(x):\n", "    y = x\n    return y\n\nf(1)\n", "\n\nf(1)\n", "python", "    y = x\n    return y"),
+        ("def f(x):\n    ", "y = x\n    return y\nf(1)\n", "", "python", "y = x\n    return y"),
+        ("func f() {\n", "\tx()\n\ty()\n}\n\nfunc g() {\n", "", "go", "\tx()\n\ty()\n}"),
+        # but of one that has a body, one statement
+        ("def f(x):\n    ", "y = x\n    return y\n", "\n    return x\n", "python", "y = x"),
+        # nothing but the rest of the line where code stands behind the cursor
+        ("x = ", "1\ny = 2\n", " + z\n", "python", "1"),
+        # before a closer that is there
+        ("foo(", "a, b)\nx()\n", ")\n", "python", "a, b"),
+        ("foo(", "bar(a), b)\nx()\n", ")\n", "python", "bar(a), b"),
+        ("x = '", "a' + 'b'\n", "'\n", "python", "a"),
+        ('x = f"', '{a["b"]} c" + d\n', '"\n', "python", '{a["b"]} c'),
+        ("foo([", "1], 2)\n", "])\n", "python", "1"),
+        ("let s = `", "a ${b(`c`)} d`;\n", "`;\n", "typescript", "a ${b(`c`)} d"),
+        # brackets in strings and comments are none
+        ("x = foo(", '")", b)\n', ")\n", "python", '")", b'),
+        ("x = f(a,  # (\n", "      b)\ny = 2\n", "", "python", "      b)"),
+        # a string over several lines
+        ('    """', 'A.\n\n    B.\n    """\n    return 1\n', "\n", "python", 'A.\n\n    B.\n    """'),
+        # the lines that stand below already
+        ("def f():\n", "    a()\n    bbbb()\n", "\n    bbbb()\n", "python", "    a()"),
+        ("function f() {\n", "  a();\n  b();\n}\n", "\n}\n", "javascript", "  a();\n  b();"),
+        # blank lines and other line ends
+        ("x = 1\n", "y = 2\n\nz = 3\n", "", "python", "y = 2"),
+        ("if x:\r\n", "    a()\r\n    b()\r\n\r\nc()\r\n", "", "python", "    a()\r\n    b()"),
+        # a language nobody has heard of works by indentation
+        ("task build:\n", "    do this\n    and that\ntask other:\n", "", "unheard-of", "    do this\n    and that"),
+    ],
+)
+def test_it_ends_after_one_statement_or_its_block(
+    prefix: str, generated: str, suffix: str, language: str, kept: str
+) -> None:
+    assert end_of(prefix, generated, suffix, language)[0].rstrip("\r") == kept
+
+
+def test_it_says_when_the_text_below_was_reached() -> None:
+    assert end_of("function f() {\n", "  a();\n}\n", "\n}\n", "javascript")[1] is StopReason.SUFFIX
+    assert end_of("x = ", "1\n")[1] is StopReason.BLOCK
+
+
+def places(seed: int, count: int) -> list[tuple[str, int]]:
+    """Random places in random files of the standard library, at least 500 characters from both ends."""
+    chance = random.Random(seed)
+    files = [file for file in sorted(STANDARD_LIBRARY.glob("*.py")) if file.stat().st_size > 5000]
+    texts = [chance.choice(files).read_text(encoding="utf-8", errors="replace") for _ in range(count)]
+    return [(text, chance.randrange(500, len(text) - 500)) for text in texts]
+
+
+def test_what_really_follows_is_cut_where_a_statement_ends() -> None:
+    """At statement starts in real code, the kept text is whole statements: it parses."""
+    parsed = 0
+    for text, anywhere in places(3, 150):
+        start = text.find("\n", anywhere) + 1
+        line = text[start : text.find("\n", start)]
+        if not line.strip() or line.lstrip()[0] in "#\"')]}" or Delimiters(text[:start], "python").at_cursor:
+            continue
+        kept, _ = end_of(text[:start], text[start : start + 3000])
+        kept = kept.rstrip()
+        if kept.split()[0].rstrip(":") in ("elif", "else", "except", "finally", "case") or kept.endswith("\\"):
+            continue
+        width = len(line) - len(line.lstrip())
+        body = "\n".join(row[width:] if row[:width].isspace() or not width else row for row in kept.split("\n"))
+        if kept.lstrip()[0] == "@":
+            continue
+        try:
+            ast.parse(body)
+        except SyntaxError:
+            pytest.fail(f"not whole statements:\n{kept}")
+        parsed += 1
+    assert parsed > 50
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_closer_behind_the_cursor_ends_it_at_the_same_closer_of_real_code(seed: int) -> None:
+    """Cut real code inside a bracket, leave its closer behind the cursor, and feed what was cut: it is kept exactly."""
+    tried = 0
+    for text, anywhere in places(20 + seed, 120):
+        opener = text.find("(", anywhere)
+        line_end = text.find("\n", opener)
+        if opener < 0 or line_end < 0 or Delimiters(text[:opener], "python").at_cursor[-1:] not in ((), ("(",)):
+            continue
+        walked = Delimiters(text[: opener + 1], "python").in_generated(text[opener + 1 : line_end])
+        depth = len(Delimiters(text[: opener + 1], "python").at_cursor)
+        closer = next((one.offset for one in walked if one.closes and len(one.open_after) < depth), None)
+        if not closer:
+            continue
+        inside = text[opener + 1 : opener + 1 + closer]
+        kept, _ = end_of(text[: opener + 1], text[opener + 1 : opener + 400], text[opener + 1 + closer :])
+        assert kept == inside
+        tried += 1
+    assert tried > 30
