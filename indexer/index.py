@@ -1,13 +1,15 @@
 """The face of the index: documents go in, snippets for a place in one of them come out.
 
 It knows the documents that the editor has open, and reads nothing from the disk: what was not opened is never shown to
-the model. Similarity is the share of names in common (intersection over union), as JetBrains' collectors measure it.
+the model. Similarity is the share of names in common (intersection over union, as JetBrains' collectors measure it),
+where a name counts less the more pieces of code use it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ _WINDOW = 30  # lines above and below the cursor that a snippet should be like
 _REGION = 30  # lines the cursor may move before snippets are chosen anew
 _MOST_SNIPPETS = 3
 _MOST_CHARACTERS = 3000
-_LEAST_SCORE = 0.08  # below, what two pieces of code have in common is `self` and `len`
+_LEAST_SCORE = 0.07  # below, what two pieces of code have in common is `self` and `len`
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,18 @@ class Index:
         return all(one.path in others and one.text in others[one.path].text for one in plan.snippets)
 
     def _ranked(self, others: dict[str, _Document], names: frozenset[str], deadline: float) -> Iterator[Snippet]:
+        found: list[tuple[str, Chunk]] = []
         for path, document in others.items():
             if time.monotonic() > deadline:
-                return
-            for chunk in self._chunks_of(path, document):
-                union = len(names | chunk.names)
-                score = len(names & chunk.names) / union if union else 0.0
-                if score >= _LEAST_SCORE:
-                    yield Snippet(path, chunk.text, score)
+                break
+            found += [(path, chunk) for chunk in self._chunks_of(path, document)]
+        uses = Counter(name for _, chunk in found for name in chunk.names)
+        for path, chunk in found:
+            common, union = (
+                sum(1 / (1 + uses[name]) for name in both) for both in (names & chunk.names, names | chunk.names)
+            )
+            if union and common / union >= _LEAST_SCORE:
+                yield Snippet(path, chunk.text, common / union)
 
     def _chunks_of(self, path: str, document: _Document) -> list[Chunk]:
         """Cut a document once for each of its texts, when it is first needed."""
