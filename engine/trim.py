@@ -86,7 +86,7 @@ def indented_like(text: str, prefix: str) -> str:
 def without_stray_closers(text: str, prefix: str, language: str) -> str:
     """Cut before a bracket that closes nothing: neither in the text nor before the cursor."""
     delimiters = Delimiters(prefix, language)
-    stray = [delimiter.offset for delimiter in delimiters.in_generated(text) if delimiter.is_stray]
+    stray = [delimiter.offset for delimiter in delimiters.read(text).delimiters if delimiter.is_stray]
     return text[: stray[0]].rstrip() if stray and delimiters.is_whole else text
 
 
