@@ -29,6 +29,7 @@ _LOOK = 4000  # code points of the suffix that are looked at
 _LONGEST_LINE = 400  # code points; no code is written so
 _DECIDES = frozenset(")]}\"'`\n")
 _OPENING = ("(", "[", "{")
+_LONG = 4  # lines
 _TRIVIAL = 3  # a line of so few characters, such as `end`, stands in many places
 
 
@@ -46,6 +47,8 @@ class BlockPolicy:
         self._below = _lines_below(ahead)
         self._closed = self._closed_ahead(ahead)
         self._base = self._depth_of_statement()
+        self._in_text = _is_text(self._delimiters.at_line_start)
+        self._in_comment = self._delimiters.in_comment or COMMENT in self._delimiters.at_cursor
         code, above = self._delimiters.code, self._delimiters.above
         if above and above[-1].lstrip().startswith(('"""', "'''")) and self._language.blocks == "indentation":
             above = above[:-1]  # a docstring is no body
@@ -110,7 +113,9 @@ class BlockPolicy:
         given = self._delimiters.at_line_start
         block = max((depth + 1 for depth, token in enumerate(given) if token == "{"), default=0)
         closed_from = len(self._delimiters.at_cursor) - self._closed
-        return block if block < min(closed_from, len(given)) else len(given)
+        is_long = self._delimiters.code.count("\n") > _LONG  # such as a table: nobody wants all of it
+        is_given = is_long or block >= min(closed_from, len(given))
+        return len(given) if is_given else block
 
     def _existing_closer(self, delimiters: list[Delimiter]) -> Delimiter | None:
         """The first generated closer that the document has behind the cursor, or that closes nothing at all."""
@@ -146,6 +151,8 @@ class BlockPolicy:
                     if not may and not goes_on(full, language, indent=indent):
                         return pending
                     pending = None
+            elif self._in_text and not is_first and is_whole and _is_text(before) and not full.strip(" \t\r*#/"):
+                return start  # the end of a paragraph
             if begins and is_whole and (is_first <= (not self._line.strip())):
                 if twin is not None and _is_same(full, self._below[1]):
                     self.reason = StopReason.SUFFIX
@@ -168,7 +175,7 @@ class BlockPolicy:
                 if not self._wants_body:
                     return start
             elif len(before) <= base:
-                if is_first and self._delimiters.in_comment:
+                if self._in_comment:
                     return end
                 if len(before) < base:
                     if self._wants_body and not is_first:
@@ -183,7 +190,8 @@ class BlockPolicy:
                 if head is not None or self._wants_body:
                     code = ""
                 elif code.strip():
-                    verdict = ending(code, language, is_item=bool(before), is_outermost=not before)
+                    is_inside = bool(before) or not self._delimiters.is_whole
+                    verdict = ending(code, language, is_item=is_inside, is_outermost=not is_inside)
                     indent = indentation(code.lstrip("\r\n"))
                     if verdict is Ending.COMPLETE:
                         return end
@@ -203,6 +211,10 @@ class BlockPolicy:
             return False
         outside = head if head is not None and language.blocks == "indentation" else self._indent - 1
         return indentation(line) <= outside
+
+
+def _is_text(stack: tuple[str, ...]) -> bool:
+    return bool(stack) and (is_quote(stack[-1]) or stack[-1] == COMMENT)
 
 
 def _without_comments(line: str, start: int, reading: Reading) -> str:

@@ -24,7 +24,6 @@ _QUOTES = frozenset({'"', "'", "`", '"""', "'''"})
 _MULTILINE = frozenset({"`", '"""', "'''"})
 _CLOSED_BY_LINE = frozenset({"'", '"', 'f"', "f'", ""})
 _SHORT = 1500  # code points
-_BETWEEN_STATEMENTS = frozenset({"{"})  # what may be open where a line begins a statement
 _STATEMENTS_ABOVE = 2
 _WINDOW = 16_000  # code points; from further up, only an open string of that length would be missed
 _SURELY_CODE = re.compile(
@@ -103,7 +102,7 @@ class Delimiters:
         self.code = found.code
         """The cursor's statement as far as it stands before the cursor, from its first line on, without comments.
 
-        A statement in this sense ends with a line on which nothing is open but braces.
+        A statement in this sense begins on a line where nothing is open, or a brace is what was opened last.
         """
         self.above = found.above
         """Up to two statements above it, likewise, the nearest last."""
@@ -127,7 +126,7 @@ def _read_before(window: str, language: str) -> _Before:
     for leaf in (*_leaves(source, 0, language), _Leaf(len(source), len(source), "")):
         if newline := source.rfind(b"\n", previous_end, leaf.start) + 1:
             stack = at_line_start = at_line_end(stack)
-            if _BETWEEN_STATEMENTS.issuperset(stack):
+            if _may_begin_statement(stack):
                 statements.append(newline)
         step = _step(leaf.kind, stack)
         if step is not None:
@@ -219,6 +218,10 @@ def _step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
     if _CLOSERS.get(top) == kind:
         return stack[:-1], True, False
     return stack, True, True
+
+
+def _may_begin_statement(stack: Stack) -> bool:
+    return not stack or (stack[-1] == "{" and not any(is_quote(token) for token in stack))
 
 
 def _window_start(before: str) -> int:
