@@ -6,10 +6,10 @@ brackets, strings and comments come from the leaves of the syntax tree, statemen
 
 from __future__ import annotations
 
+from engine.closers import Closers
 from engine.completion import StopReason
 from syntax import (
     COMMENT,
-    Delimiter,
     Delimiters,
     Ending,
     Reading,
@@ -19,6 +19,7 @@ from syntax import (
     first_word,
     goes_on,
     indentation,
+    is_annotation,
     is_quote,
     language_named,
     may_continue,
@@ -26,9 +27,10 @@ from syntax import (
 )
 
 _LOOK = 4000  # code points of the suffix that are looked at
-_LONGEST_LINE = 400  # code points; no code is written so
+_LONGEST_LINE = 400  # code points
 _DECIDES = frozenset(")]}\"'`\n")
 _OPENING = ("(", "[", "{")
+_COMMENT_MARKS = " \t\r*#/-!"  # a line of these alone ends a paragraph
 _LONG = 4  # lines
 _TRIVIAL = 3  # a line of so few characters, such as `end`, stands in many places
 
@@ -43,9 +45,8 @@ class BlockPolicy:
         self._delimiters = Delimiters(prefix, language)
         self._line = prefix[prefix.rfind("\n") + 1 :]
         ahead = suffix[:_LOOK]
-        self._rest = ahead.split("\n", 1)[0].strip()
         self._below = _lines_below(ahead)
-        self._closed = self._closed_ahead(ahead)
+        self._closers = Closers(self._delimiters, line=self._line, suffix=suffix)
         self._base = self._depth_of_statement()
         self._in_text = _is_text(self._delimiters.at_line_start)
         self._in_comment = self._delimiters.in_comment or COMMENT in self._delimiters.at_cursor
@@ -59,75 +60,45 @@ class BlockPolicy:
             opens and not self._line.strip() and indentation(self._below[0]) <= indentation(head.strip("\r\n"))
         )
         self._indent = indentation((code if code.strip() else self._line).lstrip("\r\n"))
+        self._head = indentation(head.strip("\r\n")) if self._wants_body else -1
         if self._wants_body:
             self._indent = max(self._indent, indentation(head.strip("\r\n")) + 1)
         self._decides = _DECIDES | {"/"} if COMMENT in self._delimiters.at_cursor else _DECIDES
         self._read = 0
+        self._awaits = False  # what follows decides about closers that were generated
 
     def end_of(self, generated: str) -> int | None:
         """The length in code points at which the suggestion ends, or None to decode on."""
         new, self._read = generated[self._read :], len(generated)
         line = generated[generated.rfind("\n") + 1 :]
         begins = len(line) < len(generated) and " " not in line[: len(line) - len(new)].lstrip()
-        if not begins and not self._decides.intersection(new) and len(line) <= _LONGEST_LINE:
+        is_clear = not (begins or self._awaits or self._decides.intersection(new))
+        if is_clear and len(line) <= _LONGEST_LINE:
             return None
         end = self._end(generated)
         return None if end is None else len(generated[:end].rstrip())
 
     def _end(self, generated: str) -> int | None:
         reading = self._delimiters.read(generated)
-        closer = self._existing_closer(reading.delimiters)
-        limit = len(generated) if closer is None else closer.offset
-        end = self._after_statement(generated[:limit], reading)
-        if end is None and closer is not None:
-            self.reason, end = StopReason.SUFFIX, closer.offset
+        meeting = self._closers.meet(generated, reading.delimiters, is_all=False)
+        self._awaits = meeting.is_undecided
+        end = self._after_statement(generated if meeting.end is None else generated[: meeting.end], reading)
+        if end is None and meeting.end is not None and not meeting.is_undecided:
+            self.reason, end = StopReason.SUFFIX, meeting.end
+        if not self._closers.rest_is_closers and "\n" in generated[:end]:
+            return generated.index("\n")  # code goes on behind the cursor: only this line can be meant
         if end is None and len(generated) - generated.rfind("\n") > _LONGEST_LINE:
-            return max(generated.rfind("\n"), 0)
+            return max(generated.rfind("\n"), 0)  # no code is written so
         return end
-
-    def _closed_ahead(self, ahead: str) -> int:
-        """How many of the innermost brackets and strings open at the cursor are closed by the text behind it."""
-        lowest = inside = len(self._delimiters.at_cursor)
-        own = indentation(self._line)
-        for delimiter in self._delimiters.read(ahead).delimiters if inside else ():
-            if delimiter.is_stray:
-                break
-            if not delimiter.closes or len(delimiter.open_after) >= lowest:
-                continue
-            start = ahead.rfind("\n", 0, delimiter.offset) + 1
-            before = ahead[start : delimiter.offset]
-            end = ahead.find("\n", delimiter.offset)
-            behind = ahead[delimiter.offset + len(delimiter.text.lstrip("f")) : end if end >= 0 else len(ahead)]
-            if start and is_quote(delimiter.text) and not before.strip(" \trbufRBUF") and behind.strip():
-                break  # further down, a string begins: this one has no end
-            if delimiter.text == "*/" and COMMENT in ahead[: delimiter.offset]:
-                break
-            opened_here = lowest > len(self._delimiters.at_line_start)
-            if start and not before.strip() and opened_here and indentation(before) < own:
-                break  # closes what was opened above
-            lowest = len(delimiter.open_after)
-        return inside - lowest
 
     def _depth_of_statement(self) -> int:
         """How many of the open delimiters are given; more must be closed before a statement can be complete."""
         given = self._delimiters.at_line_start
         block = max((depth + 1 for depth, token in enumerate(given) if token == "{"), default=0)
-        closed_from = len(self._delimiters.at_cursor) - self._closed
-        is_long = self._delimiters.code.count("\n") > _LONG  # such as a table: nobody wants all of it
-        is_given = is_long or block >= min(closed_from, len(given))
-        return len(given) if is_given else block
-
-    def _existing_closer(self, delimiters: list[Delimiter]) -> Delimiter | None:
-        """The first generated closer that the document has behind the cursor, or that closes nothing at all."""
-        inside = len(self._delimiters.at_cursor)
-        for delimiter in delimiters:
-            if delimiter.is_stray:
-                return delimiter
-            if delimiter.closes and len(delimiter.open_after) < inside:
-                if len(delimiter.open_after) >= inside - self._closed:
-                    return delimiter
-                inside = len(delimiter.open_after)
-        return None
+        if self._delimiters.code.count("\n") > _LONG:  # such as a table: nobody wants all of it
+            return len(given)
+        is_open = any(depth not in self._closers.closed for depth in range(block, len(given)))
+        return block if is_open else len(given)
 
     def _after_statement(self, generated: str, reading: Reading) -> int | None:
         """Go over the lines, each with what is open behind it, until the statement or its block is complete."""
@@ -144,14 +115,21 @@ class BlockPolicy:
             full = self._line + line if is_first else line
             begins = len(before) <= base
             if begins and not is_first:
-                if not full.strip():
+                if not full.strip() or (not code.strip() and _is_bare(full)):
                     return start if is_whole else None
                 if pending is not None:
                     may = may_continue(code, language) and continues(full, language, is_whole=is_whole)
                     if not may and not goes_on(full, language, indent=indent):
                         return pending
                     pending = None
-            elif self._in_text and not is_first and is_whole and _is_text(before) and not full.strip(" \t\r*#/"):
+            elif (
+                self._in_text
+                and not is_first
+                and is_whole
+                and _is_text(before)
+                and not full.strip(_COMMENT_MARKS)
+                and "*/" not in full
+            ):
                 return start  # the end of a paragraph
             if begins and is_whole and (is_first <= (not self._line.strip())):
                 if twin is not None and _is_same(full, self._below[1]):
@@ -181,13 +159,16 @@ class BlockPolicy:
                     if self._wants_body and not is_first:
                         return end
                     base = len(before)
-                own = self._indent - 1 if head is None else head
+                own = self._head if head is None else head
                 opens = opens_block(code, language) and not (language.blocks == "indentation" and before)
-                if language.blocks != "braces" and head is None and opens:
+                if language.blocks != "braces" and head is None and opens and not self._wants_body:
                     head = indentation(code.lstrip("\r\n"))
                 elif first_word(full) in language.closes and indentation(full) <= own:
-                    return end
-                if head is not None or self._wants_body:
+                    if head is not None or not _is_same(full, self._below[0]):
+                        return end
+                    self.reason = StopReason.SUFFIX
+                    return start
+                if head is not None or self._wants_body or is_annotation(code, language):
                     code = ""
                 elif code.strip():
                     is_inside = bool(before) or not self._delimiters.is_whole
@@ -205,12 +186,15 @@ class BlockPolicy:
             return False
         language = self._language
         if language.blocks == "end" and any(word.startswith(first_word(line)) for word in language.closes):
-            outside = (self._indent - 1 if head is None else head) - 1
-            return indentation(line) <= outside and not (self._wants_body and is_whole is False)
+            return indentation(line) < (self._head if head is None else head)
         if head is not None and indentation(line) == head and continues(line, language, is_whole=is_whole):
             return False
         outside = head if head is not None and language.blocks == "indentation" else self._indent - 1
         return indentation(line) <= outside
+
+
+def _is_bare(line: str) -> bool:
+    return not line.strip(_COMMENT_MARKS) and "*/" not in line
 
 
 def _is_text(stack: tuple[str, ...]) -> bool:

@@ -3,7 +3,17 @@
 from syntax.delimiters import COMMENT, Delimiter, Delimiters, Reading, at_line_end, is_quote
 from syntax.identifiers import identifiers
 from syntax.languages import Language, language_named, language_of, parser_for
-from syntax.statements import Ending, continues, ending, first_word, goes_on, indentation, may_continue, opens_block
+from syntax.statements import (
+    Ending,
+    continues,
+    ending,
+    first_word,
+    goes_on,
+    indentation,
+    is_annotation,
+    may_continue,
+    opens_block,
+)
 
 __all__ = [
     "COMMENT",
@@ -19,6 +29,7 @@ __all__ = [
     "goes_on",
     "identifiers",
     "indentation",
+    "is_annotation",
     "is_quote",
     "language_named",
     "language_of",

@@ -258,8 +258,11 @@ def _tree_leaves(tree: tree_sitter.Tree, source: bytes, start: int) -> Iterator[
             yield _Leaf(first, last, f"f{quote}" if {"f", "t"} & set(written) and quote in _QUOTES else quote)
         elif kind == "'" and node.parent is not None and node.parent.type in ("lifetime", "label"):
             yield _Leaf(first, last, "")
+        elif kind in _DELIMITERS:
+            yield _Leaf(first, last, kind)
         else:
-            yield _Leaf(first, last, kind if kind in _DELIMITERS else "")
+            is_prefixed_quote = kind[-1:] in ('"', "'") and kind[:-1].isalnum()  # such as C's L"
+            yield _Leaf(first, last, kind[-1] if is_prefixed_quote else "")
 
 
 _DELIMITERS = frozenset(_CLOSERS) | frozenset(_CLOSERS.values()) | _QUOTES | {'f"'}

@@ -36,8 +36,8 @@ class Language:
     """Keywords that go on with a statement after the end of one of its blocks, on a line of their own."""
     closes: frozenset[str] = frozenset()
     """Keywords that end a block, where keywords do."""
-    annotations: tuple[str, ...] = ()
-    """What begins a line that belongs to the statement below it, such as a decorator."""
+    annotation: re.Pattern[str] | None = None
+    """A line that belongs to the statement below it, such as a decorator."""
     directives: tuple[str, ...] = ()
     """What begins a line that is a statement of its own, whatever it ends with."""
     grammar: str | None = None
@@ -48,6 +48,8 @@ _PYTHON_CONTINUES = frozenset({"else", "elif", "except", "finally", "case"})
 _C_CONTINUES = frozenset({"else", "while"})
 _JAVA_CONTINUES = frozenset({"else", "catch", "finally", "while"})
 _COLON = re.compile(r":$")
+_AT = re.compile(r"@[\w.]+(?:\(.*\))?", re.DOTALL)
+_RUST_ATTRIBUTE = re.compile(r"#!?\[.*\]", re.DOTALL)
 _RUBY_OPENS = re.compile(
     r"^\s*(?:\w+ = )?(?:def|class|module|if|unless|while|until|for|case|begin)\b(?!.*\bend$)|\bdo(?: *\|[^|]*\|)?$"
 )
@@ -66,7 +68,7 @@ def _javascript(name: str, suffixes: tuple[str, ...], grammar: str) -> Language:
         "either",
         "//",
         continues=_JAVA_CONTINUES,
-        annotations=("@",),
+        annotation=_AT,
         grammar=grammar,
     )
 
@@ -79,7 +81,7 @@ _LANGUAGES = (
         comment="#",
         opens=_COLON,
         continues=_PYTHON_CONTINUES,
-        annotations=("@",),
+        annotation=_AT,
         grammar="tree_sitter_python:language",
     ),
     _javascript("javascript", (".js", ".mjs", ".cjs"), _JAVASCRIPT),
@@ -94,7 +96,7 @@ _LANGUAGES = (
         "semicolon",
         "//",
         continues=frozenset({"else"}),
-        annotations=("#[", "#!["),
+        annotation=_RUST_ATTRIBUTE,
         grammar="tree_sitter_rust:language",
     ),
     Language(
@@ -104,7 +106,7 @@ _LANGUAGES = (
         "semicolon",
         "//",
         continues=_JAVA_CONTINUES,
-        annotations=("@",),
+        annotation=_AT,
         grammar="tree_sitter_java:language",
     ),
     Language(
@@ -124,7 +126,7 @@ _LANGUAGES = (
         "semicolon",
         "//",
         continues=_C_CONTINUES | {"catch"},
-        annotations=("template", "[["),
+        annotation=re.compile(r"template\s*<.*>|\[\[.*\]\]", re.DOTALL),
         directives=("#",),
         grammar="tree_sitter_cpp:language",
     ),
@@ -135,13 +137,13 @@ _LANGUAGES = (
         "semicolon",
         "//",
         continues=_JAVA_CONTINUES,
-        annotations=("[",),
+        annotation=re.compile(r"\[.*\]", re.DOTALL),
         directives=("#",),
     ),
-    Language("kotlin", (".kt", ".kts"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotations=("@",)),
-    Language("php", (".php",), "braces", "semicolon", "//", continues=_JAVA_CONTINUES, annotations=("#[",)),
-    Language("swift", (".swift",), "braces", "either", "//", continues=_JAVA_CONTINUES, annotations=("@",)),
-    Language("scala", (".scala", ".sc"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotations=("@",)),
+    Language("kotlin", (".kt", ".kts"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
+    Language("php", (".php",), "braces", "semicolon", "//", continues=_JAVA_CONTINUES, annotation=_RUST_ATTRIBUTE),
+    Language("swift", (".swift",), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
+    Language("scala", (".scala", ".sc"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
     Language("css", (".css", ".scss", ".less"), "braces", "semicolon", directives=("@import",)),
     Language("json", (".json", ".jsonc"), "braces"),
     Language(

@@ -34,7 +34,7 @@ def ending(code: str, language: Language, *, is_item: bool, is_outermost: bool) 
     no bracket at all.
     """
     code = code.strip()
-    if not code or code.startswith(language.annotations):
+    if not code:
         return Ending.UNFINISHED
     if code.startswith(language.directives) and not code.endswith("\\"):
         return Ending.COMPLETE
@@ -62,6 +62,11 @@ def goes_on(line: str, language: Language, *, indent: int) -> bool:
     if language.blocks != "end" and indentation(line) > indent and not stripped.startswith(("}", "@")):
         return True
     return stripped.startswith(_GOES_ON) and not stripped.startswith(("...", "::"))
+
+
+def is_annotation(code: str, language: Language) -> bool:
+    """Whether a line belongs to the statement below it, such as a decorator."""
+    return language.annotation is not None and language.annotation.fullmatch(code.strip()) is not None
 
 
 def opens_block(code: str, language: Language) -> bool:
