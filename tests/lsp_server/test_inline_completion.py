@@ -286,6 +286,35 @@ async def test_a_document_of_5_mb_stays_responsive(client: Client) -> None:
     assert len(answers) == 50
 
 
+async def test_other_open_documents_are_context_until_they_are_closed(model_cache: Path) -> None:
+    shapes = "file:///work/package/shapes.py"
+    uses = "from package.shapes import Rectangle\n\nrectangle = Rectangle(width=2, height=3)\nprint(rectangle.area("
+    async with serving(model_cache) as server:
+        client = server.client
+        client.open(URI, "ignored: the session has not begun")
+        await client.initialize(workspaceFolders=[{"uri": "file:///work", "name": "work"}])
+        client.open(
+            shapes,  # open before the model is there
+            "class Rectangle:\n    def __init__(self, width, height):\n        self.width = width\n"
+            "        self.height = height\n\n    def area(self):\n        return self.width * self.height\n",
+        )
+        client.open(URI, uses)
+        await client.state("ready")
+
+        async def prompt_tokens() -> int:
+            before = (await client.request("mellum/status"))["statistics"]["prompt_tokens"]
+            await client.complete(URI, 3, 21)
+            return int((await client.request("mellum/status"))["statistics"]["prompt_tokens"] - before)
+
+        client.open("file:///work/notes.md", "# Rectangle\n\nwidth, height, area\n", language="markdown")
+        async with asyncio.timeout(SOON):  # the first look at a document may take longer than a request waits for
+            while (together := await prompt_tokens()) < 60:
+                pass
+        client.notify("textDocument/didClose", {"textDocument": {"uri": shapes}})
+        alone = await prompt_tokens()
+        assert alone < 60 <= together
+
+
 async def test_a_suggestion_extends_what_the_menu_has_selected(client: Client) -> None:
     text = "import os\n\npath = os.pa"
     client.open(URI, text)
