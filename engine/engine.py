@@ -91,18 +91,28 @@ class Engine:
         tokens: list[int] = []
         log_probabilities: list[float] = []
         text, stop = "", StopReason.LENGTH
-        for token, log_probability in decode(self._model, self._slot, logits, is_cancelled=is_cancelled):
+        steps = decode(
+            self._model,
+            self._slot,
+            logits,
+            vocabulary=self._tokenizer.vocabulary,
+            required=prompt.last_word_spelled,
+            is_cancelled=is_cancelled,
+        )
+        for token, log_probability in steps:
             tokens.append(token)
             log_probabilities.append(log_probability)
             if token in self.manifest.prompt.stop:
                 stop = StopReason.END
                 break
             text += characters_of(token)
-            if (end := policy.end_of(text)) is not None:
-                text, stop = text[:end], policy.reason
+            generated = text[len(prompt.last_word) :]
+            if (end := policy.end_of(generated)) is not None:
+                text, stop = text[: len(prompt.last_word) + end], policy.reason
                 break
             if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
                 break
+        text = text[len(prompt.last_word) :]
         if stop is StopReason.LENGTH and "\n" in text:
             text = text[: text.rindex("\n")]  # the last line is not whole
         clock.lap("decode")
