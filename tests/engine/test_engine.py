@@ -45,7 +45,7 @@ def test_it_completes_what_is_plainly_next(engine: Engine) -> None:
     ("typed", "expected"),
     [
         ("def fibonacci(n):\n    if n < 2:\n        retu", "rn n"),
-        ("def fibonacci(n):\n    if n < 2:\n        return n\n    return fibo", "nacci(n - 1) + fibonacci(n - 2)"),
+        ("def fibonacci(n):\n    if n < 2:\n        return n\n    return fibo", "nacci(n-1) + fibonacci(n-2)"),
         ("import os\nimport json\n\ndef load(path):\n    with open(path) as file:\n        return ", "json.load(file)"),
         (
             "class A:\n    def __init__(self, width, height):\n        self.width = width\n        self.he",

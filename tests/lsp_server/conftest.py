@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lsp_server.client import Client, Server, serving
+from evaluation.client import Client, Server, serving
 
 
 @pytest.fixture

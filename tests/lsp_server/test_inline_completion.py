@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lsp_server.client import SOON, Client, ServerError, completion, edit, items_of, serving
+from evaluation.client import SOON, Client, ServerError, completion, edit, items_of, serving
 
 URI = "file:///work/module.py"
 CANCELLED = -32800

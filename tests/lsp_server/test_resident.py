@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.models import DEFAULT_MODEL
-from tests.lsp_server.client import SOON, Client, completion, serving
+from evaluation.client import SOON, Client, completion, serving
 
 URI = "file:///work/module.py"
 LONG_TEXT = Path(argparse.__file__).read_text(encoding="utf-8")
