@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from syntax import Delimiters
 
 _CLOSERS = frozenset(")]}>\"'`;,:")
+_BRACKETS_CLOSING = frozenset(")]}")
 _LOOK_BELOW = 4000  # code points
 _LOOPS = 3  # the same line so many times over is a loop, not code
 
@@ -85,6 +86,8 @@ def indented_like(text: str, prefix: str) -> str:
 
 def without_stray_closers(text: str, prefix: str, language: str) -> str:
     """Cut before a bracket that closes nothing: neither in the text nor before the cursor."""
+    if not _BRACKETS_CLOSING & set(text):
+        return text
     delimiters = Delimiters(prefix, language)
     stray = [delimiter.offset for delimiter in delimiters.in_generated(text) if delimiter.is_stray]
     return text[: stray[0]].rstrip() if stray and delimiters.is_whole else text
