@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,21 @@ _Open = Annotated[
     list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"mellum-lsp {metadata.version('mellum-lsp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command()

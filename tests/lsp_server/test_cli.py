@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def test_help_teaches(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout.strip() == f"mellum-lsp {metadata.version('mellum-lsp')}"
 
 
 def test_complete_shows_the_suggestion_in_its_place_and_the_time_of_every_step(model_cache: Path) -> None:
