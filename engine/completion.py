@@ -65,7 +65,8 @@ class Suggestion:
     reused_tokens: int
     """Prompt tokens whose KV state was still there from an earlier request."""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it."""
+    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it. Empty, like
+    `tokens`, for what is left of an earlier suggestion."""
 
     @property
     def computed_tokens(self) -> int:

@@ -126,7 +126,7 @@ async def _typing(client: Client, uri: str, text: str) -> dict[str, float]:
     client.change(uri, 2, edit(_position(text, start), _position(text, start + _TYPED), ""))
     await client.complete(uri, *_position(text, start))
     seconds, computed = [], []
-    before = (await client.request("mellum/status", None))["statistics"]
+    first = before = after = (await client.request("mellum/status", None))["statistics"]
     for index, character in enumerate(typed):
         place = _position(text, start + index)
         client.change(uri, 3 + index, edit(place, place, character))
@@ -138,6 +138,7 @@ async def _typing(client: Client, uri: str, text: str) -> dict[str, float]:
         before = after
     return {
         **_percentiles("typing: time to suggestion", seconds),
+        "typing: share answered by an earlier suggestion": (after["remembered"] - first["remembered"]) / _TYPED,
         "typing: prompt tokens recomputed a keystroke, median": statistics.median(computed),
         "typing: prompt tokens recomputed a keystroke, p95": _percentile(computed, 95),
         "typing: prompt tokens recomputed a keystroke, most": max(computed),

@@ -87,6 +87,21 @@ async def test_the_obvious_is_suggested(client: Client) -> None:
     assert {"a", "b"} <= set(accepted(text, item).rpartition("return ")[2])
 
 
+async def test_typing_what_is_suggested_keeps_it_and_asks_no_model(client: Client) -> None:
+    client.open(URI, "def add(a, b):\n    return ")
+    (item,) = await client.complete(URI, 1, 11)
+    whole = item["insertText"]
+    asked = (await client.request("mellum/status"))["statistics"]
+    for count in range(1, len(whole)):
+        place = (1, 10 + count)
+        client.change(URI, 1 + count, edit(place, place, whole[count - 1]))
+        (rest,) = await client.complete(URI, 1, 11 + count)
+        assert rest["insertText"] == whole[count:]
+    statistics = (await client.request("mellum/status"))["statistics"]
+    assert statistics["remembered"] - asked["remembered"] == len(whole) - 1
+    assert statistics["decoded_tokens"] == asked["decoded_tokens"]
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 async def test_emoji_and_line_ends_are_counted_alike_in_every_encoding(model_cache: Path, line_end: str) -> None:
     lines = ["# 😋 漢字 é", "def add(a, b):", "    '''Add 😋.'''", "    return ", "", "x = add('😋', )", ""]
