@@ -1,18 +1,36 @@
 """Where a suggestion ends: after one statement, or after the block that it opens.
 
-Apart from closers, only whole lines decide: a token in the middle of a line says nothing yet. Open brackets and strings
-come from the leaves of the syntax tree; the blocks of Python and its like from indentation.
+Apart from closers, only whole lines decide, and the first word of the next one: half a line says nothing yet. Open
+brackets, strings and comments come from the leaves of the syntax tree, statements and blocks from their lines.
 """
 
 from __future__ import annotations
 
 from engine.completion import StopReason
-from syntax import Delimiter, Delimiters, at_line_end, language_named
+from syntax import (
+    COMMENT,
+    Delimiter,
+    Delimiters,
+    Ending,
+    Reading,
+    at_line_end,
+    continues,
+    ending,
+    first_word,
+    goes_on,
+    indentation,
+    is_quote,
+    language_named,
+    may_continue,
+    opens_block,
+)
 
-_LOOK = 4000  # code points in which the lines next to the cursor's are looked for
-_CLOSING = frozenset(")]}\"'`")
-_DECIDES = _CLOSING | {"\n"}
-_TRIVIAL = 3  # a line of so few characters, such as `}` or `end`, stands in many places
+_LOOK = 4000  # code points of the suffix that are looked at
+_LONGEST_LINE = 400  # code points; no code is written so
+_DECIDES = frozenset(")]}\"'`\n")
+_OPENING = ("(", "[", "{")
+_LONG = 4  # lines
+_TRIVIAL = 3  # a line of so few characters, such as `end`, stands in many places
 
 
 class BlockPolicy:
@@ -24,14 +42,26 @@ class BlockPolicy:
         self._language = language_named(language)
         self._delimiters = Delimiters(prefix, language)
         self._line = prefix[prefix.rfind("\n") + 1 :]
-        self._rest = suffix[:_LOOK].split("\n", 1)[0].strip()
-        self._below = _next_line(suffix)
-        above = _last_line_above(prefix)
-        opens = not self._line.strip() and self._opens_block(above)
+        ahead = suffix[:_LOOK]
+        self._rest = ahead.split("\n", 1)[0].strip()
+        self._below = _lines_below(ahead)
+        self._closed = self._closed_ahead(ahead)
+        self._base = self._depth_of_statement()
+        self._in_text = _is_text(self._delimiters.at_line_start)
+        self._in_comment = self._delimiters.in_comment or COMMENT in self._delimiters.at_cursor
+        code, above = self._delimiters.code, self._delimiters.above
+        if above and above[-1].lstrip().startswith(('"""', "'''")) and self._language.blocks == "indentation":
+            above = above[:-1]  # a docstring is no body
+        head = code if code.strip() else above[-1] if above else ""
+        opens = opens_block(head, self._language) or head.rstrip().endswith(_OPENING)
         # a block without a body yet: all of the body is wanted, not its first statement alone
-        self._wants_body = opens and indentation(self._below) <= indentation(above)
-        self._indent = max(indentation(self._line), indentation(above) + 1 if opens else 0)
-        self._base = len(self._delimiters.at_line_start)
+        self._wants_body = (
+            opens and not self._line.strip() and indentation(self._below[0]) <= indentation(head.strip("\r\n"))
+        )
+        self._indent = indentation((code if code.strip() else self._line).lstrip("\r\n"))
+        if self._wants_body:
+            self._indent = max(self._indent, indentation(head.strip("\r\n")) + 1)
+        self._decides = _DECIDES | {"/"} if COMMENT in self._delimiters.at_cursor else _DECIDES
         self._read = 0
 
     def end_of(self, generated: str) -> int | None:
@@ -39,104 +69,167 @@ class BlockPolicy:
         new, self._read = generated[self._read :], len(generated)
         line = generated[generated.rfind("\n") + 1 :]
         begins = len(line) < len(generated) and " " not in line[: len(line) - len(new)].lstrip()
-        if not _DECIDES & set(new) and not begins:
+        if not begins and not self._decides.intersection(new) and len(line) <= _LONGEST_LINE:
             return None
-        delimiters = self._delimiters.in_generated(generated)
-        if (end := self._before_existing_closer(delimiters)) is not None:
-            return end
-        if self._rest.strip(")]}>;,:\"'`") and "\n" in generated:
-            return generated.index("\n")  # code goes on behind the cursor: only this line can be meant
-        return self._after_statement(generated, delimiters)
+        end = self._end(generated)
+        return None if end is None else len(generated[:end].rstrip())
 
-    def _before_existing_closer(self, delimiters: list[Delimiter]) -> int | None:
-        """Inside a bracket or string that the document closes right of the cursor: stop before that closer."""
+    def _end(self, generated: str) -> int | None:
+        reading = self._delimiters.read(generated)
+        closer = self._existing_closer(reading.delimiters)
+        limit = len(generated) if closer is None else closer.offset
+        end = self._after_statement(generated[:limit], reading)
+        if end is None and closer is not None:
+            self.reason, end = StopReason.SUFFIX, closer.offset
+        if end is None and len(generated) - generated.rfind("\n") > _LONGEST_LINE:
+            return max(generated.rfind("\n"), 0)
+        return end
+
+    def _closed_ahead(self, ahead: str) -> int:
+        """How many of the innermost brackets and strings open at the cursor are closed by the text behind it."""
+        lowest = inside = len(self._delimiters.at_cursor)
+        own = indentation(self._line)
+        for delimiter in self._delimiters.read(ahead).delimiters if inside else ():
+            if delimiter.is_stray:
+                break
+            if not delimiter.closes or len(delimiter.open_after) >= lowest:
+                continue
+            start = ahead.rfind("\n", 0, delimiter.offset) + 1
+            before = ahead[start : delimiter.offset]
+            end = ahead.find("\n", delimiter.offset)
+            behind = ahead[delimiter.offset + len(delimiter.text.lstrip("f")) : end if end >= 0 else len(ahead)]
+            if start and is_quote(delimiter.text) and not before.strip(" \trbufRBUF") and behind.strip():
+                break  # further down, a string begins: this one has no end
+            if delimiter.text == "*/" and COMMENT in ahead[: delimiter.offset]:
+                break
+            opened_here = lowest > len(self._delimiters.at_line_start)
+            if start and not before.strip() and opened_here and indentation(before) < own:
+                break  # closes what was opened above
+            lowest = len(delimiter.open_after)
+        return inside - lowest
+
+    def _depth_of_statement(self) -> int:
+        """How many of the open delimiters are given; more must be closed before a statement can be complete."""
+        given = self._delimiters.at_line_start
+        block = max((depth + 1 for depth, token in enumerate(given) if token == "{"), default=0)
+        closed_from = len(self._delimiters.at_cursor) - self._closed
+        is_long = self._delimiters.code.count("\n") > _LONG  # such as a table: nobody wants all of it
+        is_given = is_long or block >= min(closed_from, len(given))
+        return len(given) if is_given else block
+
+    def _existing_closer(self, delimiters: list[Delimiter]) -> Delimiter | None:
+        """The first generated closer that the document has behind the cursor, or that closes nothing at all."""
         inside = len(self._delimiters.at_cursor)
-        for delimiter in delimiters if self._rest else ():
+        for delimiter in delimiters:
+            if delimiter.is_stray:
+                return delimiter
             if delimiter.closes and len(delimiter.open_after) < inside:
-                return delimiter.offset if self._rest.startswith(delimiter.text.lstrip("f")) else None
+                if len(delimiter.open_after) >= inside - self._closed:
+                    return delimiter
+                inside = len(delimiter.open_after)
         return None
 
-    def _after_statement(self, generated: str, delimiters: list[Delimiter]) -> int | None:
+    def _after_statement(self, generated: str, reading: Reading) -> int | None:
         """Go over the lines, each with what is open behind it, until the statement or its block is complete."""
-        head: int | None = None  # indentation of the line that opened a block which only a dedent or `end` closes
+        language, base = self._language, self._base
+        head: int | None = None  # indentation of the line that opened a block which only a dedent or a word closes
+        pending: int | None = None  # where the statement ended, if the next line does not go on with it
+        twin: int | None = None  # start of a trivial line that stands below, too
         before = self._delimiters.at_line_start
+        code, indent = "", self._indent
         start = 0
         for index, line in enumerate(generated.split("\n")):
             end = start + len(line)
             is_whole, is_first = end < len(generated), index == 0
             full = self._line + line if is_first else line
-            inside = len(before) > self._base
-            is_judged = not is_first and not inside and (is_whole or bool(line.strip()))
-            if is_judged and self._ends_before(full, head, is_whole=is_whole):
-                return len(generated[:start].rstrip())
+            begins = len(before) <= base
+            if begins and not is_first:
+                if not full.strip():
+                    return start if is_whole else None
+                if pending is not None:
+                    may = may_continue(code, language) and continues(full, language, is_whole=is_whole)
+                    if not may and not goes_on(full, language, indent=indent):
+                        return pending
+                    pending = None
+            elif self._in_text and not is_first and is_whole and _is_text(before) and not full.strip(" \t\r*#/"):
+                return start  # the end of a paragraph
+            if begins and is_whole and (is_first <= (not self._line.strip())):
+                if twin is not None and _is_same(full, self._below[1]):
+                    self.reason = StopReason.SUFFIX
+                    return twin
+                twin = None
+                if _is_same(full, self._below[0]):
+                    if len(full.strip()) > _TRIVIAL and not (head is not None and first_word(full) == full.strip(" :")):
+                        self.reason = StopReason.SUFFIX
+                        return start
+                    twin = start
+            if begins and not is_first and self._is_outside(full, head, is_whole=is_whole):
+                return start
             if not is_whole:
                 return None
-            behind = [delimiter.open_after for delimiter in delimiters if delimiter.offset < end]
-            before = at_line_end(behind[-1] if behind else self._delimiters.at_cursor)
-            if full.strip() and len(before) <= self._base:
-                if len(before) < self._base and not (is_first and self._wants_body):
+            written = _without_comments(line, start, reading)
+            above = self._delimiters.code if is_first else f"{code}\n" if code.strip() else ""
+            code = above + written
+            before = at_line_end(reading.open_at(end, self._delimiters.at_cursor))
+            if is_first and not full.strip():
+                if not self._wants_body:
+                    return start
+            elif len(before) <= base:
+                if self._in_comment:
                     return end
-                if head is None and self._opens_block(full) and self._language.blocks != "braces":
-                    head = indentation(full)
-                elif head is not None and self._language.blocks == "end" and indentation(full) <= head:
-                    if not self._continues(full):
+                if len(before) < base:
+                    if self._wants_body and not is_first:
                         return end
-                elif head is None and not self._wants_body:
+                    base = len(before)
+                own = self._indent - 1 if head is None else head
+                opens = opens_block(code, language) and not (language.blocks == "indentation" and before)
+                if language.blocks != "braces" and head is None and opens:
+                    head = indentation(code.lstrip("\r\n"))
+                elif first_word(full) in language.closes and indentation(full) <= own:
                     return end
+                if head is not None or self._wants_body:
+                    code = ""
+                elif code.strip():
+                    is_inside = bool(before) or not self._delimiters.is_whole
+                    verdict = ending(code, language, is_item=is_inside, is_outermost=not is_inside)
+                    indent = indentation(code.lstrip("\r\n"))
+                    if verdict is Ending.COMPLETE:
+                        return end
+                    pending = end if verdict is Ending.NEXT_LINE_TELLS else None
             start = end + 1
         return None
 
-    def _ends_before(self, line: str, head: int | None, *, is_whole: bool) -> bool:
-        """Whether a further line is none of the suggestion's: blank, there already, or outside of the block."""
-        stripped = line.strip()
-        if not stripped:
-            return True
-        closes = stripped[0] in ")]}"
-        if is_whole and stripped == self._below.strip() and (closes or len(stripped) > _TRIVIAL):
-            self.reason = StopReason.SUFFIX
-            return True
-        if closes:
+    def _is_outside(self, line: str, head: int | None, *, is_whole: bool) -> bool:
+        """Whether a further line stands outside of the block that the suggestion began in or opened."""
+        if line.strip()[0] in ")]}":
             return False
-        if head is not None and indentation(line) == head and self._continues(line, is_whole=is_whole):
+        language = self._language
+        if language.blocks == "end" and any(word.startswith(first_word(line)) for word in language.closes):
+            outside = (self._indent - 1 if head is None else head) - 1
+            return indentation(line) <= outside and not (self._wants_body and is_whole is False)
+        if head is not None and indentation(line) == head and continues(line, language, is_whole=is_whole):
             return False
-        outside = head if head is not None and self._language.blocks == "indentation" else self._indent - 1
+        outside = head if head is not None and language.blocks == "indentation" else self._indent - 1
         return indentation(line) <= outside
 
-    def _opens_block(self, line: str) -> bool:
-        """Whether a line is the head of a block whose body follows below it."""
-        if self._language.blocks == "braces":
-            return line.rstrip().endswith("{")
-        if self._language.blocks == "indentation":
-            return line.split(" #")[0].rstrip().endswith(":")
-        words = line.split()
-        return bool(words) and (words[-1] in _END_LAST or words[0] in _END_FIRST)
 
-    def _continues(self, line: str, *, is_whole: bool = True) -> bool:
-        """Whether a line goes on with the statement whose block ends before it, such as `else:`."""
-        word = line.split()[0].rstrip(":{(")
-        if is_whole or len(line.split()) > 1:
-            return word in self._language.continues
-        return any(keyword.startswith(word) for keyword in self._language.continues)
+def _is_text(stack: tuple[str, ...]) -> bool:
+    return bool(stack) and (is_quote(stack[-1]) or stack[-1] == COMMENT)
 
 
-_END_FIRST = frozenset({"def", "class", "module", "function", "local", "while", "for", "if", "unless", "begin", "case"})
-_END_LAST = frozenset({"then", "do", "repeat"})
+def _without_comments(line: str, start: int, reading: Reading) -> str:
+    """A line of generated text that starts at `start`, without the comments in it."""
+    for first, last in reversed(reading.comments):
+        if first < start + len(line) and last > start:
+            line = line[: max(first - start, 0)] + line[max(last - start, 0) :]
+    return line
 
 
-def indentation(line: str) -> int:
-    """How far a line is indented, a tab to the next multiple of eight."""
-    expanded = line.expandtabs(8)
-    return len(expanded) - len(expanded.lstrip())
+def _lines_below(ahead: str) -> tuple[str, str]:
+    """The first two lines below the cursor's that are not blank."""
+    first, second, *_ = *(line.rstrip() for line in ahead.split("\n")[1:] if line.strip()), "", ""
+    return first, second
 
 
-def _next_line(suffix: str) -> str:
-    """The first line below the cursor's that is not blank."""
-    lines = suffix[:_LOOK].split("\n")[1:]
-    return next((line.rstrip() for line in lines if line.strip()), "")
-
-
-def _last_line_above(prefix: str) -> str:
-    """The last line above the cursor's that is not blank."""
-    end = max(prefix.rfind("\n"), 0)
-    lines = prefix[max(end - _LOOK, 0) : end].split("\n")
-    return next((line.rstrip() for line in reversed(lines) if line.strip()), "")
+def _is_same(line: str, other: str) -> bool:
+    return line.strip() == other.strip() != "" and indentation(line) == indentation(other)

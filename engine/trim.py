@@ -89,7 +89,7 @@ def without_stray_closers(text: str, prefix: str, language: str) -> str:
     if not _BRACKETS_CLOSING & set(text):
         return text
     delimiters = Delimiters(prefix, language)
-    stray = [delimiter.offset for delimiter in delimiters.in_generated(text) if delimiter.is_stray]
+    stray = [delimiter.offset for delimiter in delimiters.read(text).delimiters if delimiter.is_stray]
     return text[: stray[0]].rstrip() if stray and delimiters.is_whole else text
 
 

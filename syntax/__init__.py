@@ -1,17 +1,28 @@
-"""The ground floor: languages, grammars, brackets and quotes, identifiers in source text."""
+"""The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
 
-from syntax.delimiters import Delimiter, Delimiters, at_line_end, is_quote
+from syntax.delimiters import COMMENT, Delimiter, Delimiters, Reading, at_line_end, is_quote
 from syntax.identifiers import identifiers
 from syntax.languages import Language, language_named, language_of, parser_for
+from syntax.statements import Ending, continues, ending, first_word, goes_on, indentation, may_continue, opens_block
 
 __all__ = [
+    "COMMENT",
     "Delimiter",
     "Delimiters",
+    "Ending",
     "Language",
+    "Reading",
     "at_line_end",
+    "continues",
+    "ending",
+    "first_word",
+    "goes_on",
     "identifiers",
+    "indentation",
     "is_quote",
     "language_named",
     "language_of",
+    "may_continue",
+    "opens_block",
     "parser_for",
 ]

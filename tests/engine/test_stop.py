@@ -101,22 +101,29 @@ def places(seed: int, count: int) -> list[tuple[str, int]]:
     return [(text, chance.randrange(500, len(text) - 500)) for text in texts]
 
 
+def node_end(node: ast.stmt, lines: list[str]) -> int:
+    """Where a statement's last line ends, in code points."""
+    return sum(len(one) for one in lines[: node.end_lineno])
+
+
 def test_what_really_follows_is_cut_where_a_statement_ends() -> None:
     """At statement starts in real code, the kept text is whole statements: it parses."""
     parsed = 0
     for text, anywhere in places(3, 150):
-        start = text.find("\n", anywhere) + 1
-        line = text[start : text.find("\n", start)]
-        if not line.strip() or line.lstrip()[0] in "#\"')]}" or Delimiters(text[:start], "python").at_cursor:
-            continue
-        kept, _ = end_of(text[:start], text[start : start + 3000])
-        kept = kept.rstrip()
-        if kept.split()[0].rstrip(":") in ("elif", "else", "except", "finally", "case") or kept.endswith("\\"):
-            continue
-        width = len(line) - len(line.lstrip())
+        lines = text.splitlines(keepends=True)
+        statements = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt) and len(lines) > 20]
+        node = statements[anywhere % len(statements)]
+        line = lines[node.lineno - 1]
+        if line[: node.col_offset].strip() or line.startswith(("elif", "class"), node.col_offset):
+            continue  # no line of its own, or needs what stands above it
+        start = sum(len(one) for one in lines[: node.lineno - 1])
+        kept, reason = end_of(text[:start], text[start : start + 3000])
+        if reason is None:
+            continue  # a statement longer than that
+        if kept.lstrip().startswith("try:") and "\n\n" in text[start : node_end(node, lines)]:
+            continue  # a blank line ended it before its handlers
+        width = node.col_offset
         body = "\n".join(row[width:] if row[:width].isspace() or not width else row for row in kept.split("\n"))
-        if kept.lstrip()[0] == "@":
-            continue
         try:
             ast.parse(body)
         except SyntaxError:
@@ -134,7 +141,7 @@ def test_a_closer_behind_the_cursor_ends_it_at_the_same_closer_of_real_code(seed
         line_end = text.find("\n", opener)
         if opener < 0 or line_end < 0 or Delimiters(text[:opener], "python").at_cursor[-1:] not in ((), ("(",)):
             continue
-        walked = Delimiters(text[: opener + 1], "python").in_generated(text[opener + 1 : line_end])
+        walked = Delimiters(text[: opener + 1], "python").read(text[opener + 1 : line_end]).delimiters
         depth = len(Delimiters(text[: opener + 1], "python").at_cursor)
         closer = next((one.offset for one in walked if one.closes and len(one.open_after) < depth), None)
         if not closer:

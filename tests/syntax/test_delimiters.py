@@ -48,8 +48,8 @@ def test_growing_text_gives_what_the_whole_gives() -> None:
     for start in range(1000, len(text) - 300, 1500):
         growing = Delimiters(text[:start], "python")
         for length in range(0, 300, 7):
-            found = growing.in_generated(text[start : start + length])
-            assert found == Delimiters(text[:start], "python").in_generated(text[start : start + length])
+            found = growing.read(text[start : start + length]).delimiters
+            assert found == Delimiters(text[:start], "python").read(text[start : start + length]).delimiters
 
 
 def test_python_code_has_the_depth_that_its_own_tokenizer_says() -> None:
