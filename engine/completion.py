@@ -45,6 +45,7 @@ class StopReason(StrEnum):
     END = "end"  # the model said so, by an end or FIM token
     BLOCK = "block"  # the block policy: statement or block complete
     SUFFIX = "suffix"  # the text reached what already stands below
+    LOOP = "loop"  # the model says the same over and over
     LENGTH = "length"  # max_tokens, or the context is full
 
 

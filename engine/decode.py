@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from operator import eq
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,15 @@ def pick(logits: NDArray[np.float32]) -> tuple[int, float]:
     token = int(logits.argmax())
     largest = logits[token]
     return token, -float(np.log(np.exp(logits - largest).sum()))
+
+
+def is_looping(tokens: Sequence[int], *, longest: int = 8, times: int = 4, least: int = 16) -> bool:
+    """Whether the last tokens are a unit of at most `longest` tokens, `times` times in a row, `least` tokens in all."""
+    for unit in range(1, longest + 1):
+        tail = tokens[-max(unit * times, least) :]
+        if len(tail) >= max(unit * times, least) and all(map(eq, tail[unit:], tail)):
+            return True
+    return False
 
 
 def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required: str) -> tuple[int, float, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.completion import CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.decode import decode, prefill
+from engine.decode import decode, is_looping, prefill
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model
 from engine.prompt import Budget, Prompt, lay_out
@@ -110,11 +110,14 @@ class Engine:
             if (end := policy.end_of(generated)) is not None:
                 text, stop = text[: len(prompt.last_word) + end], policy.reason
                 break
+            if is_looping(tokens):
+                stop = StopReason.LOOP
+                break
             if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
                 break
         text = text[len(prompt.last_word) :]
-        if stop is StopReason.LENGTH and "\n" in text:
-            text = text[: text.rindex("\n")]  # the last line is not whole
+        if stop is StopReason.LOOP or (stop is StopReason.LENGTH and "\n" in text):
+            text = text[: max(text.rfind("\n"), 0)]  # the last line is not whole
         clock.lap("decode")
         trimmed = trim(text, prefix=before, suffix=after, language=request.language)
         clock.lap("trim")

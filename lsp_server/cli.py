@@ -129,11 +129,13 @@ def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = Non
     if as_json:
         _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens)})
         return
-    _out.print(Text(engine.decode_text(prompt.tokens)), soft_wrap=True)
+    _out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     _out.rule(style="dim")
     _out.print(
         f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
-        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}; "
+        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
+        + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
+        + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine import Cancelled, CompletionRequest, Engine, ModelError, StopReason
-from engine.decode import pick_agreeing
+from engine.decode import is_looping, pick_agreeing
 from engine.models import DEFAULT_MODEL
 from engine.tokenizer import Tokenizer
 
@@ -138,6 +138,18 @@ def test_odd_documents_get_an_answer(engine: Engine, text: str) -> None:
     suggestion = engine.complete(replace(request(text), max_tokens=8))
     assert isinstance(suggestion.text, str)
     assert suggestion.stop in StopReason
+
+
+def test_a_loop_is_noticed_and_not_shown(engine: Engine) -> None:
+    assert is_looping([1, 2, 3] * 6)
+    assert is_looping([9, 8] + [7] * 16)
+    assert not is_looping([7] * 15)
+    assert not is_looping([1, 2, 3] * 5 + [1, 2, 4])
+    assert not is_looping(list(range(100)))
+    text = "zeros = [" + "0, " * 40
+    suggestion = engine.complete(request(text))
+    assert suggestion.stop is StopReason.LOOP
+    assert suggestion.text == ""
 
 
 def test_max_tokens_is_kept(engine: Engine) -> None:

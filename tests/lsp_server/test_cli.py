@@ -64,7 +64,7 @@ def test_complete_as_json_is_one_object(model_cache: Path) -> None:
 def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
     line = line_of("def mean(data)")
     prompt = json.loads(run("context", "--json", f"{SOURCE}:{line}", cache=model_cache).stdout)
-    assert prompt["text"].endswith("def mean(data):")
+    assert (prompt["text"] + prompt["last_word"]).endswith("def mean(data):")
     assert re.match(r"<filename>(\S*/)?statistics\.py\n", prompt["text"])
     assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
 
