@@ -95,6 +95,7 @@ class ResidentModel:
             await self._try(tried)
 
     async def _try(self, choice: ModelChoice) -> None:
+        old, self.completer = self.completer, None
         self._tell(State.LOADING, f"Loading the model {choice.model or ''}".strip())
         loop = asyncio.get_running_loop()
         bar = ProgressBar(self._server, "Mellum")
@@ -104,7 +105,6 @@ class ResidentModel:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends while it loads
                 loop.call_soon_threadsafe(bar.report, what, share)
 
-        old, self.completer = self.completer, None
         try:
             outcome = await in_thread("loader", lambda: _load(choice, old, self.context, progress))
         finally:

@@ -22,7 +22,7 @@ from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatform
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("neovim")]
+pytestmark = [pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "neovim" / "README.md"

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.lsp_server.client import HOUSE, SOON, Client, environment, serving
+from evaluation.client import HOUSE, SOON, Client, environment, serving
 
 EDITOR = """
 import subprocess, sys, time
@@ -134,6 +134,32 @@ def test_a_client_that_reads_nothing_does_not_stop_the_server(tmp_path: Path) ->
         send(b'{"jsonrpc":"2.0","method":"exit"}')
         process.stdin.flush()
         assert process.wait(SOON) == 1
+
+
+def test_a_client_that_never_reads_stderr_does_not_stop_the_server(tmp_path: Path) -> None:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "lsp_server"]
+    variables = environment(tmp_path, MELLUM_LSP_LOG="debug")
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=variables) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def send(body: bytes) -> None:
+            assert process.stdin is not None
+            process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            process.stdin.flush()
+
+        send(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"processId":null,"capabilities":{}}}')
+        for number in range(2, 1000):  # each of them is logged, with its answer
+            send(b'{"jsonrpc":"2.0","id":%d,"method":"mellum/status"}' % number)
+        send(b'{"jsonrpc":"2.0","id":"last","method":"shutdown"}')
+        received = b""
+        while b'"last"' not in received:
+            data = process.stdout.read1()
+            assert data
+            received += data
+        send(b'{"jsonrpc":"2.0","method":"exit"}')
+        assert process.wait(SOON) == 0
 
 
 async def test_nothing_but_the_protocol_reaches_stdout(tmp_path: Path) -> None:
