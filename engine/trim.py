@@ -12,6 +12,7 @@ from engine.closers import Closers
 from syntax import Delimiters, at_line_end, indentation, is_quote
 
 _CLOSERS = frozenset(")]}>\"'`;,:")
+_BRACKETS_AND_QUOTES = frozenset(")]}\"'`")
 _LOOK = 4000  # code points of the document on either side
 _LOOPS = 3  # the same so many times over is a loop, not code
 _LONGEST_PERIOD = 4  # lines
@@ -120,6 +121,10 @@ def without_rest_of_line(text: str, rest: str) -> str:
 def _is_same_code(rest: str, length: int, first: str) -> bool:
     """Whether the begin of the rest of a line, found at the end of the text, is no coincidence."""
     head = rest[:length]
+    if head[0] in _BRACKETS_AND_QUOTES:
+        return False  # its own: those of the document were dealt with
+    if head[0] == ">" and first.count("<") >= first.count(">"):
+        return False
     if set(head) <= _CLOSERS:
         return True
     cuts_word = _is_word(first[:-length][-1:] + head[0]) or _is_word(head[-1] + rest[length : length + 1])
@@ -136,7 +141,8 @@ def balanced(text: str, delimiters: Delimiters) -> str:
     A block may stay open, with what it has, and so may the brackets of a single line: more of it can be typed.
     """
     reading = delimiters.read(text)
-    depth = _depth_of_text(reading.open_at(len(text) + 1, delimiters.at_cursor), delimiters)
+    at_end = reading.open_at(len(text) + 1, delimiters.at_cursor)
+    depth = _depth_of_text(at_end, delimiters)
     if depth is None:
         return text
     lines = text.split("\n")
@@ -145,10 +151,10 @@ def balanced(text: str, delimiters: Delimiters) -> str:
         is_open = _depth_of_text(at_line_end(reading.open_at(end, delimiters.at_cursor)), delimiters) is not None
         if not is_open and "".join(lines[:count]).strip():
             return text[:end]
-    opener = next(
-        (one for one in reading.delimiters if len(one.open_after) > depth and is_quote(one.open_after[depth])), None
-    )
-    return text[: opener.offset] if opener and len(opener.open_after) == depth + 1 else text
+    if not is_quote(at_end[depth]):
+        return text
+    opened = [one for one in reading.delimiters if not one.closes and one.open_after == at_end[: depth + 1]]
+    return text[: opened[-1].offset]
 
 
 def _depth_of_text(stack: tuple[str, ...], delimiters: Delimiters) -> int | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import random
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.completion import StopReason
 from engine.stop import BlockPolicy
 from syntax import Delimiters
 
+CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#/*@\\é🎉\r"), max_size=40)
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 
@@ -202,3 +206,32 @@ def test_a_closer_behind_the_cursor_ends_it_at_the_same_closer_of_real_code(seed
         assert kept == inside
         tried += 1
     assert tried > 30
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    prefix=CODE, generated=CODE, suffix=CODE, language=st.sampled_from(["python", "javascript", "rust", "ruby", "yaml"])
+)
+def test_it_takes_any_text_and_ends_within_it(prefix: str, generated: str, suffix: str, language: str) -> None:
+    policy = BlockPolicy(prefix=prefix, suffix=suffix, language=language)
+    for length in range(len(generated) + 1):
+        end = policy.end_of(generated[:length])
+        assert end is None or (0 <= end <= length and generated[:end] == generated[:end].rstrip())
+        if end is not None:
+            break
+
+
+def test_a_large_document_costs_no_more_than_a_small_one() -> None:
+    line = "    value = compute(value, [1, 2, 3])\n"
+    prefix, suffix = "def f(value):\n" + line * 70_000, line * 70_000
+    started = time.thread_time()
+    policy = BlockPolicy(prefix=prefix, suffix="\n" + suffix, language="python")
+    text = "    return value\n"
+    ends = [policy.end_of(text[:length]) for length in range(1, len(text) + 1)]
+    assert time.thread_time() - started < 0.5
+    assert ends[-1] == len("    return value")
+
+
+def test_a_line_without_an_end_is_given_up() -> None:
+    assert end_of("x = ", "a" * 1000)[0] == ""
+    assert end_of("x = [\n", "    1,\n    " + "a" * 1000, "")[0] == "    1,"

@@ -26,6 +26,9 @@ CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_s
         ("for i in range(", "10):\n    f(i)", ")\n", Trimmed("10):\n    f(i)", 1)),
         ("f({", "\n    a: b,\n}", "})\n", Trimmed("\n    a: b,\n}", 1)),
         ("f({", "\n    a: b,\n})", "})\n", Trimmed("\n    a: b,\n})", 2)),
+        ("f(", "'{} b'.format(a))", ")\n", Trimmed("'{} b'.format(a)", 0)),
+        ("List<", "Map<String>>", ">\n", Trimmed("Map<String>", 0)),
+        ("List<", "Map<String>", ">\n", Trimmed("Map<String>", 0)),
         ("f(", "a, b)", ", c)\n", Trimmed("a, b", 0)),
         ("foo(", "a).bar", ")", Trimmed("a).bar", 1)),
         # the rest of the line is not written twice
