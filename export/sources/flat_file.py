@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.architecture import ExportError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in its file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    """As in transformers, rows first."""
+    offset: int
+    """From the start of the file, in bytes."""
+    row_bytes: int
 
 
 class FlatFile:

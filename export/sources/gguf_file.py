@@ -10,8 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from export.architecture import Architecture, ExportError, RopeScaling, tensor_shapes
-from export.sources.flat_file import FlatFile
-from export.sources.gguf_header import READABLE, StoredTensor, read_header
+from export.sources.flat_file import FlatFile, StoredTensor
+from export.sources.gguf_header import READABLE, read_header
 from export.sources.gguf_tokenizer import tokenizer_from_gguf
 from export.sources.source import Floats, Opened, span
 from export.sources.tokenizer_file import read_tokenizer

@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 from export.architecture import ExportError
-from export.sources.flat_file import FlatFile
+from export.sources.flat_file import FlatFile, StoredTensor
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _MOST_HEADER_BYTES = 256 << 20  # the largest vocabularies there are take 20 MB
@@ -28,18 +28,6 @@ _NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 
 
 # What can be turned into float32 by gguf's own dequantization.
 READABLE = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Where a tensor lies in its file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    """As in transformers, rows first."""
-    offset: int
-    """From the start of the file, in bytes."""
-    row_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +116,8 @@ class _Cursor:
         return taken
 
     def number(self, kind: str) -> Any:
-        taken = self.take(np.dtype(kind).itemsize)
-        return np.frombuffer(taken, kind)[0].item()
+        value = np.frombuffer(self.take(np.dtype(kind).itemsize), kind)[0]
+        return float(str(value)) if kind == "<f4" else value.item()  # 1e-06 as it was meant, not 9.99999997e-07
 
     def count(self, most: int) -> int:
         (count,) = struct.unpack("<Q", self.take(8))
