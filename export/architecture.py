@@ -116,3 +116,8 @@ def tensor_shapes(architecture: Architecture) -> Iterator[tuple[str, tuple[int, 
     yield "model.norm.weight", (hidden,)
     if not architecture.tied_embeddings:
         yield "lm_head.weight", (architecture.vocabulary, hidden)
+
+
+def tensor_names(architecture: Architecture) -> Iterator[str]:
+    """All tensors of a model, under the names of transformers."""
+    return (name for name, _ in tensor_shapes(architecture))

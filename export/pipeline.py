@@ -26,15 +26,17 @@ from engine.manifest import (
     write_manifest,
 )
 from export.architecture import ExportError
-from export.graph import DATA_FILE, write_int8
-from export.probe import int8_headroom
+from export.calibrate import calibration_tokens
+from export.graph import Format, Target, write_graph
+from export.products import OnTensor
 from export.rotate import RotatedSource
 from export.sources import Source
+from export.writer import DATA_FILE
 
 RECIPE = 2
 """Raise it whenever the same source would give other numbers, so that `setup` makes old folders again."""
 
-_BYTES_AN_INT8_PARAMETER = 2.0  # 1 for the matrices, 2 for the embeddings, and room to spare
+_BYTES_A_PARAMETER = {"int4": 1.5, "int8": 2.0, "fp16": 2.5, "fp32": 4.5}  # with the embeddings, and room to spare
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and the share of it that is done, 0 to 1."""
@@ -48,11 +50,13 @@ def export(
     style: PromptStyle,
     command: str,
     progress: Progress,
+    format: Format = "int8",
+    device: Target = "cpu",
 ) -> Manifest:
     """Write the model folder `target`, replacing what is there. Raises ExportError; leaves nothing half done."""
     architecture = source.architecture
     target.parent.mkdir(parents=True, exist_ok=True)
-    needed = int(architecture.parameters * _BYTES_AN_INT8_PARAMETER)
+    needed = int(architecture.parameters * _BYTES_A_PARAMETER[format])
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise ExportError(
@@ -68,7 +72,7 @@ def export(
             errors[name] = round(error, 5)
             progress("Quantizing", len(errors) / matrices)
 
-        write_int8(RotatedSource(source), folder, largest=int8_headroom(), on_tensor=written)
+        write_quantized(source, tokenizer, folder, format=format, target=device, on_tensor=written)
         tokenizer.save(str(folder / TOKENIZER_FILE))
         progress("Checking", 0.0)
         manifest = Manifest(
@@ -83,8 +87,8 @@ def export(
             hidden=architecture.hidden,
             vocabulary=architecture.vocabulary,
             context=architecture.context,
-            kv_bytes_per_token=architecture.kv_bytes_per_token(4),
-            quantization="int8",
+            kv_bytes_per_token=architecture.kv_bytes_per_token(2 if device == "cuda" else 4),
+            quantization=format,
             quantization_errors=errors,
             prompt=prompt_format(tokenizer, style),
             source=source.description,
@@ -98,6 +102,16 @@ def export(
         _put_in_place(folder, target)
         progress("Checking", 1.0)
     return manifest
+
+
+def write_quantized(
+    source: Source, tokenizer: Tokenizer, folder: Path, *, format: Format, target: Target, on_tensor: OnTensor
+) -> None:
+    """Write the graph by the recipe that measured best for the format; see export/README.md."""
+    if format in ("int8", "int4"):
+        source = RotatedSource(source)
+    calibration = calibration_tokens(tokenizer) if format == "int4" else None
+    write_graph(source, folder, format=format, target=target, on_tensor=on_tensor, calibration=calibration)
 
 
 def prompt_format(tokenizer: Tokenizer, style: PromptStyle) -> PromptFormat:

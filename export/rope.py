@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from export.architecture import Architecture, RopeScaling
 
 
-def rotary_caches(architecture: Architecture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines and sines of every position's angles, each `[context, head_size / 2]`."""
-    angles = np.outer(np.arange(architecture.context), frequencies(architecture))
+def rotary_caches(
+    architecture: Architecture, positions: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosines and sines of each position's angles, each `[positions, head_size / 2]`; all positions by default."""
+    angles = np.outer(np.arange(positions or architecture.context), frequencies(architecture))
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 

@@ -20,7 +20,7 @@ _SEED = 20251005
 _BLOCK_ROWS = 256  # the rows that share a generator: a slice gives the same numbers as the whole
 _SPECIAL = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>", "<reponame>")
 
-_SHAPES = {
+SHAPES = {
     "mellum-4b": Architecture("LlamaForCausalLM", 30, 3072, 8256, 24, 24, 128, 98304, 8192, 500000.0, 1e-6, False),
     "smollm2-135m": Architecture("LlamaForCausalLM", 30, 576, 1536, 9, 3, 64, 49152, 8192, 100000.0, 1e-5, True),
 }
@@ -35,15 +35,13 @@ class RandomSource:
     def __init__(self, name: str) -> None:
         """Take a known shape's name, or the path of a `config.json`."""
         self._beside: Path | None = None
-        if name in _SHAPES:
-            self.architecture = _SHAPES[name]
+        if name in SHAPES:
+            self.architecture = SHAPES[name]
         elif Path(name).is_file():
             self.architecture = architecture_of(read_config(Path(name)))
             self._beside = Path(name).with_name("tokenizer.json")
         else:
-            raise ExportError(
-                f"There is no shape {name!r:.80}; give {', '.join(_SHAPES)}, or the path of a config.json"
-            )
+            raise ExportError(f"There is no shape {name!r:.80}; give {', '.join(SHAPES)}, or the path of a config.json")
         self.description = f"random weights in the shape of {self.architecture.name if self._beside else name}"
         self._shapes = dict(tensor_shapes(self.architecture))
 
