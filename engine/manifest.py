@@ -65,6 +65,8 @@ class Manifest:
     command: str
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
+    revision: str | None = None
+    """Which state of the source it was, such as a commit on the hub."""
     verification: Mapping[str, float] = field(default_factory=dict)
     """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 
