@@ -117,6 +117,40 @@ def test_a_chosen_model_that_is_gone_is_one_sentence(cache: Path, monkeypatch: p
         find_model()
 
 
+@pytest.mark.parametrize("command", [("export",), ("models",), ("models", "use"), ("models", "remove")])
+def test_help_teaches(command: tuple[str, ...]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_a_model_larger_than_the_disk_is_refused_before_anything_is_written(cache: Path, source: Path) -> None:
+    shape = json.loads((source / "config.json").read_text()) | {"hidden_size": 1 << 20, "num_hidden_layers": 1 << 16}
+    (source / "config.json").write_text(json.dumps(shape))
+    done = run("export", f"random:{source / 'config.json'}", "--target", "cpu", cache=cache)
+    assert done.returncode == 1
+    assert "MB free and the model needs" in said(done)
+    assert not [name for name in contents(cache / "models") if not name.endswith(".lock")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
+def test_a_file_that_cannot_be_written_is_one_sentence(cache: Path, source: Path) -> None:
+    import resource
+
+    done = subprocess.run(
+        [sys.executable, "-m", "lsp_server.cli", "export", str(source), "--target", "cpu"],
+        env={**os.environ, CACHE_VARIABLE: str(cache)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "The model cannot be written to" in said(done)
+    assert "Traceback" not in done.stderr
+    assert contents(cache / "models") == {".mellum-small-int8.lock"}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_an_export_that_is_ended_leaves_nothing_that_lasts(end: signal.Signals, cache: Path, source: Path) -> None:
