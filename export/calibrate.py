@@ -36,10 +36,13 @@ class Calibration:
         assert name == self._matrix.name, f"{name} was asked for before {self._matrix.name}"
         return self._inputs
 
+    def ends_with(self, name: str) -> bool:
+        """Whether nothing comes behind a matrix, so that its product is not asked for."""
+        return name == "lm_head"
+
     def advance(self, product: Floats) -> None:
         """Go on with what the quantized matrix made of its activations."""
-        if self._matrix.name != "lm_head":
-            self._matrix, self._inputs = self._steps.send(product)
+        self._matrix, self._inputs = self._steps.send(product)
 
 
 def calibration_tokens(tokenizer: Tokenizer) -> NDArray[np.int64]:

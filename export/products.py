@@ -104,7 +104,8 @@ class Int4Products:
         groups = -(-matrix.columns // BLOCK)
         scales = np.empty((matrix.rows, groups), self._dtype)
         zero_points = np.empty((matrix.rows, -(-groups // 2)), np.uint8)
-        outputs = None if inputs is None else np.empty((len(inputs), matrix.rows), np.float32)
+        last = self._calibration is None or self._calibration.ends_with(name)
+        outputs = None if inputs is None or last else np.empty((len(inputs), matrix.rows), np.float32)
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
             for rows, block in matrix.blocks():

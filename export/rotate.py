@@ -43,9 +43,8 @@ class Rotation:
     def apply(self, rows: Floats) -> Floats:
         """Multiply `[n, size]` by the matrix, from the right."""
         left, middle, right = (factor.shape[0] for factor in self._factors)
-        values = (rows * self._signs).reshape(-1, left, middle, right)
-        values = values @ self._factors[2]
-        values = np.swapaxes(np.swapaxes(values, -1, -2) @ self._factors[1], -1, -2)
+        values = (rows * self._signs).reshape(-1, right) @ self._factors[2]
+        values = self._factors[1].T @ values.reshape(-1, middle, right)
         values = (self._factors[0].T @ values.reshape(-1, left, middle * right)).reshape(rows.shape)
         return np.ascontiguousarray(values, np.float32)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.manifest import Manifest, PromptFormat
 from engine.model import Model
+from export import matrices
 from export.architecture import ExportError
 from export.forward import logits
 from export.graph import FORMATS, Format, Target, write_graph
@@ -87,6 +88,20 @@ def test_the_graph_is_valid_onnx(format: Format, target: Target, tmp_path: Path)
     }
     if target == "cuda":
         assert floats == {onnx.TensorProto.FLOAT16}, "a float32 weight makes CUDA cast on every step"
+
+
+@pytest.mark.parametrize("format", ["fp32", "int8", "int4"])
+def test_blocks_of_rows_make_the_same_file(format: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = RandomSource(LLAMA)
+    files = []
+    for name, limit in (("whole", 1 << 26), ("blocks", 1 << 14)):
+        monkeypatch.setattr(matrices, "_BLOCK_BYTES", limit)
+        source.read.clear()
+        (tmp_path / name).mkdir()
+        write_graph(source, tmp_path / name, format=format, target="cpu", on_tensor=lambda name, error: None)
+        files.append((tmp_path / name / "model.onnx.data").read_bytes())
+        assert max(rows * LLAMA.hidden * 4 for name, rows in source.read if "norm" not in name) <= limit
+    assert files[0] == files[1]
 
 
 def test_what_a_target_cannot_run_is_refused(tmp_path: Path) -> None:
