@@ -95,7 +95,7 @@ def _refuse_variants(config: Mapping[str, Any], name: str) -> None:
     sliding = isinstance(layer_types, list) and "sliding_attention" in layer_types
     if sliding or (config.get("use_sliding_window") and config.get("sliding_window")):
         raise ExportError(f"This {name} attends through sliding windows, which the engine cannot run; {_DENSE}")
-    if config.get("partial_rotary_factor", 1.0) != 1.0:
+    if config.get("partial_rotary_factor") not in (None, 1.0):
         raise ExportError(f"This {name} turns only a part of each head, which cannot be written; {_OPTIMUM}")
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
-from engine.models import find_model
+from engine.models import DEFAULT_MODEL, chosen_model, find_model
 from indexer import Index
 from lsp_server import export_command, models_command
 from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
@@ -192,7 +192,7 @@ def _engine(model: str | None) -> Engine:
         try:
             folder = find_model(model)
         except ModelError:
-            if model is not None:
+            if model is not None or chosen_model() != DEFAULT_MODEL:
                 raise
             setup(wheel=None, force=False)
             folder = find_model()

@@ -89,7 +89,7 @@ def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> 
     tqdm_class = _progress_bar(hub, name, progress)
     folder = hub.snapshot_download(
         name,
-        revision=info.sha if info is not None else revision,
+        revision=revision,  # not the commit: the cache then remembers what a branch was, for when there is no network
         allow_patterns=list(_PATTERNS),
         tqdm_class=tqdm_class,
     )
@@ -116,15 +116,18 @@ def _check_space(hub: Any, wanted: list[Any]) -> None:
 
 
 def _progress_bar(hub: Any, name: str, progress: Progress) -> Any:
-    """A progress bar class for huggingface_hub that tells us instead of drawing."""
+    """A progress bar class for huggingface_hub that tells us instead of drawing. Only newer versions count bytes."""
 
     class Bar(hub.utils.tqdm):  # type: ignore[misc]
+        counts_bytes = False
+
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            self._bytes = options.get("unit") == "B"
+            self._is_of_bytes = options.get("unit") == "B"
+            Bar.counts_bytes |= self._is_of_bytes
             super().__init__(*arguments, **{**options, "disable": False, "file": _Silent()})
 
         def display(self, *arguments: Any, **options: Any) -> None:
-            if self._bytes and self.total:
+            if self.total and self._is_of_bytes == Bar.counts_bytes:
                 progress(f"Downloading {name}", min(self.n / self.total, 1.0))
 
     return Bar

@@ -96,7 +96,7 @@ def _entry(file: FlatFile, name: str, entry: object, data: int) -> tuple[StoredT
     if not isinstance(entry, dict):
         raise damaged
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if dtype not in _BYTES and dtype not in _OTHER_BYTES:
+    if not isinstance(dtype, str) or (dtype not in _BYTES and dtype not in _OTHER_BYTES):
         raise ExportError(f"{name:.80} has the type {dtype!r:.40}; give weights in float32, float16 or bfloat16")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > _MOST_AXES:
         raise damaged

