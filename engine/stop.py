@@ -31,6 +31,7 @@ _LONGEST_LINE = 400  # code points
 _DECIDES = frozenset(")]}\"'`\n")
 _OPENING = ("(", "[", "{")
 _COMMENT_MARKS = " \t\r*#/-!"  # a line of these alone ends a paragraph
+_TELLING = 8  # a line of more characters, also inside of brackets, is no coincidence
 _LONG = 4  # lines
 _TRIVIAL = 3  # a line of so few characters, such as `end`, stands in many places
 
@@ -122,15 +123,12 @@ class BlockPolicy:
                     if not may and not goes_on(full, language, indent=indent):
                         return pending
                     pending = None
-            elif (
-                self._in_text
-                and not is_first
-                and is_whole
-                and _is_text(before)
-                and not full.strip(_COMMENT_MARKS)
-                and "*/" not in full
-            ):
-                return start  # the end of a paragraph
+            elif not is_first and is_whole:
+                if self._in_text and _is_text(before) and _is_bare(full):
+                    return start  # the end of a paragraph
+                if len(full.strip()) > _TELLING and _is_same(full, self._below[0]):
+                    self.reason = StopReason.SUFFIX
+                    return start
             if begins and is_whole and (is_first <= (not self._line.strip())):
                 if twin is not None and _is_same(full, self._below[1]):
                     self.reason = StopReason.SUFFIX

@@ -122,6 +122,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         # the lines that stand below already
         ("def f():\n", "    a()\n    bbbb()\n", "\n    bbbb()\n", "python", "    a()"),
         ("function f() {\n", "  a();\n  b();\n}\n", "\n}\n", "javascript", "  a();\n  b();"),
+        ("f(", "a, {\n    bbbb: cccc,\n    d: e,\n})\n", "\n    bbbb: cccc,\n    d: e,\n})\n", "javascript", "a, {"),
         ("", "import os\nimport sys\n", "\nimport os\n", "python", ""),
         (
             "def f():\n    ",
