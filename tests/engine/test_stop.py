@@ -103,6 +103,9 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         ("foo(", "a, b)\n", ", c)\n", "python", "a, b"),
         ("foo(\n    bar(", "a)\n)\n", "\n)\n", "python", "a)"),
         ("x = [\n    ", "1,\n    2,\n]\ny()\n", "\n]\n", "python", "1,\n    2,"),
+        ("it(() => {\n  f(() => {\n    a()\n  ", "})\nb()\n", "\n})\n", "javascript", "})"),
+        ("# text (", "more)\nx = 1\n", ")\n", "python", "more"),
+        ("# text (", "more) and (more)\nx = 1\n", ")\n", "python", "more) and (more)"),
         ("/** ", "Text. */\nint f();\n", " */\n", "c", "Text."),
         # or across it, where the text goes on behind it on the same line
         ("for i in range(", "10):\n    f(i)\ng()\n", ")\n", "python", "10):\n    f(i)"),
