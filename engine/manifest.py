@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,10 @@ class Manifest:
     command: str
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
+    revision: str | None = None
+    """Which state of the source it was, such as a commit on the hub."""
+    verification: Mapping[str, float] = field(default_factory=dict)
+    """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,10 +1,12 @@
-"""The model on ONNX Runtime: one session, and slots of KV state that it reads and writes in place."""
+"""The model on ONNX Runtime: one session, and slots of KV state that it appends to."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,25 +15,77 @@ from numpy.typing import NDArray
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
 
 
-class Slot:
-    """A cached KV state: memory for `capacity` tokens, and the tokens whose keys and values are in it."""
+class Slot(ABC):
+    """A cached KV state: room for `capacity` tokens, and the tokens whose keys and values are in it."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.tokens: list[int] = []
-        self.binding = session.io_binding()
-        shape = [1, manifest.kv_heads, capacity, manifest.head_size]
-        for layer in range(manifest.layers):
-            for what in ("key", "value"):
-                # uninitialized: the operating system hands out the pages as tokens fill them
-                state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
-                self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
-                self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
-        self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
 
     def keep(self, tokens: int) -> None:
         """Forget everything after the first `tokens` tokens. The memory stays; it is overwritten later."""
         del self.tokens[tokens:]
+
+    @abstractmethod
+    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+        """Run tokens behind those that are there; returns the logits float32[len(wanted), vocabulary]."""
+
+
+class InPlaceSlot(Slot):
+    """Memory that the graph reads and writes in place: one input and output for keys, one for values a layer."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int) -> None:
+        super().__init__(capacity)
+        self.binding = session.io_binding()
+        self._session = session
+        shape = [1, manifest.kv_heads, capacity, manifest.head_size]
+        element = _element_type(session)
+        for layer in range(manifest.layers):
+            for what in ("key", "value"):
+                # uninitialized: the operating system hands out the pages as tokens fill them
+                state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element)
+                self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
+                self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
+        self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
+
+    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+        """Nothing is copied: past and present are the same memory."""
+        binding, end = self.binding, len(self.tokens) + len(tokens)
+        binding.bind_cpu_input("input_ids", np.asarray([tokens], np.int64))
+        binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
+        binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
+        binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
+        binding.bind_output("logits", "cpu")  # anew each time: its shape follows `wanted`
+        self._session.run_with_iobinding(binding)
+        logits: NDArray[np.float32] = binding.get_outputs()[self.logits_output].numpy()[0]
+        return logits
+
+
+class CopiedSlot(Slot):
+    """States of a graph of standard operators (as optimum exports it): each run returns them whole, one run longer."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int) -> None:
+        super().__init__(capacity)
+        self._session = session
+        self._inputs = {value.name for value in session.get_inputs()}
+        self._outputs = [value.name for value in session.get_outputs()]
+        empty = np.empty((1, manifest.kv_heads, 0, manifest.head_size), _element_type(session))
+        self._states = {name: empty for name in self._inputs if name.startswith("past_key_values.")}
+
+    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+        """The graph computes all logits; the wanted ones are picked from them."""
+        start, end = len(self.tokens), len(self.tokens) + len(tokens)
+        feeds = {
+            "input_ids": np.asarray([tokens], np.int64),
+            "attention_mask": np.ones((1, end), np.int64),
+            "position_ids": np.arange(start, end, dtype=np.int64)[None],
+        }
+        feeds = {name: values for name, values in feeds.items() if name in self._inputs}
+        past = {name: state[:, :, :start] for name, state in self._states.items()}
+        outputs = dict(zip(self._outputs, self._session.run(None, feeds | past), strict=True))
+        self._states = {name: outputs[name.replace("past_key_values", "present")] for name in past}
+        logits: NDArray[np.float32] = outputs["logits"][0, list(wanted)]
+        return logits
 
 
 class Model:
@@ -63,7 +117,8 @@ class Model:
 
     def new_slot(self, capacity: int) -> Slot:
         """Make room for the state of up to `capacity` tokens."""
-        return Slot(self._session, self.manifest, capacity)
+        in_place = "seqlens_k" in {value.name for value in self._session.get_inputs()}
+        return (InPlaceSlot if in_place else CopiedSlot)(self._session, self.manifest, capacity)
 
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
@@ -73,16 +128,15 @@ class Model:
         start, end = len(slot.tokens), len(slot.tokens) + len(tokens)
         if end > slot.capacity:
             raise ValueError(f"{end} tokens do not fit a slot of {slot.capacity}")
-        binding = slot.binding
-        binding.bind_cpu_input("input_ids", np.asarray([tokens], np.int64))
-        binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
-        binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
-        binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        binding.bind_output("logits", "cpu")  # anew each time: its shape follows `wanted`
-        self._session.run_with_iobinding(binding)
+        logits = slot.append(tokens, wanted)
         slot.tokens[start:] = tokens
-        logits: NDArray[np.float32] = binding.get_outputs()[slot.logits_output].numpy()[0]
         return logits
+
+
+def _element_type(session: onnxruntime.InferenceSession) -> type[np.floating[Any]]:
+    """What keys and values are stored as: float32, or float16 for CUDA."""
+    types = {value.type for value in session.get_inputs() if value.name.startswith("past_key_values.")}
+    return np.float16 if types == {"tensor(float16)"} else np.float32
 
 
 def default_threads() -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from engine.manifest import GRAPH_FILE, read_manifest
-from engine.model import Slot, default_threads
+from engine.model import InPlaceSlot, default_threads
 from engine.models import find_model
 
 _SETTINGS: dict[str, dict[str, str]] = {
@@ -37,7 +37,7 @@ class _Candidate:
         self.session = onnxruntime.InferenceSession(
             str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
         )
-        self.slot = Slot(self.session, read_manifest(folder), 1024)
+        self.slot = InPlaceSlot(self.session, read_manifest(folder), 1024)
 
     def seconds(self, count: int, past: int) -> float:
         """Time one run of `count` tokens behind `past` others."""

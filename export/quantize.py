@@ -1,29 +1,136 @@
-"""Weights to 8 bits: one scale an output channel, round to nearest. The arithmetic only; the graph is elsewhere."""
+"""Weights to 8 and 4 bits: the arithmetic only; the graph is elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from export.sources import Floats
+
+BLOCK = 32
+"""Weights that share a scale and a zero point in 4 bits."""
+
+_LEVELS = 15
+_SHARES = (1.0, 0.95, 0.9, 0.85)  # of a block's range, for its scale: clipping the ends can leave less error
+_DAMPING = 0.01  # of the mean diagonal, as in GPTQ
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Matrix:
-    """`weight` is approximately `values.T * scales[:, None]`."""
+    """`weight` is approximately `values * scales[:, None]`: one scale an output channel, round to nearest."""
 
     values: NDArray[np.int8]
-    """`[in, out]`, as the integer matrix product wants it."""
-    scales: NDArray[np.float32]
+    """`[out, in]`."""
+    scales: Floats
     """`[out]`."""
-    error: float
-    """Root of the mean squared error, relative to the root mean square of the weights."""
+
+    def restored(self) -> Floats:
+        """Compute the weights that the numbers stand for."""
+        return self.values * self.scales[:, None]
 
 
-def to_int8(weight: NDArray[np.float32], *, largest: int = 127) -> Int8Matrix:
+def to_int8(weight: Floats, *, largest: int = 127) -> Int8Matrix:
     """Quantize `[out, in]` weights symmetrically; `largest` below 127 leaves headroom on CPUs whose sums saturate."""
     scales = np.abs(weight).max(axis=1) / largest
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
-    values = np.rint(weight / scales[:, None])
-    error = np.sqrt(np.mean((values * scales[:, None] - weight) ** 2) / max(float(np.mean(weight**2)), 1e-20))
-    return Int8Matrix(np.ascontiguousarray(values.astype(np.int8).T), scales, float(error))
+    return Int8Matrix(np.rint(weight / scales[:, None]).astype(np.int8), scales)
+
+
+@dataclass(frozen=True, slots=True)
+class Int4Matrix:
+    """`weight` is approximately `(values - zero_points) * scales`, with one of the latter two for every block of 32."""
+
+    values: NDArray[np.uint8]
+    """`[out, blocks, 32]`, 0 to 15."""
+    scales: Floats
+    """`[out, blocks]`."""
+    zero_points: NDArray[np.uint8]
+    """`[out, blocks]`, 0 to 15."""
+
+    def restored(self, columns: int) -> Floats:
+        """Compute the weights that the numbers stand for; the last block may be filled up with zeros."""
+        shifted = self.values.astype(np.float32) - self.zero_points[:, :, None]
+        return (shifted * self.scales[:, :, None]).reshape(len(self.values), -1)[:, :columns]
+
+
+def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLike = np.float32) -> Int4Matrix:
+    """Quantize `[out, in]` weights in blocks of 32 inputs.
+
+    With `order` (see `error_order`), the error of each input is made up for by the inputs behind it, as far as they
+    vary together (GPTQ, Frantar et al. 2022, arXiv 2210.17323); without, each weight is rounded to the nearest.
+    """
+    rows, columns = weight.shape
+    blocks = -(-columns // BLOCK)
+    remaining = np.zeros((rows, blocks * BLOCK), np.float32)
+    remaining[:, :columns] = weight
+    values = np.empty((blocks, BLOCK, rows), np.uint8)
+    scales = np.empty((blocks, rows), np.float32)
+    zero_points = np.empty((blocks, rows), np.uint8)
+    for block in range(blocks):
+        start, end = block * BLOCK, (block + 1) * BLOCK
+        part = np.ascontiguousarray(remaining[:, start:end].T)  # [32, out]: a weight of all outputs lies together
+        scale, zero = _grid(part, scale_type)
+        scales[block], zero_points[block] = scale, zero
+        if order is None:
+            values[block] = np.clip(np.rint(part / scale + zero), 0, _LEVELS)
+            continue
+        errors = np.empty_like(part)
+        for index in range(BLOCK):
+            quantized = np.clip(np.rint(part[index] / scale + zero), 0, _LEVELS)
+            values[block, index] = quantized
+            column = start + index
+            if column >= columns:
+                errors[index:] = 0
+                values[block, index:] = zero
+                break
+            errors[index] = (part[index] - (quantized - zero) * scale) / order[column, column]
+            inside = min(end, columns)
+            part[index + 1 : inside - start] -= order[column, column + 1 : inside, None] * errors[index]
+        remaining[:, end:columns] -= errors[: columns - start].T @ order[start : min(end, columns), end:columns]
+    return Int4Matrix(
+        np.ascontiguousarray(values.transpose(2, 0, 1)),
+        np.ascontiguousarray(scales.T),
+        np.ascontiguousarray(zero_points.T),
+    )
+
+
+def error_order(inputs: Floats) -> Floats:
+    """How inputs `[n, in]` vary together, as GPTQ uses it: the upper Cholesky factor of their moments' inverse."""
+    moments = inputs.T @ inputs
+    moments[np.diag_indices_from(moments)] += max(_DAMPING * float(np.mean(np.diag(moments))), 1e-12)
+    # From the reversed matrix' factor L: moments = U U.T with U upper, so the inverse is inv(U).T inv(U).
+    lower = np.linalg.cholesky(moments[::-1, ::-1])
+    del moments
+    return _inverse(np.ascontiguousarray(lower[::-1, ::-1]))
+
+
+def _inverse(upper: Floats) -> Floats:
+    """Invert an upper triangular matrix by halves; numpy's general inverse takes eight times as long."""
+    size = len(upper)
+    if size <= 256:
+        return np.asarray(np.linalg.inv(upper), np.float32)
+    half = size // 2
+    inverse = np.zeros_like(upper)
+    inverse[:half, :half], inverse[half:, half:] = _inverse(upper[:half, :half]), _inverse(upper[half:, half:])
+    inverse[:half, half:] = -(inverse[:half, :half] @ upper[:half, half:]) @ inverse[half:, half:]
+    return inverse
+
+
+def _grid(part: Floats, scale_type: DTypeLike) -> tuple[Floats, Floats]:
+    """Scale and zero point for each output of `[32, out]` weights: of a few ranges, the one that rounds closest."""
+    low, high = np.minimum(part.min(axis=0), 0), np.maximum(part.max(axis=0), 0)
+    least = np.full(low.shape, np.inf, np.float32)
+    scales, zero_points = np.ones_like(low), np.zeros_like(low)
+    for share in _SHARES:
+        scale = ((high - low) * np.float32(share / _LEVELS)).astype(scale_type).astype(np.float32)
+        scale = np.where(scale > 0, scale, np.float32(1.0))
+        zero = np.clip(np.rint(-low * np.float32(share) / scale), 0, _LEVELS)
+        errors = part / scale
+        errors -= np.clip(np.rint(errors), -zero, _LEVELS - zero)
+        error = np.einsum("ij,ij->j", errors, errors) * scale * scale
+        better = error < least
+        least = np.where(better, error, least)
+        scales, zero_points = np.where(better, scale, scales), np.where(better, zero, zero_points)
+    return scales, zero_points

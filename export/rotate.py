@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from export.sources import Floats, Source
 
@@ -42,9 +43,8 @@ class Rotation:
     def apply(self, rows: Floats) -> Floats:
         """Multiply `[n, size]` by the matrix, from the right."""
         left, middle, right = (factor.shape[0] for factor in self._factors)
-        values = (rows * self._signs).reshape(-1, left, middle, right)
-        values = values @ self._factors[2]
-        values = np.swapaxes(np.swapaxes(values, -1, -2) @ self._factors[1], -1, -2)
+        values = (rows * self._signs).reshape(-1, right) @ self._factors[2]
+        values = self._factors[1].T @ values.reshape(-1, middle, right)
         values = (self._factors[0].T @ values.reshape(-1, left, middle * right)).reshape(rows.shape)
         return np.ascontiguousarray(values, np.float32)
 
@@ -55,44 +55,67 @@ class RotatedSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.architecture, self.license, self.description = source.architecture, source.license, source.description
+        self.revision = source.revision
         random = np.random.default_rng(_SEED)
         self._stream = Rotation(self.architecture.hidden, random)
         self._head = Rotation(self.architecture.head_size, random)
         self._gaussian = random.standard_normal((_SAMPLES, self.architecture.hidden)).astype(np.float32)
         self._mlp_of = lru_cache(maxsize=1)(self._mlp)
 
-    def tensor(self, name: str) -> Floats:
+    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read one tensor with its turns folded in; all norm weights are ones."""
         if "norm" in name:
-            return np.ones_like(self._source.tensor(name))
+            return np.ones_like(self._source.tensor(name, rows))
         if name == "model.embed_tokens.weight":
-            return self._stream.apply(self._source.tensor(name))
+            return self._stream.apply(self._source.tensor(name, rows))
         if name == "lm_head.weight":
-            return self._reads(name, "model.norm.weight")
-        layer = name.split(".")[2]
-        if ".mlp." in name:
-            return self._mlp_of(layer)[name.split(".")[4]]
+            return self._reads(name, "model.norm.weight", rows)
+        layer, kind = name.split(".")[2], name.split(".", 4)[4]
         norm = f"model.layers.{layer}.input_layernorm.weight"
-        if name.endswith("o_proj.weight"):
-            return self._writes(self._turn_heads(self._source.tensor(name)))
-        if name.endswith("v_proj.weight"):
-            return np.ascontiguousarray(self._turn_heads(self._reads(name, norm).T).T)
-        return self._reads(name, norm)
+        match kind:
+            case "o_proj.weight":
+                return self._writes(self._turn_heads(self._source.tensor(name)))[rows]
+            case "v_proj.weight":
+                return np.ascontiguousarray(self._turn_heads(self._reads(name, norm).T).T)[rows]
+            case "q_proj.weight" | "k_proj.weight":
+                return self._reads(name, norm, rows)
+            case "v_proj.bias":
+                return self._turn_heads(self._source.tensor(name))[rows]
+            case "o_proj.bias":
+                return self._stream.apply(self._source.tensor(name)[None])[0, rows]
+            case "q_proj.bias" | "k_proj.bias":
+                return self._source.tensor(name, rows)
+            case _:
+                return self._mlp_of(layer)[kind][rows]
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the weights below."""
+        return self._source.tokenizer()
 
     def _mlp(self, layer: str) -> dict[str, Floats]:
-        """Gate, up and down projection of a layer, smoothed."""
+        """Gate, up and down projection of a layer, smoothed, with their biases."""
         prefix, norm = f"model.layers.{layer}.mlp.", f"model.layers.{layer}.post_attention_layernorm.weight"
         gate, up = (self._reads(f"{prefix}{which}_proj.weight", norm) for which in ("gate", "up"))
         down = self._writes(self._source.tensor(f"{prefix}down_proj.weight"))
-        gated = self._gaussian @ gate.T
-        inner = np.abs(gated / (1 + np.exp(-gated)) * (self._gaussian @ up.T)).max(axis=0)
+        biases = {}
+        if self.architecture.mlp_bias:
+            biases = {which: self._source.tensor(f"{prefix}{which}_proj.bias") for which in ("gate", "up", "down")}
+            biases["down"] = self._stream.apply(biases["down"][None])[0]
+        gated = self._gaussian @ gate.T + biases.get("gate", 0.0)
+        raised = self._gaussian @ up.T + biases.get("up", 0.0)
+        inner = np.abs(gated / (1 + np.exp(-gated)) * raised).max(axis=0)
         scales = np.maximum(inner, 1e-5) ** _SMOOTHING / np.maximum(np.abs(down).max(axis=0), 1e-5) ** (1 - _SMOOTHING)
         scales = (scales / np.exp(np.log(scales).mean())).astype(np.float32)
-        return {"gate_proj": gate, "up_proj": up / scales[:, None], "down_proj": down * scales}
+        up /= scales[:, None]
+        down *= scales
+        if biases:
+            biases["up"] = biases["up"] / scales
+        weights = {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": down}
+        return weights | {f"{which}_proj.bias": bias for which, bias in biases.items()}
 
-    def _reads(self, name: str, norm: str) -> Floats:
+    def _reads(self, name: str, norm: str, rows: slice = slice(None)) -> Floats:
         """A matrix whose input is the normed stream."""
-        return self._stream.apply(self._source.tensor(name) * self._source.tensor(norm))
+        return self._stream.apply(self._source.tensor(name, rows) * self._source.tensor(norm))
 
     def _writes(self, weight: Floats) -> Floats:
         """A matrix whose output is added to the stream."""

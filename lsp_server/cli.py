@@ -1,4 +1,4 @@
-"""The command line: `mellum-lsp serve | complete | context | setup | doctor`."""
+"""The command line: `mellum-lsp serve | complete | context | setup | export | models | doctor`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.text import Text
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
 from engine.models import find_model
 from indexer import Index
+from lsp_server import export_command, models_command
 from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
 from syntax import language_of
 
@@ -32,6 +33,9 @@ app = typer.Typer(
 )
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
+
+app.command(name="export")(export_command.export)
+app.add_typer(models_command.app, name="models")
 
 _PlaceArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")

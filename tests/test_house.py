@@ -44,7 +44,9 @@ def test_imports_go_one_way(package: str) -> None:
 
 
 def test_nothing_that_serves_imports_torch_or_transformers() -> None:
-    files = [file for package in ALLOWED for file in (HOUSE / package).rglob("*.py")]
+    # export/reference.py compares with them, where the extra `export` is installed; only tests and --verify import it
+    reference = HOUSE / "export" / "reference.py"
+    files = [file for package in ALLOWED for file in (HOUSE / package).rglob("*.py") if file != reference]
     assert not [file for file in files if imported_packages(file) & {"torch", "transformers", "optimum"}]
 
 

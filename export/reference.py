@@ -1,0 +1,90 @@
+"""The float32 graph against transformers and torch (extra `export`): is what is exported the model that was published?
+
+The only file of `export/` that imports them, and only inside its functions; nothing that serves imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.model import Model
+from export.sources import Source, tensor_names
+
+TOLERANCE = 1e-3
+"""Largest difference of any two logits that counts as the same model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike two models are on one sequence."""
+
+    largest_difference: float
+    """Of any two logits."""
+    same_greedy_tokens: int
+    """How many greedy tokens behind the sequence are the same before the first that differs."""
+
+
+def transformers_model(source: Source) -> Any:
+    """The same weights in transformers, float32; the whole model in memory."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    architecture = source.architecture
+    kind = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2"}[architecture.name]
+    biases = {} if kind == "qwen2" else {"attention_bias": architecture.qkv_bias, "mlp_bias": architecture.mlp_bias}
+    config = AutoConfig.for_model(
+        kind,
+        num_hidden_layers=architecture.layers,
+        hidden_size=architecture.hidden,
+        intermediate_size=architecture.intermediate,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.kv_heads,
+        head_dim=architecture.head_size,
+        vocab_size=architecture.vocabulary,
+        max_position_embeddings=architecture.context,
+        rope_theta=architecture.rope_theta,
+        rms_norm_eps=architecture.norm_epsilon,
+        tie_word_embeddings=architecture.tied_embeddings,
+        **biases,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    weights = {name: torch.from_numpy(np.array(source.tensor(name))) for name in tensor_names(architecture)}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or set(missing) - {"lm_head.weight"}:
+        raise ValueError(f"transformers names other tensors: missing {missing}, unexpected {unexpected}")
+    return model
+
+
+def compare(model: Model, published: Any, tokens: Sequence[int], greedy: int) -> Likeness:
+    """Compare all logits of `tokens`, then `greedy` tokens that each model adds to them by itself."""
+    import torch
+
+    slot = model.new_slot(len(tokens) + greedy)
+    got = model.run(slot, tokens, range(len(tokens)))
+    with torch.no_grad():
+        answer = published(torch.tensor([list(tokens)]), use_cache=True)
+        expected: NDArray[np.float32] = answer.logits[0].numpy()
+        last, same = expected[-1], 0
+        ours = got[-1]
+        for _ in range(greedy):
+            token = int(ours.argmax())
+            if token != int(last.argmax()):
+                break
+            same += 1
+            ours = model.run(slot, [token], [0])[0]
+            answer = published(torch.tensor([[token]]), past_key_values=answer.past_key_values, use_cache=True)
+            last = answer.logits[0, -1].numpy()
+    return Likeness(float(np.abs(got - expected).max()), same)
+
+
+def export_with_optimum(checkpoint: Path, folder: Path) -> None:
+    """Let optimum write `model.onnx` of standard operators from a transformers checkpoint; the engine runs it."""
+    from optimum.exporters.onnx import main_export
+
+    main_export(str(checkpoint), folder, task="text-generation-with-past", do_validation=False)

@@ -1,0 +1,50 @@
+"""Verification measures what it says, and writes it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.manifest import read_manifest
+from export.graph import Format
+from export.pipeline import export
+from export.sources import GgufSource
+from export.verify import MODULES, Verification, losses, verify
+from tests.export.test_graph import source  # noqa: F401
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8", "int4"])
+def verified(
+    request: pytest.FixtureRequest,
+    source: GgufSource,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Format, Path, Verification]:
+    format: Format = request.param
+    folder = tmp_path_factory.mktemp(format) / "model"
+    tokenizer = source.tokenizer()
+    export(source, tokenizer, folder, style="plain", command="", progress=lambda *_: None, format=format)
+    return format, folder, verify(folder, source)
+
+
+def test_what_was_measured_is_in_the_manifest(verified: tuple[Format, Path, Verification]) -> None:
+    _, folder, result = verified
+    manifest = read_manifest(folder)
+    assert manifest.verification["lost_nats"] == result.lost_nats
+    assert manifest.verification["agreement"] == result.agreement
+    assert manifest.verification["tokens"] == result.tokens == len(MODULES) * 384
+
+
+def test_a_format_loses_no_more_than_its_recipe_promises(verified: tuple[Format, Path, Verification]) -> None:
+    """On files that it was not tuned on; `python -m evaluation.quality` prints the same for more of them."""
+    format, _, result = verified
+    lost, agreement = {"fp32": (1e-5, 0.999), "int8": (0.015, 0.93), "int4": (0.10, 0.80)}[format]
+    assert result.lost_nats < lost
+    assert result.agreement > agreement
+    assert 1.5 < result.reference_nats < 3.5
+
+
+def test_losses_are_negative_log_probabilities() -> None:
+    logits = np.log(np.array([[0.25, 0.75], [0.5, 0.5], [0.1, 0.9]], np.float32))
+    assert np.allclose(losses(logits, np.array([0, 1, 0])), -np.log([0.75, 0.5]))
