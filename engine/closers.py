@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from syntax import COMMENT, Delimiter, Delimiters, indentation, is_quote
 
 _LOOK = 4000  # code points of the suffix that are looked at
+_OPENERS = {")": "(", "]": "[", "}": "{"}
 _PUNCTUATION = " \t)]}>;,:\"'`"
 
 
@@ -37,11 +38,16 @@ class Closers:
         """What stands right of the cursor on its line."""
         self.rest_is_closers = not self.rest.strip(_PUNCTUATION)
         """Whether that is nothing but closers and punctuation, or nothing at all."""
-        self._in_rest = self._closed(delimiters, line, self.rest)
-        self.closed = self._closed(delimiters, line, ahead)
+        self._in_rest = self._closed(delimiters, self.rest)
+        self.closed = self._closed(delimiters, ahead)
         """Which of the delimiters open at the cursor are closed behind it: their indices in `at_cursor`."""
+        innermost = self._at_cursor[-1:]
+        is_text = delimiters.in_comment or innermost == (COMMENT,) or (bool(innermost) and is_quote(innermost[0]))
+        opener = _OPENERS.get(self.rest[:1], "") if is_text else ""
+        self._prose = opener if opener and line.count(opener) > line.count(self.rest[0]) else ""
+        """In a comment or string: the bracket that its text closes right of the cursor."""
 
-    def _closed(self, delimiters: Delimiters, line: str, ahead: str) -> frozenset[int]:
+    def _closed(self, delimiters: Delimiters, ahead: str) -> frozenset[int]:
         lowest = inside = len(self._at_cursor)
         for delimiter in delimiters.read(ahead).delimiters if inside else ():
             if delimiter.is_stray:
@@ -55,10 +61,10 @@ class Closers:
                 break  # further down, a string begins: this one has no end
             if delimiter.text == "*/" and COMMENT in ahead[: delimiter.offset]:
                 break
-            opened_here = lowest > len(delimiters.at_line_start)
-            if start and not before.strip() and opened_here and indentation(before) < indentation(line):
-                # closes what was opened further up: what was opened on this line has no end
-                return frozenset(range(lowest, inside)) | frozenset(range(len(delimiters.at_line_start)))
+            if start and not before.strip() and delimiters.columns[lowest - 1] > indentation(before):
+                # closes what was opened further out; what was opened last has no end
+                outer = [depth for depth in range(lowest) if delimiters.columns[depth] <= indentation(before)]
+                return frozenset(range(lowest, inside)) | frozenset(range(outer[-1] + 1 if outer else 0))
             lowest = len(delimiter.open_after)
         return frozenset(range(lowest, inside))
 
@@ -67,6 +73,8 @@ class Closers:
 
         `is_all`: nothing will follow this text.
         """
+        if self._prose and (offset := _unmatched(generated, self._prose, self.rest[0])) is not None:
+            return self._at_rest(generated, offset, is_all=is_all)
         inside = len(self._at_cursor)
         across = passed = 0
         for delimiter in found:
@@ -103,6 +111,16 @@ class Closers:
             skipped = len(self.rest) - len(closers)
             return Meeting(offset + agreed, skipped + agreed, is_undecided=undecided)
         return Meeting(offset, is_undecided=undecided)
+
+
+def _unmatched(text: str, opener: str, closer: str) -> int | None:
+    """Where a closer stands that has no opener before it."""
+    depth = 0
+    for offset, character in enumerate(text):
+        depth += (character == opener) - (character == closer)
+        if depth < 0:
+            return offset
+    return None
 
 
 def _common(one: str, other: str) -> int:

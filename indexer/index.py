@@ -44,6 +44,8 @@ class _Plan:
 
     line: int
     snippets: list[Snippet]
+    others: dict[str, _Document]
+    """The documents it was chosen from."""
 
 
 class Index:
@@ -77,7 +79,7 @@ class Index:
             others = {name: one for name, one in self._documents.items() if name != path and one.language == language}
             plan = self._plans.get(path)
         if plan is not None and abs(plan.line - line) <= _REGION and self._holds(plan, others):
-            return plan.snippets
+            return list(plan.snippets)
         names = identifiers(_around(text, offset), language)
         ranked = sorted(self._ranked(others, names, deadline), key=lambda snippet: snippet.score, reverse=True)
         chosen: list[Snippet] = []
@@ -88,13 +90,13 @@ class Index:
         chosen.reverse()
         if time.monotonic() < deadline:  # a choice made in haste is not kept
             with self._lock:
-                self._plans[path] = _Plan(line, chosen)
-        return chosen
+                self._plans[path] = _Plan(line, chosen, others)
+        return list(chosen)
 
     def _holds(self, plan: _Plan, others: dict[str, _Document]) -> bool:
-        """Whether everything chosen still stands where it was found, and there was something to choose."""
+        """Whether everything chosen still stands where it was found; where nothing was, whether nothing is new."""
         if not plan.snippets:
-            return not others
+            return plan.others.keys() == others.keys() and all(others[path] is one for path, one in plan.others.items())
         return all(one.path in others and one.text in others[one.path].text for one in plan.snippets)
 
     def _ranked(self, others: dict[str, _Document], names: frozenset[str], deadline: float) -> Iterator[Snippet]:

@@ -5,6 +5,7 @@ from syntax.identifiers import identifiers
 from syntax.languages import Language, language_named, language_of, parser_for
 from syntax.statements import (
     Ending,
+    closes_block,
     continues,
     ending,
     first_word,
@@ -23,6 +24,7 @@ __all__ = [
     "Language",
     "Reading",
     "at_line_end",
+    "closes_block",
     "continues",
     "ending",
     "first_word",

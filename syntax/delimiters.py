@@ -15,6 +15,7 @@ from itertools import pairwise
 import tree_sitter
 
 from syntax.languages import language_named, parser_for
+from syntax.statements import indentation
 
 COMMENT = "/*"
 """Stands for an open block comment among what is open."""
@@ -81,6 +82,7 @@ class _Before:
 
     at_line_start: Stack
     at_cursor: Stack
+    columns: tuple[int, ...]
     statement: str
     code: str
     above: tuple[str, ...]
@@ -99,6 +101,8 @@ class Delimiters:
         """What is open where the cursor's line starts."""
         self.at_cursor = found.at_cursor
         """What is open at the cursor."""
+        self.columns = found.columns
+        """How far the line is indented on which each of those was opened."""
         self.code = found.code
         """The cursor's statement as far as it stands before the cursor, from its first line on, without comments.
 
@@ -121,6 +125,7 @@ def _read_before(window: str, language: str) -> _Before:
     stack: Stack = ()
     previous_end = 0
     at_line_start = stack
+    columns: tuple[int, ...] = ()
     statements = [0]
     comments: list[_Leaf] = []
     for leaf in (*_leaves(source, 0, language), _Leaf(len(source), len(source), "")):
@@ -130,7 +135,11 @@ def _read_before(window: str, language: str) -> _Before:
                 statements.append(newline)
         step = _step(leaf.kind, stack)
         if step is not None:
+            columns = columns[: len(stack)]
             stack = step[0]
+            if len(stack) > len(columns):
+                columns = (*columns, _indentation_at(source, leaf.start))
+            columns = columns[: len(stack)]
         if leaf.kind == "comment":
             comments.append(leaf)
         previous_end = _without_newline(leaf, source)
@@ -143,7 +152,12 @@ def _read_before(window: str, language: str) -> _Before:
     last = comments[-1] if comments else None
     in_comment = last is not None and last.end == len(source) and not source.endswith((b"*/", b"\n"))
     statement = source[statements[-1] :].decode("utf-8")
-    return _Before(at_line_start, stack, statement, code, tuple(above), in_comment)
+    return _Before(at_line_start, stack, columns[: len(stack)], statement, code, tuple(above), in_comment)
+
+
+def _indentation_at(source: bytes, position: int) -> int:
+    start = source.rfind(b"\n", 0, position) + 1
+    return indentation(source[start:position].decode("utf-8", "replace"))
 
 
 def _without(comments: list[_Leaf], source: bytes, start: int, end: int) -> str:

@@ -81,10 +81,19 @@ def may_continue(code: str, language: Language) -> bool:
 
 def continues(line: str, language: Language, *, is_whole: bool = True) -> bool:
     """Whether a line begins a further block of the statement whose block ends before it, such as `else:`."""
+    return _begins_with(line, language.continues, is_whole=is_whole)
+
+
+def closes_block(line: str, language: Language, *, is_whole: bool = True) -> bool:
+    """Whether a line begins with a keyword that ends a block, such as `end`."""
+    return _begins_with(line, language.closes, is_whole=is_whole)
+
+
+def _begins_with(line: str, keywords: frozenset[str], *, is_whole: bool) -> bool:
     word = first_word(line)
     if is_whole or not line.rstrip().endswith(word):
-        return word in language.continues
-    return bool(word) and any(keyword.startswith(word) for keyword in language.continues)
+        return word in keywords
+    return bool(word) and any(keyword.startswith(word) for keyword in keywords)
 
 
 def first_word(line: str) -> str:

@@ -103,6 +103,9 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         ("foo(", "a, b)\n", ", c)\n", "python", "a, b"),
         ("foo(\n    bar(", "a)\n)\n", "\n)\n", "python", "a)"),
         ("x = [\n    ", "1,\n    2,\n]\ny()\n", "\n]\n", "python", "1,\n    2,"),
+        ("it(() => {\n  f(() => {\n    a()\n  ", "})\nb()\n", "\n})\n", "javascript", "})"),
+        ("# text (", "more)\nx = 1\n", ")\n", "python", "more"),
+        ("# text (", "more) and (more)\nx = 1\n", ")\n", "python", "more) and (more)"),
         ("/** ", "Text. */\nint f();\n", " */\n", "c", "Text."),
         # or across it, where the text goes on behind it on the same line
         ("for i in range(", "10):\n    f(i)\ng()\n", ")\n", "python", "10):\n    f(i)"),
@@ -122,6 +125,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         # the lines that stand below already
         ("def f():\n", "    a()\n    bbbb()\n", "\n    bbbb()\n", "python", "    a()"),
         ("function f() {\n", "  a();\n  b();\n}\n", "\n}\n", "javascript", "  a();\n  b();"),
+        ("f(", "a, {\n    bbbb: cccc,\n    d: e,\n})\n", "\n    bbbb: cccc,\n    d: e,\n})\n", "javascript", "a, {"),
         ("", "import os\nimport sys\n", "\nimport os\n", "python", ""),
         (
             "def f():\n    ",

@@ -31,6 +31,7 @@ CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_s
         ("List<", "Map<String>", ">\n", Trimmed("Map<String>", 0)),
         ("f(", "a, b)", ", c)\n", Trimmed("a, b", 0)),
         ("foo(", "a).bar", ")", Trimmed("a).bar", 1)),
+        ("# text (", "more) and more", ")\n", Trimmed("more) and more", 1)),
         # the rest of the line is not written twice
         ("x = ", "1 + 2  # sum", "  # sum\n", Trimmed("1 + 2", 0)),
         ("x = ", "foo(bar, baz)", "baz)\n", Trimmed("foo(bar,", 0)),

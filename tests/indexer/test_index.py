@@ -57,6 +57,16 @@ def test_the_choice_stays_while_the_cursor_stays_near(index: Index) -> None:
         assert index.context_for("json/decoder.py", "python", text + "# edited", moved, within=5) == first
 
 
+def test_no_choice_stays_too_until_a_document_changes() -> None:
+    index = Index()
+    index.update("a.py", "python", "first = 1\n")
+    assert index.context_for("b.py", "python", "unlike(anything)\n", 3, within=5) == []
+    alike = "def alike(first, second):\n    return first + second\n"
+    assert index.context_for("b.py", "python", alike, 3, within=5) == []
+    index.update("a.py", "python", alike)
+    assert len(index.context_for("b.py", "python", alike, 3, within=5)) == 1
+
+
 def test_the_choice_is_made_anew_when_what_was_chosen_has_changed(index: Index) -> None:
     text = source("json/decoder.py")
     place = text.index("def JSONArray")

@@ -36,6 +36,12 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
         ("java", 'class A { String s = "', ("{", '"')),
         ("c", "int f(void) { return '('", ("{",)),
         ("cpp", "auto x = std::vector<int>{1, g(", ("{", "(")),
+        ("cpp", 'f(L"', ("(", '"')),
+        ("c", "f(1); /* it's (", ("/*",)),
+        ("java", "class A {\n  /** {@code x", ("{", "/*")),
+        ("rust", "fn f() { /* a (", ("{", "/*")),
+        ("go", "x := f() /* (a) */ + g(", ("(",)),
+        ("lua", "f('(', -- (\n  \"a\", ", ("(",)),
         ("unheard-of", 'f(a, "(", [', ("(", "[")),
     ],
 )
@@ -76,3 +82,22 @@ def test_languages_are_known_by_file_name() -> None:
     assert language_of("a/B.PY") == "python"
     assert language_of("x.tsx") == "typescriptreact"
     assert language_of("Makefile") == "plaintext"
+
+
+def test_statements_begin_where_nothing_is_open_or_a_brace_is_innermost() -> None:
+    found = Delimiters("a();\nit('x', () => {\n  b(1,\n    2);\n  c(  // why\n    ", "javascript")
+    assert found.code == "  c(  \n    "
+    assert found.above == ("it('x', () => {\n", "  b(1,\n    2);\n")
+    assert found.columns == (0, 0, 2)
+
+
+def test_comments_are_told_from_code() -> None:
+    before = Delimiters("x = 1  # why", "python")
+    assert before.in_comment
+    assert before.read(" not\ny = f(  # (\n").comments == [(-5, 4), (13, 16)]
+    assert not Delimiters("x = 1  # why\n", "python").in_comment
+
+
+def test_a_file_larger_than_the_window_begins_at_code() -> None:
+    text = '"""Doc.\n\nIt\'s prose (with more of it.\n' + "word " * 5000 + '\n"""\ndef f():\n    g('
+    assert Delimiters(text, "python").at_cursor == ("(",)
