@@ -34,6 +34,8 @@ class PromptFormat:
     fim_suffix: int | None
     stop: tuple[int, ...]
     """Tokens that end a suggestion."""
+    token_healing: bool
+    """Whether the model never saw text end in the middle of a word, so that its last word has to be taken back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,14 +69,15 @@ def prepare(
 def prompt_format(tokenizer: Tokenizer, style: PromptStyle) -> PromptFormat:
     """Look up the ids of a style's tokens; any special token ends a suggestion."""
     spelling = _spelling_of(tokenizer)
+    heals = style == "plain"  # FIM training cuts words anywhere; a model without it never saw one cut
     special = tuple(sorted(index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special))
     if spelling is None:
-        return PromptFormat(style, tokenizer.token_to_id("<filename>"), None, None, None, special)
+        return PromptFormat(style, tokenizer.token_to_id("<filename>"), None, None, None, special, heals)
     filename = tokenizer.token_to_id(spelling.filename) if spelling.filename else None
     prefix, middle, suffix = (
         tokenizer.token_to_id(name) for name in (spelling.prefix, spelling.middle, spelling.suffix)
     )
-    return PromptFormat(style, filename, prefix, middle, suffix, special)
+    return PromptFormat(style, filename, prefix, middle, suffix, special, heals)
 
 
 def _spelling_of(tokenizer: Tokenizer) -> Spelling | None:
