@@ -140,21 +140,21 @@ def test_jumps_through_a_long_document_find_every_line(line_end: str) -> None:
 
 
 FOLDERS = [
-    types.WorkspaceFolder("file:///work/app", "app"),
-    types.WorkspaceFolder("file:///work/app/plugins/one", "one"),
+    types.WorkspaceFolder("file:///projects/app", "app"),
+    types.WorkspaceFolder("file:///projects/app/plugins/one", "one"),
 ]
 
 
 @pytest.mark.parametrize(
     ("uri", "path"),
     [
-        ("file:///work/app/package/module.py", "package/module.py"),
-        ("file:///work/app/plugins/one/main.py", "main.py"),
-        ("file:///work/app/with%20space/m%C3%BCll.py", "with space/müll.py"),
+        ("file:///projects/app/package/module.py", "package/module.py"),
+        ("file:///projects/app/plugins/one/main.py", "main.py"),
+        ("file:///projects/app/with%20space/m%C3%BCll.py", "with space/müll.py"),
         ("file:///elsewhere/module.py", "module.py"),
-        ("file:///work/application/module.py", "module.py"),
+        ("file:///projects/application/module.py", "module.py"),
         ("untitled:Untitled-1", "Untitled-1"),
-        ("vscode-notebook-cell:/work/app/book.ipynb#W0", "book.ipynb"),
+        ("vscode-notebook-cell:/projects/app/book.ipynb#W0", "book.ipynb"),
     ],
 )
 def test_paths_are_relative_to_the_nearest_workspace_folder(uri: str, path: str) -> None:
@@ -162,8 +162,8 @@ def test_paths_are_relative_to_the_nearest_workspace_folder(uri: str, path: str)
 
 
 def test_a_root_is_a_workspace_folder_where_there_are_none() -> None:
-    assert Documents("file:///work/app").path_of("file:///work/app/a/b.py") == "a/b.py"
-    assert Documents(None).path_of("file:///work/app/a/b.py") == "b.py"
+    assert Documents("file:///projects/app").path_of("file:///projects/app/a/b.py") == "a/b.py"
+    assert Documents(None).path_of("file:///projects/app/a/b.py") == "b.py"
 
 
 def test_a_document_that_is_not_open_is_not_read_from_disk(tmp_path_factory: pytest.TempPathFactory) -> None:

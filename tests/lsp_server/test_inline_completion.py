@@ -15,7 +15,7 @@ import pytest
 
 from evaluation.client import SOON, Client, ServerError, completion, edit, items_of, serving
 
-URI = "file:///work/module.py"
+URI = "file:///projects/module.py"
 CANCELLED = -32800
 SOURCES = [Path(str(module.__file__)) for module in (argparse, statistics, textwrap, json_module)]
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
@@ -174,9 +174,9 @@ async def test_of_several_requests_for_a_document_only_the_newest_is_computed(cl
     text = SOURCES[0].read_text(encoding="utf-8")
     client.open(URI, text)
     older = [client.start_request(*completion(URI, line, 0))[1] for line in (700, 650, 600)]
-    client.open("file:///work/other.py", "def add(a, b):\n    return ")
+    client.open("file:///projects/other.py", "def add(a, b):\n    return ")
     newest = client.start_request(*completion(URI, 500, 0))[1]
-    other = client.start_request(*completion("file:///work/other.py", 1, 11))[1]
+    other = client.start_request(*completion("file:///projects/other.py", 1, 11))[1]
     assert [items_of(answer) for answer in await asyncio.gather(*older)] == [[], [], []]
     assert items_of(await other)
     await newest
@@ -255,12 +255,12 @@ async def test_a_document_of_5_mb_stays_responsive(client: Client) -> None:
 
 
 async def test_other_open_documents_are_context_until_they_are_closed(model_cache: Path) -> None:
-    shapes = "file:///work/package/shapes.py"
+    shapes = "file:///projects/package/shapes.py"
     uses = "from package.shapes import Rectangle\n\nrectangle = Rectangle(width=2, height=3)\nprint(rectangle.area("
     async with serving(model_cache) as server:
         client = server.client
         client.open(URI, "ignored: the session has not begun")
-        await client.initialize(workspaceFolders=[{"uri": "file:///work", "name": "work"}])
+        await client.initialize(workspaceFolders=[{"uri": "file:///projects", "name": "work"}])
         client.open(
             shapes,  # open before the model is there
             "class Rectangle:\n    def __init__(self, width, height):\n        self.width = width\n"
@@ -274,7 +274,7 @@ async def test_other_open_documents_are_context_until_they_are_closed(model_cach
             await client.complete(URI, 3, 21)
             return int((await client.request("mellum/status"))["statistics"]["prompt_tokens"] - before)
 
-        client.open("file:///work/notes.md", "# Rectangle\n\nwidth, height, area\n", language="markdown")
+        client.open("file:///projects/notes.md", "# Rectangle\n\nwidth, height, area\n", language="markdown")
         async with asyncio.timeout(SOON):  # the first look at a document may take longer than a request waits for
             while (together := await prompt_tokens()) < 60:
                 pass

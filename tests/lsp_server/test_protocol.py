@@ -13,7 +13,7 @@ import pytest
 from evaluation.client import Client, ServerError, completion, edit, serving
 
 PARSE_ERROR, INVALID_REQUEST, NOT_FOUND, INVALID_PARAMS, NOT_INITIALIZED = -32700, -32600, -32601, -32602, -32002
-URI = "file:///work/module.py"
+URI = "file:///projects/module.py"
 
 
 async def error_code(client: Client, method: str, params: Any = None) -> int:

@@ -14,7 +14,7 @@ import pytest
 from engine.models import DEFAULT_MODEL
 from evaluation.client import SOON, Client, completion, serving
 
-URI = "file:///work/module.py"
+URI = "file:///projects/module.py"
 LONG_TEXT = Path(argparse.__file__).read_text(encoding="utf-8")
 
 
@@ -42,7 +42,7 @@ async def test_a_request_that_fails_is_logged_and_gets_an_empty_list(model_cache
         assert client.notifications("window/showMessage") == []
         await client.shut_down()
         assert await server.wait() == 0
-    assert server.stderr.count(b"No suggestion for file:///work/module.py (python) at offset 26") == 3
+    assert server.stderr.count(b"No suggestion for file:///projects/module.py (python) at offset 26") == 3
     assert b"def add" not in server.stderr
 
 
