@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import CompletionRequest, Engine
 from engine.models import CACHE_VARIABLE
-from lsp_server.place import parse_place
 
 HOUSE = Path(__file__).parent.parent
 ALLOWED = {
@@ -58,7 +56,7 @@ def test_the_code_is(check: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_first_command_of_the_readme_completes_code(engine: Engine, model_cache: Path) -> None:
+def test_the_first_command_of_the_readme_completes_code(model_cache: Path) -> None:
     written = re.search(
         r"mellum-lsp complete (\S+:\d+)$", (HOUSE / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
@@ -66,9 +64,5 @@ def test_the_first_command_of_the_readme_completes_code(engine: Engine, model_ca
     command = [sys.executable, "-m", "lsp_server.cli", "complete", "--json", written[1]]
     environment = {**os.environ, CACHE_VARIABLE: str(model_cache)}
     done = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["tokens"]
-    # what they say depends on the prompt's length, which follows this machine's speed: here it is fixed
-    name, line = written[1].split(":")
-    place = parse_place(f"{HOUSE / name}:{line}")
-    request = CompletionRequest(place.path, place.language, place.text, place.offset)
-    assert "return" in engine.complete(request).text
+    # near the top of its file, so that the prompt is the same however long this machine's speed lets it be
+    assert "self.receive = receive" in json.loads(done.stdout)["text"]
