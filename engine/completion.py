@@ -45,6 +45,7 @@ class StopReason(StrEnum):
     END = "end"  # the model said so, by an end or FIM token
     BLOCK = "block"  # the block policy: statement or block complete
     SUFFIX = "suffix"  # the text reached what already stands below
+    LOOP = "loop"  # the model says the same over and over
     LENGTH = "length"  # max_tokens, or the context is full
 
 
@@ -65,7 +66,8 @@ class Suggestion:
     reused_tokens: int
     """Prompt tokens whose KV state was still there from an earlier request."""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it."""
+    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it. Empty, like
+    `tokens`, for what is left of an earlier suggestion."""
 
     @property
     def computed_tokens(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.completion import CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.decode import decode, prefill
+from engine.decode import decode, is_looping, prefill
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model
 from engine.prompt import Budget, Prompt, lay_out
@@ -91,18 +91,33 @@ class Engine:
         tokens: list[int] = []
         log_probabilities: list[float] = []
         text, stop = "", StopReason.LENGTH
-        for token, log_probability in decode(self._model, self._slot, logits, is_cancelled=is_cancelled):
+        steps = decode(
+            self._model,
+            self._slot,
+            logits,
+            vocabulary=self._tokenizer.vocabulary,
+            required=prompt.last_word_spelled,
+            is_cancelled=is_cancelled,
+        )
+        for token, log_probability in steps:
             tokens.append(token)
             log_probabilities.append(log_probability)
             if token in self.manifest.prompt.stop:
                 stop = StopReason.END
                 break
             text += characters_of(token)
-            if (end := policy.end_of(text)) is not None:
-                text, stop = text[:end], policy.reason
+            generated = text[len(prompt.last_word) :]
+            if (end := policy.end_of(generated)) is not None:
+                text, stop = text[: len(prompt.last_word) + end], policy.reason
+                break
+            if is_looping(tokens):
+                stop = StopReason.LOOP
                 break
             if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
                 break
+        text = text[len(prompt.last_word) :]
+        if stop is StopReason.LOOP or (stop is StopReason.LENGTH and "\n" in text):
+            text = text[: max(text.rfind("\n"), 0)]  # the last line is not whole
         clock.lap("decode")
         trimmed = trim(text, prefix=before, suffix=after, language=request.language)
         clock.lap("trim")

@@ -34,6 +34,8 @@ class PromptFormat:
     fim_suffix: int | None
     stop: tuple[int, ...]
     """Tokens that end a suggestion."""
+    token_healing: bool
+    """Whether the model never saw text end in the middle of a word, so that its last word has to be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Manifest:
     command: str
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
+    revision: str | None = None
+    """Which state of the source it was, such as a commit on the hub."""
     verification: Mapping[str, float] = field(default_factory=dict)
     """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 

@@ -47,6 +47,10 @@ class Prompt:
     context_tokens: int
     suffix_tokens: int
     prefix_tokens: int
+    last_word: str = ""
+    """The end of the prefix that was taken back: what is decoded has to begin with it. Empty without token healing."""
+    last_word_spelled: str = ""
+    """The same as the vocabulary spells it."""
 
 
 def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptFormat, budget: Budget) -> Prompt:
@@ -56,7 +60,9 @@ def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForma
     suffix: list[int] = []
     if style.style != "plain":
         suffix = tokenizer.encode(suffix_window(request.text, request.offset, budget.suffix))[: budget.suffix]
-    prefix = _prefix(request, tokenizer, budget.prefix(len(header) + len(context) + len(suffix)))
+    prefix, word, spelled = _prefix(
+        request, tokenizer, budget.prefix(len(header) + len(context) + len(suffix)), healing=style.token_healing
+    )
     if style.style == "mellum":
         parts = [*header, style.fim_suffix, *suffix, style.fim_prefix, *prefix, style.fim_middle]
     elif style.style == "psm":
@@ -65,7 +71,7 @@ def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForma
         parts = [*header, *prefix]
     # the model needs at least one token to go on from: an empty file without a header starts with an end token
     tokens = tuple(token for token in (*context, *parts) if token is not None) or style.stop[:1]
-    return Prompt(tokens, len(context), len(suffix), len(prefix))
+    return Prompt(tokens, len(context), len(suffix), len(prefix), word, spelled)
 
 
 def prefix_window(text: str, offset: int, budget: int) -> str:
@@ -89,10 +95,15 @@ def suffix_window(text: str, offset: int, budget: int) -> str:
     return text[offset:end]
 
 
-def _prefix(request: CompletionRequest, tokenizer: Tokenizer, budget: int) -> list[int]:
-    tokens = tokenizer.encode(prefix_window(request.text, request.offset, budget))
+def _prefix(
+    request: CompletionRequest, tokenizer: Tokenizer, budget: int, *, healing: bool
+) -> tuple[list[int], str, str]:
+    """Tokens of the prefix, and its last word where that is taken back."""
+    window = prefix_window(request.text, request.offset, budget)
+    window, word, spelled = tokenizer.split_last_word(window) if healing else (window, "", "")
+    tokens = tokenizer.encode(window)
     excess, step = len(tokens) - budget, max(budget // 2, 1)
-    return tokens[-(-excess // step) * step :] if excess > 0 else tokens
+    return tokens[-(-excess // step) * step :] if excess > 0 else tokens, word, spelled
 
 
 def _file_header(path: str, tokenizer: Tokenizer, style: PromptFormat) -> Sequence[int]:

@@ -1,4 +1,7 @@
-"""One inference thread, and the rule of what it works on: the newest request, at most one a document."""
+"""One inference thread, and the rule of what it works on: the newest request, at most one a document.
+
+What was suggested already needs no thread: it is answered where it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import replace
 
 from engine.completion import Cancelled, CompletionRequest, Suggestion
 from engine.engine import Engine
+from engine.suggestions import Suggestions
 
 
 class Scheduler:
@@ -16,6 +20,7 @@ class Scheduler:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._suggestions = Suggestions()
         self._changed = threading.Condition()
         self._waiting: dict[str, tuple[CompletionRequest, Future[Suggestion], float]] = {}
         self._running: tuple[str, Future[Suggestion]] | None = None
@@ -24,8 +29,12 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, document: str, request: CompletionRequest) -> Future[Suggestion]:
-        """Queue a request; an older one for the same document is cancelled, whether it waits or runs."""
+        """Answer from what was suggested already, or queue a request.
+
+        An older request for the same document is cancelled, whether it waits or runs.
+        """
         future: Future[Suggestion] = Future()
+        remembered = self._suggestions.find(request)
         with self._changed:
             if self._closed:
                 future.cancel()
@@ -34,8 +43,11 @@ class Scheduler:
                 waiting[1].cancel()
             if self._running is not None and self._running[0] == document:
                 self._running[1].cancel()
-            self._waiting[document] = (request, future, time.perf_counter())
-            self._changed.notify()
+            if remembered is None:
+                self._waiting[document] = (request, future, time.perf_counter())
+                self._changed.notify()
+        if remembered is not None:
+            future.set_result(remembered)
         return future
 
     def close(self) -> None:
@@ -67,6 +79,7 @@ class Scheduler:
             return
         try:
             suggestion = self._engine.complete(request, future.cancelled)
+            self._suggestions.remember(request, suggestion)
             future.set_result(replace(suggestion, timings={"queue": queued, **suggestion.timings}))
         except (Cancelled, InvalidStateError):
             pass  # whoever cancelled it has its answer

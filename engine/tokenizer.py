@@ -7,6 +7,7 @@ tokenizer's own splitting rule always cuts as well, and the tokens of each segme
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tokenizers.decoders import DecodeStream
 from engine.manifest import ModelError
 
 _REMEMBERED_SEGMENTS = 16384
+_LONGEST_WORD = 48  # letters of the vocabulary's spelling
 
 # Where splitting rules cut for sure. GPT-2's: between a visible character and a line's end. Those of the GPT-4 kind,
 # whose punctuation swallows the newlines after it: before a line's first characters.
@@ -31,6 +33,27 @@ _PROBE = (
 )
 
 
+class Vocabulary:
+    """A model's tokens by how they are spelled, to find those that agree with a text.
+
+    Spelled as in `tokenizer.json`: for byte-level models, in letters that stand for bytes.
+    """
+
+    def __init__(self, spellings: dict[str, int]) -> None:
+        self._ids = spellings
+        self._sorted = sorted(spellings)
+
+    def agreeing_with(self, text: str) -> dict[int, str]:
+        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind each."""
+        last = bisect_left(self._sorted, text + chr(0x10FFFF))
+        longer = self._sorted[bisect_left(self._sorted, text) : last]
+        agreeing = {self._ids[token]: "" for token in longer}
+        for length in range(1, len(text)):
+            if (shorter := self._ids.get(text[:length])) is not None:
+                agreeing[shorter] = text[length:]
+        return agreeing
+
+
 class Tokenizer:
     """A model's `tokenizer.json`, with special tokens switched off for all text."""
 
@@ -42,6 +65,9 @@ class Tokenizer:
         self._tokenizer.encode_special_tokens = True
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
+        special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        self.vocabulary = Vocabulary({word: token for word, token in vocabulary.items() if word not in special})
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, the same as if it were tokenized whole. Half a surrogate pair counts as U+FFFD."""
@@ -59,6 +85,20 @@ class Tokenizer:
         while len(self._remembered) > _REMEMBERED_SEGMENTS:
             self._remembered.popitem(last=False)
         return tokens
+
+    def split_last_word(self, text: str) -> tuple[str, str, str]:
+        """Cut off the last word of a text: what stands before it, the word, and the word as the vocabulary spells it.
+
+        A word is what the tokenizer keeps together: ` name`, `("`, or the white space at the end. It is empty where it
+        would be unusually long, since each of its tokens costs a step of decoding.
+        """
+        line = text.rfind("\n", 0, len(text.rstrip())) + 1
+        splitter = self._tokenizer.pre_tokenizer
+        pieces = splitter.pre_tokenize_str(text[line:]) if splitter is not None else []
+        if not pieces or pieces[-1][1][1] != len(text) - line or len(pieces[-1][0]) > _LONGEST_WORD:
+            return text, "", ""
+        spelled, (start, _) = pieces[-1]
+        return text[: line + start], text[line + start :], spelled
 
     def decode(self, tokens: list[int]) -> str:
         """Text of `tokens`, special ones shown by their names."""

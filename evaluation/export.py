@@ -19,59 +19,24 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
 
 from engine.manifest import read_manifest
 from engine.model import Model, Slot
 from evaluation.quality import gguf_of
-from export.architecture import Architecture
 from export.default_model import RESERVED
 from export.graph import Format, Target
 from export.pipeline import export
-from export.sources import Floats, GgufSource, Source
-from export.tokenizer import tokenizer_from_gguf
+from export.sources import GgufSource, Source
+from export.sources.random_weights import SHAPES, RandomSource
 
-SHAPES = {
-    "mellum-4b": Architecture("LlamaForCausalLM", 30, 3072, 8256, 24, 24, 128, 98304, 8192, 500000.0, 1e-6, False),
-}
 FORMATS = ("int8-cpu", "int4-cpu", "fp32-cpu", "fp16-cuda", "int4-cuda")
 _ROUNDS, _STEPS, _PROMPT = 3, 10, 256
-
-
-class RandomSource:
-    """Weights of a shape, made from their names; slices of large matrices cost no more than they are."""
-
-    license, description = "none", "random weights"
-
-    def __init__(self, architecture: Architecture) -> None:
-        self.architecture = architecture
-        self._noise = np.random.default_rng(1).standard_normal(1 << 22, np.float32) / 50
-
-    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
-        """Cut a tensor out of the same noise, at a place that depends on its name and row."""
-        architecture = self.architecture
-        if "norm" in name:
-            return np.ones(architecture.hidden, np.float32)
-        heights = {"q": architecture.query_size, "k": architecture.kv_size, "v": architecture.kv_size}
-        heights |= {"gate": architecture.intermediate, "up": architecture.intermediate}
-        part = name.split(".")[-2].removesuffix("_proj")
-        height = architecture.vocabulary if part in ("embed_tokens", "lm_head") else heights.get(part)
-        width = {"o": architecture.query_size, "down": architecture.intermediate}.get(part, architecture.hidden)
-        start, stop, _ = rows.indices(height or architecture.hidden)
-        size, values = len(self._noise), np.empty((stop - start) * width, np.float32)
-        at = (zlib.crc32(name.encode()) + start * width) % size
-        for done in range(0, len(values), size):
-            part_of = values[done : done + size]
-            part_of[: size - at] = self._noise[at : at + len(part_of)]
-            part_of[size - at :] = self._noise[: max(len(part_of) - (size - at), 0)]
-        return values.reshape(-1, width)
 
 
 def main() -> None:
@@ -135,17 +100,13 @@ def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
 def _source(arguments: argparse.Namespace) -> Iterator[tuple[Source, Tokenizer]]:
     """The weights, and a tokenizer to calibrate with."""
     if arguments.shape:
-        yield RandomSource(SHAPES[arguments.shape]), Tokenizer(_bytes())
+        random = RandomSource(arguments.shape)
+        yield random, random.tokenizer()
         return
     with gguf_of(arguments.file) as gguf:
         source = GgufSource(gguf)
-        yield source, tokenizer_from_gguf(source, reserved=RESERVED)
+        yield source, source.tokenizer(RESERVED)
         source.close()
-
-
-def _bytes() -> models.BPE:
-    """A vocabulary without merges: text is as many tokens as characters."""
-    return models.BPE({chr(code): code for code in range(128)}, [], unk_token=chr(0))
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from export.default_model import GGUF_IN_WHEEL, RESERVED
 from export.graph import FORMATS, Format, Target, write_graph
 from export.pipeline import export
 from export.sources import GgufSource
-from export.tokenizer import tokenizer_from_gguf
 from export.verify import Verification, verify_all
 
 # fmt: off
@@ -41,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with gguf_of(arguments.file) as gguf, tempfile.TemporaryDirectory() as temporary:
         source = GgufSource(gguf)
-        tokenizer = tokenizer_from_gguf(source, reserved=RESERVED)
+        tokenizer = source.tokenizer(RESERVED)
         folders = dict(exported(source, tokenizer, Path(temporary)))
         tokens = code_tokens(tokenizer, HELD_OUT, arguments.length)
         print(f"{source.description}, {len(tokens)} files x {arguments.length} tokens of held-out code")

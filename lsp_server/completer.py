@@ -6,10 +6,8 @@ event loop answers `initialize` already.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
 from engine.manifest import MANIFEST_FILE
@@ -18,10 +16,6 @@ from indexer import Index
 from lsp_server.settings import ModelChoice
 from lsp_server.snapshot import Snapshot
 from lsp_server.status import ModelFacts
-
-log = logging.getLogger(__name__)
-
-_QUIET_SECONDS = 0.5
 
 Signature = tuple[str, int, int]
 
@@ -64,8 +58,12 @@ class Completer:
         return self._scheduler.submit(snapshot.document.uri, request)
 
     def close(self) -> None:
-        """Cancel all work and wait for the inference thread to end, which takes one chunk of prefill at most."""
+        """Cancel all work, wait for the inference thread (one chunk of prefill at most), and let go of the model.
+
+        Only a completer that nobody uses any more may be closed.
+        """
         self._scheduler.close()
+        del self._scheduler, self._engine
 
 
 def signature_of(model: str | None) -> Signature | None:
@@ -79,72 +77,20 @@ def signature_of(model: str | None) -> Signature | None:
 
 
 class Context:
-    """The index on a thread of its own: documents go in when typing pauses, snippets come out within a time limit."""
+    """The index, asked on a thread of its own; what documents contain goes in at once, which costs it nothing."""
 
     def __init__(self) -> None:
         self._index = Index()
-        self._changed = threading.Condition()
-        self._documents: dict[str, tuple[str, str] | None] = {}  # None: to be forgotten
-        self._queries: list[tuple[Snapshot, float, Future[tuple[ContextSnippet, ...]]]] = []
-        threading.Thread(target=self._work, name="context", daemon=True).start()
-
-    def update(self, path: str, language: str, text: str) -> None:
-        """Put a document's new text into the index, soon."""
-        with self._changed:
-            self._documents.pop(path, None)
-            self._documents[path] = language, text
-            self._changed.notify()
-
-    def forget(self, path: str) -> None:
-        """Take a document out of the index."""
-        with self._changed:
-            self._documents[path] = None
-            self._changed.notify()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="context")
+        self.update, self.forget = self._index.update, self._index.forget
 
     def snippets_for(self, snapshot: Snapshot, within: float) -> Future[tuple[ContextSnippet, ...]]:
         """Ask for what the prompt may show of other files, least relevant first; `within`: seconds."""
-        future: Future[tuple[ContextSnippet, ...]] = Future()
-        with self._changed:
-            self._queries.append((snapshot, within, future))
-            self._changed.notify()
-        return future
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queries or self._documents)
-                if not self._queries:
-                    # every keystroke is a new text: take it in when there is a pause, or when another document asks
-                    self._changed.wait_for(lambda: self._queries, timeout=_QUIET_SECONDS)
-                queries, self._queries = self._queries, []
-                asking = {snapshot.path for snapshot, _, _ in queries}
-                documents = {path: content for path, content in self._documents.items() if path not in asking}
-                for path in documents:
-                    del self._documents[path]
-            for path, content in documents.items():
-                self._take_in(path, content)
-            for snapshot, within, future in queries:
-                self._answer(snapshot, within, future)
-
-    def _take_in(self, path: str, content: tuple[str, str] | None) -> None:
-        try:
-            if content is None:
-                self._index.forget(path)
-            else:
-                self._index.update(path, *content)
-        except Exception:
-            log.exception("The index could not take in %s", path)
-
-    def _answer(self, snapshot: Snapshot, within: float, future: Future[tuple[ContextSnippet, ...]]) -> None:
-        if future.cancelled():
-            return
-        try:
+        def ask() -> tuple[ContextSnippet, ...]:
             found = self._index.context_for(
                 snapshot.path, snapshot.language, snapshot.text, snapshot.offset, within=within
             )
-            future.set_result(tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found))
-        except InvalidStateError:
-            pass  # cancelled meanwhile
-        except Exception as error:
-            if not future.cancelled():
-                future.set_exception(error)
+            return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
+
+        return self._thread.submit(ask)

@@ -1,8 +1,9 @@
 """Open documents: their text, edited in place, and the way from an LSP position to an offset in code points and back.
 
 pygls splits the whole text into lines for each change and each position, and splits at form feeds and other characters
-that editors do not count as line ends. In a document of 5 MB and 130,000 lines it takes 22 ms for a change and 26 ms
-for a position (52 and 50 ms with emoji in it); this takes 1.4 ms (6 ms) and 0.02 ms near the last place asked for.
+that editors do not count as line ends. In a document of 5 MB and 130,000 lines that takes 22 ms for a change and 26 ms
+for a position (52 and 50 ms with an emoji in it). This takes 0.7 to 2.5 ms for a change (5 to 13 ms with an emoji, for
+then Python keeps four bytes a character), and for a position 0.02 ms near the last one asked for, 1 to 3 ms elsewhere.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class Document(TextDocument):
         )
 
     def client_position_at_offset(self, offset: int) -> types.Position:
-        """Turn an offset in code points into a position in the client's units."""
+        r"""Turn an offset in code points into a position in the client's units; inside a \r\n, the line's end."""
+        offset -= self._text[offset - 1 : offset + 1] == "\r\n"
         text = self._broken_lines
         start = text.rfind("\n", 0, offset) + 1
         line, anchor = self._anchor

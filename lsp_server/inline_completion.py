@@ -31,7 +31,7 @@ async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCom
     Of several requests for a document the newest wins: the others are answered at once. Raises CancelledError if the
     client has cancelled this very request.
     """
-    if snapshot is None or snapshot.is_stale or not session.is_wanted(snapshot.language):
+    if snapshot is None or session.is_stale(snapshot) or not session.is_wanted(snapshot.language):
         return types.InlineCompletionList(items=[])
     work = asyncio.create_task(_complete(session, snapshot))
     session.begin_work(snapshot.document.uri, work)
@@ -63,7 +63,7 @@ async def _complete(session: Session, snapshot: Snapshot) -> types.InlineComplet
     suggestion = await asyncio.wrap_future(future)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
-    if snapshot.is_stale:
+    if session.is_stale(snapshot):
         return None
     return to_item(snapshot, suggestion, session)
 

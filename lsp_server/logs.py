@@ -53,16 +53,16 @@ class BackgroundHandler(logging.Handler):
 
 
 def start_logging() -> BackgroundHandler:
-    """Log to stderr at the level that the environment asks for, `warning` without it."""
+    """Log to stderr."""
     handler = BackgroundHandler()
     logging.getLogger().addHandler(handler)
-    set_level(os.environ.get(LEVEL_VARIABLE, "warning"))
+    set_level(None)
     return handler
 
 
-def set_level(name: str) -> None:
-    """Set the level by its name; an unknown one means `warning`."""
-    level = _LEVELS.get(name.lower(), logging.WARNING)
+def set_level(name: str | None) -> None:
+    """Set the level by its name; None means what the environment asks for, and without that `warning`."""
+    level = _LEVELS.get((name or os.environ.get(LEVEL_VARIABLE, "")).lower(), logging.WARNING)
     logging.getLogger().setLevel(level)
-    # pygls logs whole messages, with the text of documents in them, at `info`, and every late cancellation as a warning
-    logging.getLogger("pygls").setLevel(logging.DEBUG if level == logging.DEBUG else logging.ERROR)
+    # pygls logs whole messages, with the text of documents in them; what goes wrong in it reaches our own log anyway
+    logging.getLogger("pygls").setLevel(logging.DEBUG if level == logging.DEBUG else logging.CRITICAL)

@@ -93,8 +93,10 @@ class Protocol(LanguageServerProtocol):
             log.info("Ignored %s: %s", summary(message), refusal)
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
-        log.warning("Refused %s: %s", summary(message), error)
-        self._send_data(types.ResponseErrorMessage(id=identifier, error=error.to_response_error()))
+        log.warning("Refused %s: %s", summary(message) or "what was sent", error)
+        # not a ResponseErrorMessage, which would leave out an `id` that is null
+        response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
+        self._send_data(response)
 
     def _out_of_order(self, method: str | None) -> JsonRpcException | None:
         """Why a method cannot be handled at this point of the session, if it cannot."""
@@ -130,7 +132,7 @@ class Protocol(LanguageServerProtocol):
 def summary(message: Any) -> str:
     """Name a message in the log: what was asked and where, never the text of a document."""
     if not isinstance(message, dict):
-        return type(message).__name__
+        return ""
     shown = {key: message[key] for key in ("method", "id") if key in message}
     params = message.get("params")
     if isinstance(params, dict):

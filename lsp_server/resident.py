@@ -68,19 +68,21 @@ class ResidentModel:
         if now - self._last_look < _SECONDS_BETWEEN_LOOKS:
             return
         self._last_look = now
-        from lsp_server.completer import signature_of  # the loading thread has imported it by now
-
+        try:
+            from lsp_server.completer import signature_of  # the loading thread has imported it by now
+        except ImportError:
+            return  # which is why loading has failed
         signature = signature_of(self._wanted.model)
         if signature is not None and signature != self._signature:
             self._load()
 
-    def close(self) -> None:
-        """Stop all work."""
+    def close(self) -> Callable[[], None]:
+        """Give up the model; returns what is left to do, which waits for the inference thread."""
+        self._wanted = None
         if self._loading is not None:
             self._loading.cancel()
         completer, self.completer = self.completer, None
-        if completer is not None:
-            completer.close()
+        return completer.close if completer is not None else lambda: None
 
     def _load(self) -> None:
         if self._loading is None or self._loading.done():
@@ -93,6 +95,7 @@ class ResidentModel:
             await self._try(tried)
 
     async def _try(self, choice: ModelChoice) -> None:
+        old, self.completer = self.completer, None
         self._tell(State.LOADING, f"Loading the model {choice.model or ''}".strip())
         loop = asyncio.get_running_loop()
         bar = ProgressBar(self._server, "Mellum")
@@ -102,7 +105,6 @@ class ResidentModel:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends while it loads
                 loop.call_soon_threadsafe(bar.report, what, share)
 
-        old, self.completer = self.completer, None
         try:
             outcome = await in_thread("loader", lambda: _load(choice, old, self.context, progress))
         finally:

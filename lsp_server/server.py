@@ -6,11 +6,16 @@ Handlers are thin. Those that answer from a document take a snapshot of it, made
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter
 
@@ -19,10 +24,15 @@ from lsp_server.feedback import ACCEPTED
 from lsp_server.framing import Damage, FrameReader
 from lsp_server.logs import start_logging
 from lsp_server.protocol import Protocol
+from lsp_server.resident import in_thread
 from lsp_server.session import VERSION, Session
 from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
 from lsp_server.transport import Connection, accept_one, stdio
+
+_NATIVE_THREADS = ("loader", "inference")
+"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did."""
+_SECONDS_TO_STOP = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +48,9 @@ class MellumServer(LanguageServer):
         self.initial_settings: object = None
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log an error. pygls would show it as a message box."""
-        log.error("%s: %s", getattr(source, "__name__", source), error)
+        """Log an error, with its traceback if it is one of ours. pygls would show it as a message box."""
+        is_ours = not isinstance(error, JsonRpcException) or isinstance(error, JsonRpcInternalError)
+        log.log(logging.ERROR if is_ours else logging.INFO, "%s: %s", source.__name__, error, exc_info=is_ours)
 
 
 def create_server() -> MellumServer:
@@ -116,12 +127,16 @@ def serve_tcp(host: str, port: int) -> int:
     return _serve(lambda: accept_one(host, port, announce))
 
 
-def _serve(connect: Any) -> int:
+def _serve(connect: Callable[[], Connection]) -> int:
     logs = start_logging()
     try:
-        return asyncio.run(_run(create_server(), connect()))
-    finally:
-        logs.drain(timeout=1.0)
+        code = asyncio.run(_run(create_server(), connect()))
+    except KeyboardInterrupt:
+        code = 130
+    logs.drain(timeout=1.0)
+    if any(thread.name in _NATIVE_THREADS for thread in threading.enumerate()):
+        os._exit(code)
+    return code
 
 
 async def _run(server: MellumServer, connection: Connection) -> int:
@@ -134,17 +149,21 @@ async def _run(server: MellumServer, connection: Connection) -> int:
         if not ended.done():
             ended.set_result(code)
 
+    def on_loop(function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the client is still there, but we are leaving
+            loop.call_soon_threadsafe(function, *arguments)
+
     def receive(data: bytes) -> None:
         for frame in frames.feed(data):
             if isinstance(frame, Damage):
                 log.warning("The client sent %s", frame.reason)
             else:
-                loop.call_soon_threadsafe(server.protocol.receive, frame)
+                on_loop(server.protocol.receive, frame)
 
     def end_of_stream() -> None:
         if frames.is_inside_a_message:
             log.warning("The connection ended in the middle of a message")
-        loop.call_soon_threadsafe(lambda: end(server.protocol.exit_code))
+        on_loop(lambda: end(server.protocol.exit_code))
 
     server.protocol.on_exit = end
     server.protocol.set_writer(connection)
@@ -152,5 +171,7 @@ async def _run(server: MellumServer, connection: Connection) -> int:
     try:
         return await ended
     finally:
-        server.session.close()
+        with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not keep us
+            async with asyncio.timeout(_SECONDS_TO_STOP):
+                await in_thread("closing", server.session.close())
         connection.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.snapshot import Snapshot
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
 
@@ -92,13 +94,13 @@ class Session:
 
     async def configure(self, pushed: object) -> None:
         """Take settings over that the client has sent, or ask for them if it sent none."""
-        raw = section_of(pushed)
-        if raw is None or raw == {}:
+        # some clients push the sections of all their servers, so only our own counts here
+        raw = pushed.get(SECTION) if isinstance(pushed, Mapping) else None
+        if raw is None:
             raw = await self._ask_for_settings()
         before = self.status().state
         self.settings, complaints = read_settings(merged(self._initial_settings, raw))
-        if self.settings.log_level is not None:
-            set_level(self.settings.log_level)
+        set_level(self.settings.log_level)
         for complaint in complaints:
             if complaint not in self._complaints:  # once each, however often the settings change
                 self._complaints.add(complaint)
@@ -109,6 +111,11 @@ class Session:
             self._stop_work()
         if self.status().state is not before:
             self._send_status()
+
+    def is_stale(self, snapshot: Snapshot) -> bool:
+        """Whether the document was edited, closed or opened anew since the request arrived."""
+        document = self.documents.open_document(snapshot.document.uri)
+        return document is not snapshot.document or document.source is not snapshot.source
 
     def is_wanted(self, language: str) -> bool:
         """Whether suggestions are switched on for this language, and a model is there; if not, look for one."""
@@ -145,10 +152,10 @@ class Session:
         if self._context is not None and path is not None:
             self._context.forget(path)
 
-    def close(self) -> None:
-        """Stop all work; waits for the inference thread."""
+    def close(self) -> Callable[[], None]:
+        """Stop all work; returns what is left to do, which waits for the inference thread."""
         self._stop_work()
-        self._resident.close()
+        return self._resident.close()
 
     def _stop_work(self, uri: str | None = None) -> None:
         for key in list(self._work) if uri is None else [uri]:
@@ -173,7 +180,7 @@ class Session:
             return None
         params = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
         answer = await self._answer_of(self._server.workspace_configuration_async(params))
-        return _plain(answer[0]) if answer else None
+        return answer[0] if answer else None
 
     async def _answer_of(self, request: Any) -> Any:
         """Wait for the client's answer, but not for long: a model can be loaded without it."""
@@ -190,6 +197,8 @@ class Session:
             for uri in list(self.documents.text_documents):
                 self.document_changed(uri)
         status = self.status()
+        if status.state is State.LOADING:
+            self._stop_work()  # it waits for a model that is being replaced
         if status.state is State.FAILED:
             self._log(types.MessageType.Error, status.message)
         if status.state is State.NO_MODEL:
@@ -207,14 +216,3 @@ class Session:
         """Say something in the client's log, and in ours."""
         log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
         self._server.window_log_message(types.LogMessageParams(kind, message))
-
-
-def _plain(value: Any) -> Any:
-    """Turn what pygls makes of JSON objects of unknown type back into plain values."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

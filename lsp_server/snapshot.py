@@ -15,7 +15,7 @@ class Snapshot:
 
     document: Document
     source: str
-    """The document's text at that moment; it is stale once the document has another one."""
+    """The document's text at that moment."""
     path: str
     """Relative to the workspace, with forward slashes."""
     language: str
@@ -31,11 +31,6 @@ class Snapshot:
     """Where the suggestion's range starts in `source`: at the cursor, or where the menu entry's range does."""
     end: int
     """Where that range ends in `source` if the suggestion takes the place of nothing else."""
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the document has changed since."""
-        return self.document.source is not self.source
 
 
 def take_snapshot(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | None:

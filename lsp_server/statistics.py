@@ -14,6 +14,8 @@ class Statistics:
     """Sums over all requests that the model answered; those that were cancelled on the way are not in them."""
 
     answered: int = 0
+    remembered: int = 0
+    """Those of them that an earlier suggestion answered, without the model."""
     prompt_tokens: int = 0
     computed_tokens: int = 0
     """Prompt tokens that went through the model; the others' state was still there."""
@@ -24,6 +26,9 @@ class Statistics:
     def add(self, suggestion: Suggestion) -> None:
         """Count one answer."""
         self.answered += 1
+        if not suggestion.timings:
+            self.remembered += 1
+            return
         self.prompt_tokens += suggestion.prompt_tokens
         self.computed_tokens += suggestion.computed_tokens
         self.decoded_tokens += len(suggestion.tokens)

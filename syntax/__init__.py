@@ -1,5 +1,41 @@
-"""The ground floor: languages, grammars, statement and block boundaries, identifiers in source text."""
+"""The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
 
-from syntax.languages import language_of
+from syntax.delimiters import COMMENT, Delimiter, Delimiters, Reading, at_line_end, is_quote
+from syntax.identifiers import identifiers
+from syntax.languages import Language, language_named, language_of, parser_for
+from syntax.statements import (
+    Ending,
+    closes_block,
+    continues,
+    ending,
+    first_word,
+    goes_on,
+    indentation,
+    is_annotation,
+    may_continue,
+    opens_block,
+)
 
-__all__ = ["language_of"]
+__all__ = [
+    "COMMENT",
+    "Delimiter",
+    "Delimiters",
+    "Ending",
+    "Language",
+    "Reading",
+    "at_line_end",
+    "closes_block",
+    "continues",
+    "ending",
+    "first_word",
+    "goes_on",
+    "identifiers",
+    "indentation",
+    "is_annotation",
+    "is_quote",
+    "language_named",
+    "language_of",
+    "may_continue",
+    "opens_block",
+    "parser_for",
+]

@@ -1,12 +1,218 @@
-"""Languages by file name: a first few."""
+"""What the code knows of each language, as data: one row a language. A row without a grammar works by its lines."""
 
 from __future__ import annotations
 
+import re
+import threading
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import PurePath
+from typing import Literal
 
-_SUFFIXES = {".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".rs": "rust", ".java": "java"}
+import tree_sitter
+
+Blocks = Literal["indentation", "braces", "end"]
+Statements = Literal["newline", "semicolon", "either"]
 
 
-def language_of(name: str) -> str:
-    """Guess the LSP language id of a file by its name."""
-    return _SUFFIXES.get(PurePath(name).suffix, "plaintext")
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One row."""
+
+    name: str
+    """The LSP language id."""
+    suffixes: tuple[str, ...]
+    """Of file names, with their dot."""
+    blocks: Blocks
+    """What ends a block: a dedent, a closing brace, or a keyword."""
+    statements: Statements = "newline"
+    """What ends a statement: `either` is a newline behind which nothing goes on, or a semicolon."""
+    comment: str | None = None
+    """What begins a comment that ends with its line."""
+    opens: re.Pattern[str] = re.compile(r"\{$")
+    """Found in a line, without its comment, below which the body of a block begins."""
+    continues: frozenset[str] = frozenset()
+    """Keywords that go on with a statement after the end of one of its blocks, on a line of their own."""
+    closes: frozenset[str] = frozenset()
+    """Keywords that end a block, where keywords do."""
+    annotation: re.Pattern[str] | None = None
+    """A line that belongs to the statement below it, such as a decorator."""
+    directives: tuple[str, ...] = ()
+    """What begins a line that is a statement of its own, whatever it ends with."""
+    grammar: str | None = None
+    """`module:function` of the tree-sitter grammar's wheel."""
+
+
+_PYTHON_CONTINUES = frozenset({"else", "elif", "except", "finally", "case"})
+_C_CONTINUES = frozenset({"else", "while"})
+_JAVA_CONTINUES = frozenset({"else", "catch", "finally", "while"})
+_COLON = re.compile(r":$")
+_AT = re.compile(r"@[\w.]+(?:\(.*\))?", re.DOTALL)
+_RUST_ATTRIBUTE = re.compile(r"#!?\[.*\]", re.DOTALL)
+_RUBY_OPENS = re.compile(
+    r"^\s*(?:\w+ = )?(?:def|class|module|if|unless|while|until|for|case|begin)\b(?!.*\bend$)|\bdo(?: *\|[^|]*\|)?$"
+)
+_LUA_OPENS = re.compile(r"\b(?:then|do|repeat|else)$|\bfunction\b[^()]*\([^()]*\)$")
+_SHELL_OPENS = re.compile(r"\b(?:then|do|else)$|\{$|^\s*case\b.*\bin$")
+_YAML_OPENS = re.compile(r":(?: [|>][-+]?)?$")
+_JAVASCRIPT = "tree_sitter_javascript:language"
+_TYPESCRIPT = "tree_sitter_typescript:language_typescript"
+
+
+def _javascript(name: str, suffixes: tuple[str, ...], grammar: str) -> Language:
+    return Language(
+        name,
+        suffixes,
+        "braces",
+        "either",
+        "//",
+        continues=_JAVA_CONTINUES,
+        annotation=_AT,
+        grammar=grammar,
+    )
+
+
+_LANGUAGES = (
+    Language(
+        "python",
+        (".py", ".pyi", ".pyw"),
+        "indentation",
+        comment="#",
+        opens=_COLON,
+        continues=_PYTHON_CONTINUES,
+        annotation=_AT,
+        grammar="tree_sitter_python:language",
+    ),
+    _javascript("javascript", (".js", ".mjs", ".cjs"), _JAVASCRIPT),
+    _javascript("javascriptreact", (".jsx",), _JAVASCRIPT),
+    _javascript("typescript", (".ts", ".mts", ".cts"), _TYPESCRIPT),
+    _javascript("typescriptreact", (".tsx",), "tree_sitter_typescript:language_tsx"),
+    Language("go", (".go",), "braces", "newline", "//", grammar="tree_sitter_go:language"),
+    Language(
+        "rust",
+        (".rs",),
+        "braces",
+        "semicolon",
+        "//",
+        continues=frozenset({"else"}),
+        annotation=_RUST_ATTRIBUTE,
+        grammar="tree_sitter_rust:language",
+    ),
+    Language(
+        "java",
+        (".java",),
+        "braces",
+        "semicolon",
+        "//",
+        continues=_JAVA_CONTINUES,
+        annotation=_AT,
+        grammar="tree_sitter_java:language",
+    ),
+    Language(
+        "c",
+        (".c", ".h"),
+        "braces",
+        "semicolon",
+        "//",
+        continues=_C_CONTINUES,
+        directives=("#",),
+        grammar="tree_sitter_c:language",
+    ),
+    Language(
+        "cpp",
+        (".cc", ".cpp", ".cxx", ".hh", ".hpp", ".hxx"),
+        "braces",
+        "semicolon",
+        "//",
+        continues=_C_CONTINUES | {"catch"},
+        annotation=re.compile(r"template\s*<.*>|\[\[.*\]\]", re.DOTALL),
+        directives=("#",),
+        grammar="tree_sitter_cpp:language",
+    ),
+    Language(
+        "csharp",
+        (".cs",),
+        "braces",
+        "semicolon",
+        "//",
+        continues=_JAVA_CONTINUES,
+        annotation=re.compile(r"\[.*\]", re.DOTALL),
+        directives=("#",),
+    ),
+    Language("kotlin", (".kt", ".kts"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
+    Language("php", (".php",), "braces", "semicolon", "//", continues=_JAVA_CONTINUES, annotation=_RUST_ATTRIBUTE),
+    Language("swift", (".swift",), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
+    Language("scala", (".scala", ".sc"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
+    Language("css", (".css", ".scss", ".less"), "braces", "semicolon", directives=("@import",)),
+    Language("json", (".json", ".jsonc"), "braces"),
+    Language(
+        "ruby",
+        (".rb",),
+        "end",
+        "either",
+        "#",
+        opens=_RUBY_OPENS,
+        continues=frozenset({"else", "elsif", "when", "in", "rescue", "ensure"}),
+        closes=frozenset({"end"}),
+    ),
+    Language(
+        "lua",
+        (".lua",),
+        "end",
+        "either",
+        "--",
+        opens=_LUA_OPENS,
+        continues=frozenset({"else", "elseif"}),
+        closes=frozenset({"end", "until"}),
+    ),
+    Language(
+        "shellscript",
+        (".sh", ".bash"),
+        "end",
+        comment="#",
+        opens=_SHELL_OPENS,
+        continues=frozenset({"else", "elif"}),
+        closes=frozenset({"fi", "done", "esac"}),
+    ),
+    Language("yaml", (".yaml", ".yml"), "indentation", comment="#", opens=_YAML_OPENS),
+)
+_BY_NAME = {language.name: language for language in _LANGUAGES}
+_BY_SUFFIX = {suffix: language.name for language in _LANGUAGES for suffix in language.suffixes}
+_UNKNOWN = Language("plaintext", (), "indentation", opens=_COLON)
+
+
+def language_of(file_name: str) -> str:
+    """Guess the LSP language id of a file by its name; `plaintext` for an unknown one."""
+    return _BY_SUFFIX.get(PurePath(file_name).suffix.lower(), _UNKNOWN.name)
+
+
+def language_named(name: str) -> Language:
+    """Find the row of an LSP language id; an unknown one works by indentation."""
+    return _BY_NAME.get(name, _UNKNOWN)
+
+
+def parser_for(name: str) -> tree_sitter.Parser | None:
+    """Find this thread's parser for a language, made on first need; None where no grammar is installed."""
+    grammar = language_named(name).grammar
+    if grammar is None:
+        return None
+    parsers: dict[str, tree_sitter.Parser] = _of_this_thread.__dict__.setdefault("parsers", {})
+    if grammar not in parsers:
+        loaded = _load(grammar)
+        if loaded is None:
+            return None
+        parsers[grammar] = tree_sitter.Parser(loaded)
+    return parsers[grammar]
+
+
+@cache
+def _load(grammar: str) -> tree_sitter.Language | None:
+    module, function = grammar.split(":")
+    try:
+        return tree_sitter.Language(getattr(import_module(module), function)())
+    except ImportError:
+        return None
+
+
+_of_this_thread = threading.local()  # a parser has a state of its own

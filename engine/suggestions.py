@@ -1,0 +1,77 @@
+"""Suggestions that were made already: typing what one says, or deleting back to where it was made, asks no model."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from engine.completion import CompletionRequest, Suggestion
+
+_REMEMBERED = 250
+_AROUND = 2000  # code points on each side of a place that have to be the same
+_TYPED = 256  # code points behind the place of a suggestion in which it is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A suggestion and the place it was made for."""
+
+    path: str
+    offset: int
+    length: int
+    before: str
+    after: str
+    suggestion: Suggestion
+
+
+class Suggestions:
+    """The last few suggestions, found again by their place. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._made: deque[_Made] = deque(maxlen=_REMEMBERED)
+        self._lock = threading.Lock()
+
+    def remember(self, request: CompletionRequest, suggestion: Suggestion) -> None:
+        """Keep a suggestion."""
+        before, after = _around(request.text, request.offset)
+        made = _Made(request.path, request.offset, len(request.text), before, after, suggestion)
+        with self._lock:
+            self._made.append(made)
+
+    def find(self, request: CompletionRequest) -> Suggestion | None:
+        """What is left of a suggestion whose beginning was typed since it was made, the newest first; None without one.
+
+        Where a suggestion was empty, asking again by a key asks the model again.
+        """
+        for made, typed in self._candidates(request):
+            text = made.suggestion.text
+            if request.explicit and not text:
+                continue
+            if text[: len(typed)] != typed or (typed and len(typed) == len(text)):
+                continue
+            before, after = _around(request.text, request.offset)
+            if after == made.after and before.endswith(made.before[-_AROUND // 2 :] + typed):
+                return replace(
+                    made.suggestion,
+                    text=text[len(typed) :],
+                    tokens=(),
+                    log_probabilities=(),
+                    reused_tokens=made.suggestion.prompt_tokens,
+                    timings={},
+                )
+        return None
+
+    def _candidates(self, request: CompletionRequest) -> Iterator[tuple[_Made, str]]:
+        """Those of the same document that were made at the cursor or shortly before it, and what stands between."""
+        with self._lock:
+            newest_first = list(reversed(self._made))
+        for made in newest_first:
+            typed = request.offset - made.offset
+            if made.path == request.path and 0 <= typed <= _TYPED and len(request.text) - typed == made.length:
+                yield made, request.text[made.offset : request.offset]
+
+
+def _around(text: str, offset: int) -> tuple[str, str]:
+    return text[max(offset - _AROUND, 0) : offset], text[offset : offset + _AROUND]

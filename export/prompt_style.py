@@ -1,0 +1,98 @@
+"""Which prompt a model was taught to read: its FIM tokens, how they are spelled, and in which order they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tokenizers import AddedToken, Tokenizer
+
+from engine.manifest import PromptFormat, PromptStyle
+from export.architecture import Architecture, ExportError
+
+StyleChoice = Literal["auto"] | PromptStyle
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The names of a family's tokens."""
+
+    prefix: str
+    suffix: str
+    middle: str
+    filename: str | None
+    """In front of a path, which a newline ends."""
+
+
+# Mellum's model card; StarCoder (Li et al. 2023, arXiv 2305.06161), whose vocabulary Granite Code has as well.
+_STARCODER = Spelling("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<filename>")
+SPELLINGS = (
+    _STARCODER,
+    # StarCoder 2 (Lozhkov et al. 2024, arXiv 2402.19173)
+    Spelling("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>"),
+    # Qwen2.5-Coder (Hui et al. 2024, arXiv 2409.12186), examples/Qwen2.5-Coder-repolevel-fim.py
+    Spelling("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>"),
+    # DeepSeek-Coder (Guo et al. 2024, arXiv 2401.14196), README.md: the hole stands where the suffix begins
+    Spelling("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", None),
+)
+
+_MELLUM_VOCABULARY = 98304  # no other model of this architecture has it: a fine-tuned Mellum under another name
+
+
+def prepare(
+    tokenizer: Tokenizer, architecture: Architecture, style: StyleChoice, name: str = ""
+) -> tuple[Tokenizer, PromptFormat]:
+    """Choose the style, and make its tokens special, so that text that spells them stays text. `name` is the source's.
+
+    Raises ExportError where the style needs a token that is not there, or the tokenizer is another model's.
+    """
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest >= architecture.vocabulary:
+        raise ExportError(
+            f"The tokenizer has a token {highest}, and the model only {architecture.vocabulary}; "
+            "they do not belong together"
+        )
+    spelling = _spelling_of(tokenizer)
+    if style == "auto":
+        style = "plain" if spelling is None else "mellum" if _is_mellum(spelling, architecture, name) else "psm"
+    if style != "plain" and spelling is None:
+        missing = next(token for token in _names(_STARCODER)[:3] if tokenizer.token_to_id(token) is None)
+        raise ExportError(
+            f"The tokenizer has no {missing} token, which the prompt style {style!r} needs; use --style plain"
+        )
+    if spelling is not None:
+        added = [AddedToken(token, special=True, normalized=False) for token in _names(spelling)]
+        tokenizer.add_special_tokens(added)
+    return tokenizer, prompt_format(tokenizer, style)
+
+
+def prompt_format(tokenizer: Tokenizer, style: PromptStyle) -> PromptFormat:
+    """Look up the ids of a style's tokens; any special token ends a suggestion."""
+    spelling = _spelling_of(tokenizer)
+    heals = style == "plain"  # FIM training cuts words anywhere; a model without it never saw one cut
+    special = tuple(sorted(index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special))
+    if spelling is None:
+        return PromptFormat(style, tokenizer.token_to_id("<filename>"), None, None, None, special, heals)
+    filename = tokenizer.token_to_id(spelling.filename) if spelling.filename else None
+    prefix, middle, suffix = (
+        tokenizer.token_to_id(name) for name in (spelling.prefix, spelling.middle, spelling.suffix)
+    )
+    return PromptFormat(style, filename, prefix, middle, suffix, special, heals)
+
+
+def _spelling_of(tokenizer: Tokenizer) -> Spelling | None:
+    """The first spelling that the tokenizer has all tokens of; else one that lacks only the token of file names."""
+    for known in (*SPELLINGS, *(replace(spelling, filename=None) for spelling in SPELLINGS)):
+        if all(tokenizer.token_to_id(token) is not None for token in _names(known)):
+            return known
+    return None
+
+
+def _names(spelling: Spelling) -> list[str]:
+    return [token for token in (spelling.prefix, spelling.suffix, spelling.middle, spelling.filename) if token]
+
+
+def _is_mellum(spelling: Spelling, architecture: Architecture, name: str) -> bool:
+    """Whether the suffix comes first: Mellum shares its tokens' names with models that want the prefix first."""
+    mellum = "mellum" in name.lower() or architecture.vocabulary == _MELLUM_VOCABULARY
+    return spelling.prefix == _STARCODER.prefix and mellum

@@ -1,0 +1,8 @@
+"""Where weights come from: files, folders, the hub, adapters, or a random generator; all read in slices of rows."""
+
+from export.architecture import tensor_names
+from export.sources.gguf_file import GgufSource
+from export.sources.opening import name_for, open_source
+from export.sources.source import Floats, Progress, Source
+
+__all__ = ["Floats", "GgufSource", "Progress", "Source", "name_for", "open_source", "tensor_names"]

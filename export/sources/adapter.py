@@ -1,0 +1,126 @@
+"""A LoRA adapter in PEFT's layout, merged into the weights below it while they are read.
+
+W + s B A, with s = alpha / r, or alpha / sqrt(r) where it is rank-stabilized (Hu et al. 2021, arXiv 2106.09685;
+Kalajdzievski 2023, arXiv 2312.03732).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from export.architecture import ExportError, tensor_shapes
+from export.config import read_config
+from export.sources.folder import NO_PICKLE, PICKLES
+from export.sources.safetensors_file import SafetensorsFile
+from export.sources.source import Floats, Opened, Source, span
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
+
+# What changes the arithmetic, and why it is refused; each is off where its value is empty.
+_REFUSED = {
+    "fan_in_fan_out": "stores its matrices transposed (fan_in_fan_out)",
+    "use_dora": "also learned magnitudes (DoRA)",
+    "modules_to_save": "carries whole matrices of its own (modules_to_save)",
+    "rank_pattern": "has ranks that differ by module (rank_pattern)",
+    "alpha_pattern": "has scales that differ by module (alpha_pattern)",
+    "trainable_token_indices": "carries embeddings of its own (trainable_token_indices)",
+    "layer_replication": "repeats layers (layer_replication)",
+    "alora_invocation_tokens": "switches itself on by a token (alora_invocation_tokens)",
+    "lora_bias": "learned biases (lora_bias)",
+    "use_qalora": "works on groups of inputs (use_qalora)",
+    "megatron_config": "is one of Megatron's",
+}
+
+
+class AdaptedSource(Opened):
+    """The weights of another source with an adapter's low-rank products added."""
+
+    def __init__(self, base: Source, folder: Path) -> None:
+        self._base = base
+        config = read_config(folder / _CONFIG)
+        self._scale = _scale(config)
+        self._file = _open(folder)
+        try:
+            self._pairs = self._match(config)
+        except BaseException:
+            self.close()
+            raise
+        self.architecture, self.license, self.revision = base.architecture, base.license, base.revision
+        self.description = f"{base.description} with the adapter {folder.resolve().name}"
+
+    def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
+        """Read rows of a tensor with what the adapter adds to them; see `Source`."""
+        values = self._base.tensor(name, rows)
+        pair = self._pairs.get(name)
+        if pair is None:
+            return values
+        inner, outer = pair
+        down = self._file.rows(inner, slice(None))
+        start, stop = span(rows, self._file.tensors[outer].shape[0])
+        values += (self._file.rows(outer, slice(start, stop)) * np.float32(self._scale)) @ down
+        return values
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the weights below."""
+        return self._base.tokenizer()
+
+    def close(self) -> None:
+        """Let go of the adapter's file; the source below has its own `close`."""
+        self._file.close()
+
+    def _match(self, config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """Both factors of each adapted tensor. Raises ExportError where any is missing, misshapen or unknown."""
+        rank = config["r"]
+        shapes = dict(tensor_shapes(self._base.architecture))
+        halves: dict[str, dict[str, str]] = {}
+        for stored in self._file.tensors:
+            found = _NAME.fullmatch(stored)
+            if found is None or f"{found[1]}.weight" not in shapes or "norm" in found[1]:
+                raise ExportError(f"The adapter adapts {stored!r:.100}, which is no matrix of this model")
+            if found[1] == "model.embed_tokens":
+                raise ExportError("The adapter adapts the embeddings, which is not supported; adapt linear layers only")
+            halves.setdefault(f"{found[1]}.weight", {})[found[2]] = stored
+        if not halves:
+            raise ExportError(f"{_WEIGHTS} holds no matrix; get the adapter again")
+        for name, pair in halves.items():
+            outputs, inputs = shapes[name]
+            for letter, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
+                if letter not in pair:
+                    raise ExportError(f"The adapter has only a half of {name} (no lora_{letter}); get it again")
+                if (found_shape := self._file.tensors[pair[letter]].shape) != shape:
+                    raise ExportError(
+                        f"The adapter's lora_{letter} for {name} has the shape {list(found_shape)} instead of "
+                        f"{list(shape)}; it was made for another model"
+                    )
+        return {name: (pair["A"], pair["B"]) for name, pair in halves.items()}
+
+
+def _scale(config: Mapping[str, Any]) -> float:
+    """The factor of the product. Raises ExportError where the adapter is of a kind that is not merged here."""
+    if config.get("peft_type") != "LORA":
+        raise ExportError(f"The adapter is of the kind {config.get('peft_type')!r:.40}; only LORA can be merged")
+    for key, reason in _REFUSED.items():
+        if config.get(key):
+            raise ExportError(f"The adapter {reason}, which cannot be merged here; merge it with PEFT and export that")
+    if config.get("bias", "none") != "none":
+        raise ExportError("The adapter carries biases, which cannot be merged here; merge it with PEFT and export that")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or not isinstance(alpha, int | float) or not (0 < rank <= 1 << 16 and abs(alpha) < 1e6):
+        raise ExportError(f"{_CONFIG} has r = {rank!r:.40} and lora_alpha = {alpha!r:.40}; get the adapter again")
+    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+
+
+def _open(folder: Path) -> SafetensorsFile:
+    if not (folder / _WEIGHTS).is_file():
+        if pickle := next((path for path in sorted(folder.iterdir()) if path.suffix in PICKLES), None):
+            raise ExportError(f"{pickle.name} {NO_PICKLE}; save the adapter as safetensors")
+        raise ExportError(f"{folder} has no {_WEIGHTS}; give the folder that PEFT saved the adapter in")
+    return SafetensorsFile(folder / _WEIGHTS)

@@ -1,0 +1,143 @@
+"""Weights from the Hugging Face hub, downloaded into its own cache: the one place that talks to it.
+
+Only a model's configuration, tokenizer, safetensors and licence are asked for. A download that was interrupted goes on
+where it was; `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` and proxies are honoured by huggingface_hub itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from export.architecture import ExportError
+from export.sources.folder import FolderSource
+from export.sources.source import Progress
+
+_PATTERNS = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "LICENSE*",
+)
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a source has the form of a hub id, such as `JetBrains/Mellum-4b-base`."""
+    return _ID.fullmatch(text) is not None
+
+
+def hub_source(name: str, revision: str | None, progress: Progress) -> FolderSource:
+    """Download what is missing of a model and open it. Raises ExportError with one sentence for whatever goes wrong."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_SYMLINKS_WARNING", "1")
+    import huggingface_hub  # takes half a second, and only this needs it
+    from huggingface_hub import errors
+
+    progress(f"Asking the hub for {name}", 0.0)
+    pinned = f" at revision {revision}" if revision else ""
+    try:
+        folder, license_name = _download(huggingface_hub, name, revision, progress)
+    except errors.GatedRepoError as error:
+        raise ExportError(
+            f"{name} is only for those who accepted its terms on the hub; do so there, then run: hf auth login"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ExportError(f"The hub has no model {name}, or shows it only after: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise ExportError(f"{name} has no revision {revision} on the hub") from error
+    except errors.LocalEntryNotFoundError as error:
+        offline = huggingface_hub.constants.HF_HUB_OFFLINE
+        why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
+        raise ExportError(
+            f"{name}{pinned} is not on this machine and {why}; download it elsewhere and give its folder"
+        ) from error
+    except errors.HFValidationError as error:
+        raise ExportError(f"{name} is no id of a model on the hub ({error})") from error
+    except ExportError:
+        raise
+    except Exception as error:  # the disk's, the library's, and those of whichever HTTP library it uses
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{name} could not be downloaded ({reason:.200}); run this again to go on") from error
+    source = FolderSource(folder, description=name, revision=folder.name)
+    if source.license == "unknown" and license_name:
+        source.license = license_name
+    return source
+
+
+def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:
+    """Fetch what is missing; returns the snapshot's folder, whose name is the revision, and the licence on the card."""
+    try:
+        info = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError):
+        raise
+    except Exception:  # not reachable, in the words of whichever HTTP library it uses
+        info = None  # the cache may have it all
+    license_name = None
+    if info is not None:
+        wanted = list(hub.utils.filter_repo_objects(info.siblings, allow_patterns=_PATTERNS, key=lambda f: f.rfilename))
+        _refuse_useless(name, [file.rfilename for file in info.siblings])
+        _check_space(hub, wanted)
+        tags = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
+        license_name = tags[0] if tags else None
+    tqdm_class = _progress_bar(hub, name, progress)
+    folder = hub.snapshot_download(
+        name,
+        revision=revision,  # not the commit: the cache then remembers what a branch was, for when there is no network
+        allow_patterns=list(_PATTERNS),
+        tqdm_class=tqdm_class,
+    )
+    return Path(folder), license_name
+
+
+def _refuse_useless(name: str, files: list[str]) -> None:
+    """Say at once what a download would end in."""
+    if "config.json" not in files:
+        raise ExportError(f"{name} has no config.json on the hub; download its GGUF file and give that")
+    if not any(file.endswith(".safetensors") for file in files):
+        raise ExportError(f"{name} has no safetensors on the hub; only safetensors and GGUF are read")
+
+
+def _check_space(hub: Any, wanted: list[Any]) -> None:
+    """Compare the size of what is wanted with the room in the hub's cache."""
+    cache = Path(hub.constants.HF_HUB_CACHE)
+    existing = next((folder for folder in (cache, *cache.parents) if folder.is_dir()), Path("/"))
+    needed, free = sum(file.size or 0 for file in wanted), shutil.disk_usage(existing).free
+    if free < needed:
+        raise ExportError(
+            f"{cache} has {free >> 20} MB free and the download needs {needed >> 20} MB; make room, or set HF_HOME"
+        )
+
+
+def _progress_bar(hub: Any, name: str, progress: Progress) -> Any:
+    """A progress bar class for huggingface_hub that tells us instead of drawing. Only newer versions count bytes."""
+
+    class Bar(hub.utils.tqdm):  # type: ignore[misc]
+        counts_bytes = False
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self._is_of_bytes = options.get("unit") == "B"
+            Bar.counts_bytes |= self._is_of_bytes
+            super().__init__(*arguments, **{**options, "disable": False, "file": _Silent()})
+
+        def display(self, *arguments: Any, **options: Any) -> None:
+            if self.total and self._is_of_bytes == Bar.counts_bytes:
+                progress(f"Downloading {name}", min(self.n / self.total, 1.0))
+
+    return Bar
+
+
+class _Silent:
+    """Takes what tqdm writes and drops it."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass

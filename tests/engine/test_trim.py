@@ -1,0 +1,137 @@
+"""Trim, rule by rule, and what holds for every text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.trim import Trimmed, indented_like, trim, without_lines_below, without_loops, without_spurious_space
+
+CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "generated", "suffix", "expected"),
+    [
+        # auto-closed brackets and quotes are not written twice
+        ("print(", "a, b)", ")\n", Trimmed("a, b", 0)),
+        ("x = [", "1, 2]", "]", Trimmed("1, 2", 0)),
+        ('print("', 'hello")', '")\n', Trimmed("hello", 0)),
+        ("f(g(", "1))", "))", Trimmed("1", 0)),
+        ("f(g(", "1)", "))", Trimmed("1", 0)),
+        ("if (", "x) {", ") {\n", Trimmed("x", 0)),
+        # but text that goes on behind them takes their place
+        ("foo(", "a).bar()", ")", Trimmed("a).bar()", 1)),
+        ("for i in range(", "10):\n    f(i)", ")\n", Trimmed("10):\n    f(i)", 1)),
+        ("f({", "\n    a: b,\n}", "})\n", Trimmed("\n    a: b,\n}", 1)),
+        ("f({", "\n    a: b,\n})", "})\n", Trimmed("\n    a: b,\n})", 2)),
+        ("f(", "'{} b'.format(a))", ")\n", Trimmed("'{} b'.format(a)", 0)),
+        ("List<", "Map<String>>", ">\n", Trimmed("Map<String>", 0)),
+        ("List<", "Map<String>", ">\n", Trimmed("Map<String>", 0)),
+        ("f(", "a, b)", ", c)\n", Trimmed("a, b", 0)),
+        ("foo(", "a).bar", ")", Trimmed("a).bar", 1)),
+        ("# text (", "more) and more", ")\n", Trimmed("more) and more", 1)),
+        # the rest of the line is not written twice
+        ("x = ", "1 + 2  # sum", "  # sum\n", Trimmed("1 + 2", 0)),
+        ("x = ", "foo(bar, baz)", "baz)\n", Trimmed("foo(bar,", 0)),
+        ("x = ", "foo_baz", "bazaar()\n", Trimmed("foo_baz", 0)),
+        # nor are the lines below
+        ("import os\n", "import sys\nimport re", "\nimport sys\nimport re\n", Trimmed("", 0)),
+        ("def f():\n    ", "a = 1\n    return a", "\n    return a\n", Trimmed("a = 1", 0)),
+        # a space that is typed already
+        ("x = ", " 1", "", Trimmed("1", 0)),
+        ("return ", " x", "\n", Trimmed("x", 0)),
+        # what is half open
+        ("", "a = 1\nb = f(2,\n      3", "\n", Trimmed("a = 1", 0)),
+        ("x = ", "f(1,", "\n", Trimmed("f(1,", 0)),
+        ("x = ", "f(1, 'abc", "\n", Trimmed("f(1, 'abc", 0)),
+        ("x = a + ", "'abc", "\n", Trimmed("", 0)),
+        # closers of nothing
+        ("x = 1", " + 2)", "\n", Trimmed(" + 2", 0)),
+        ("print(a", ", b))", "\n", Trimmed(", b)", 0)),
+        ("x = 1  # (", " and so on)", "\n", Trimmed(" and so on)", 0)),
+        # white space
+        ("x = ", "   ", "", Trimmed("", 0)),
+        ("x", " = 1  \n\n", "", Trimmed(" = 1", 0)),
+        ("a\r\nb\r\nif x:", "\n    y()\n    z()", "\r\n", Trimmed("\r\n    y()\r\n    z()", 0)),
+    ],
+)
+def test_text_fits_the_document(prefix: str, generated: str, suffix: str, expected: Trimmed) -> None:
+    assert trim(generated, prefix=prefix, suffix=suffix, language="python") == expected
+
+
+def test_loops_are_cut() -> None:
+    assert without_loops("a\nb\nb\nb\nb", "") == "a\nb"
+    assert without_loops("a\nb\nb\nc", "") == "a\nb\nb\nc"
+    assert without_loops("x\n\n\n\ny", "") == "x\n\n\n\ny"
+    assert without_loops("f(a)\ng(b)\nf(a)\ng(b)\nf(a)\ng(b)", "") == "f(a)\ng(b)"
+    assert without_loops("    }\n    }\n    }", "") == "    }\n    }\n    }"
+
+
+def test_loops_count_the_lines_above() -> None:
+    assert without_loops("f(a)\ng(b)", "f(a)\nf(a)\n") == ""
+    assert without_loops("f(a)\ng(b)", "f(a)\n") == "f(a)\ng(b)"
+
+
+def test_a_line_that_stutters_is_cut() -> None:
+    assert without_loops("x = a.first().second().first().second().first().second().f", "") == "x = a.first().second()"
+    assert (
+        without_loops("x = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]", "")
+        == "x = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"
+    )
+
+
+def test_lines_below_are_cut_only_where_all_agree() -> None:
+    assert without_lines_below("a\nbbbb\nc", "\nbbbb\nc\n", "") == "a"
+    assert without_lines_below("a\nbbbb\nd", "\nbbbb\nc\n", "") == "a\nbbbb\nd"
+    assert without_lines_below("bbbb", "\nbbbb\n", "") == ""
+    assert without_lines_below("bbbb", "\nbbbb\n", "a = ") == "bbbb"
+    assert without_lines_below("if a {\n}", "\n}\n", "") == "if a {\n}"
+
+
+def test_a_space_stays_where_none_is_typed() -> None:
+    assert without_spurious_space(" = 1", "x") == " = 1"
+    assert without_spurious_space("    y", "    ") == "    y"
+
+
+def test_a_block_may_stay_open() -> None:
+    text = "if (a) {\n  b();"
+    assert trim(text, prefix="", suffix="", language="javascript") == Trimmed(text, 0)
+
+
+def test_tabs_stay_tabs() -> None:
+    assert indented_like("x {\n        y\n    }", "func f() {\n\tx()\n\tif ") == "x {\n\t\ty\n\t}"
+    assert indented_like("x {\n    y\n  }", "func f() {\n\tx()\n\tif ") == "x {\n\t\ty\n\t}"
+    assert indented_like("x:\n        y", "def f():\n    x()\n    if ") == "x:\n        y"
+    assert indented_like("x:\n\t\ty", "def f():\n  x()\n  if ") == "x:\n    y"
+    assert indented_like("x:\n\t\ty", "def f():\n  x()\n\ty()\n  if ") == "x:\n\t\ty"
+
+
+@settings(max_examples=400, deadline=None)
+@given(prefix=CODE, generated=CODE, suffix=CODE, language=st.sampled_from(["python", "javascript", "lua"]))
+def test_text_is_part_of_what_was_generated_and_ends_in_no_white_space(
+    prefix: str, generated: str, suffix: str, language: str
+) -> None:
+    trimmed = trim(generated, prefix=prefix, suffix=suffix, language=language)
+    assert trimmed.text == trimmed.text.rstrip()
+    assert 0 <= trimmed.replaces <= len(suffix.split("\n", 1)[0])
+    left = iter(generated)
+    assert all(character in left for character in trimmed.text if not character.isspace())
+    assert suffix[: trimmed.replaces].strip() in trimmed.text
+
+
+@settings(max_examples=400, deadline=None)
+@given(prefix=CODE, generated=CODE, suffix=CODE)
+def test_what_was_trimmed_once_stays_as_it_is(prefix: str, generated: str, suffix: str) -> None:
+    once = trim(generated, prefix=prefix, suffix=suffix, language="python")
+    assert trim(once.text, prefix=prefix, suffix=suffix, language="python") == once
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.sampled_from(["a", "x1", "total"]), closers=st.sampled_from([")", "]", "}", "))", "])", '")', "')"]))
+def test_a_closer_that_stands_behind_the_cursor_is_never_doubled(name: str, closers: str) -> None:
+    openers = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'"}
+    prefix = "x = " + "".join(openers[closer] for closer in reversed(closers))
+    trimmed = trim(name + closers, prefix=prefix, suffix=closers + "\n", language="python")
+    assert trimmed == Trimmed(name, 0)

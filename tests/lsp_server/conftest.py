@@ -1,0 +1,25 @@
+"""A server with the real model loaded, for each test that wants one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from evaluation.client import Client, Server, serving
+
+
+@pytest.fixture
+async def server(model_cache: Path) -> AsyncIterator[Server]:
+    """A server with the model loaded."""
+    async with serving(model_cache) as server:
+        await server.client.initialize()
+        await server.client.state("ready")
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    """The client of that server."""
+    return server.client

@@ -1,0 +1,67 @@
+"""Settings: what is right is taken, what is wrong is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lsp_server.settings import Settings, merged, read_settings, section_of
+
+
+def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
+    raw = {
+        "enabled": False,
+        "disabledLanguages": ["markdown", "plaintext"],
+        "model": "/models/mellum-4b",
+        "threads": 2,
+        "contextTokens": 2048,
+        "maxTokens": 32,
+        "logLevel": "debug",
+    }
+    settings, complaints = read_settings(raw)
+    assert complaints == []
+    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug")
+
+
+def test_nothing_and_null_mean_the_defaults() -> None:
+    assert read_settings(None) == (Settings(), [])
+    assert read_settings({}) == (Settings(), [])
+    assert read_settings({"model": None, "threads": None}) == (Settings(), [])
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"enabled": "false"}, "mellum.enabled must be true or false, not a string"),
+        ({"maxTokens": 1.5}, "mellum.maxTokens must be a whole number, not a number"),
+        ({"maxTokens": True}, "mellum.maxTokens must be a whole number, not a boolean"),
+        ({"maxTokens": 0}, "mellum.maxTokens must be at least 1, not 0"),
+        ({"threads": "two"}, "mellum.threads must be a whole number, not a string"),
+        ({"model": ["a"]}, "mellum.model must be a string, not a list"),
+        ({"disabledLanguages": "python"}, "mellum.disabledLanguages must be a list of strings"),
+        ({"disabledLanguages": [1]}, "mellum.disabledLanguages must be a list of strings"),
+        ({"logLevel": "loud"}, "mellum.logLevel must be one of debug, info, warning, error, not 'loud'"),
+        ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),
+        ([1, 2], "The settings of mellum must be an object, not a list"),
+        ("on", "The settings of mellum must be an object, not a string"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_default_used(raw: Any, said: str) -> None:
+    settings, complaints = read_settings(raw)
+    assert settings == Settings()
+    assert len(complaints) == 1
+    assert said in complaints[0]
+
+
+def test_one_wrong_setting_does_not_spoil_the_others() -> None:
+    settings, complaints = read_settings({"threads": 0, "maxTokens": 7})
+    assert settings == Settings(max_tokens=7)
+    assert len(complaints) == 1
+
+
+def test_settings_may_stand_inside_their_section_and_the_editor_overrides_the_start() -> None:
+    assert section_of({"mellum": {"enabled": False}}) == {"enabled": False}
+    assert section_of({"enabled": False}) == {"enabled": False}
+    assert merged({"threads": 1, "maxTokens": 8}, {"maxTokens": 9}) == {"threads": 1, "maxTokens": 9}
+    assert merged({"threads": 1}, None) == {"threads": 1}
