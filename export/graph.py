@@ -23,7 +23,7 @@ from export import matrices
 from export.architecture import Architecture, ExportError
 from export.calibrate import Calibration
 from export.matrices import Matrix
-from export.probe import int8_headroom
+from export.probe import int8_sums_saturate
 from export.products import Int4Products, Int8Products, OnTensor, PlainProducts, Products
 from export.rope import rotary_caches
 from export.sources import Source
@@ -57,7 +57,7 @@ def write_graph(
         writer = GraphWriter(data)
         products: Products
         if format == "int8":
-            products = Int8Products(writer, int8_headroom(), on_tensor)
+            products = Int8Products(writer, int8_sums_saturate(), on_tensor)
         elif format == "int4":
             running = None if calibration is None else Calibration(source, calibration)
             products = Int4Products(writer, floats, running, on_tensor)

@@ -1,6 +1,6 @@
 """What this machine can do: whether CUDA works, and whether sums of products of uint8 and int8 saturate.
 
-Without VNNI, x86 multiplies pairs of bytes into 16 bits that saturate; weights must then keep to 7 bits.
+Without VNNI, x86 adds pairs of products of an unsigned and a signed byte in 16 bits, which saturate.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 
-def int8_headroom() -> int:
-    """Find the largest weight magnitude that is safe here: 127, or 63 where sums of full-range products saturate."""
+def int8_sums_saturate() -> bool:
+    """Whether products of uint8 and int8 come out wrong here, so that weights have to be unsigned, too."""
     size = 64
     value = helper.make_tensor_value_info
     node = helper.make_node("MatMulInteger", ["a", "b"], ["sum"])
@@ -28,7 +28,7 @@ def int8_headroom() -> int:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     activations, weights = np.full((1, size), 255, np.uint8), np.full((size, size), 127, np.int8)
     (sums,) = session.run(None, {"a": activations, "b": weights})
-    return 127 if int(sums[0, 0]) == size * 255 * 127 else 63
+    return int(sums[0, 0]) != size * 255 * 127
 
 
 def cuda_works() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -11,8 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 from export.calibrate import Calibration
 from export.matrices import Matrix
 from export.quantize import BLOCK, error_order, to_int4, to_int8
+from export.slices import on_slices
 from export.sources import Floats
 from export.writer import MICROSOFT, GraphWriter
+
+_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step wants many of them
 
 OnTensor = Callable[[str, float], None]
 """Told of every matrix written: its name, and the error that quantization made, relative to the weights (both as roots
@@ -51,10 +55,15 @@ class PlainProducts:
 
 
 class Int8Products:
-    """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel."""
+    """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
 
-    def __init__(self, writer: GraphWriter, largest: int, on_tensor: OnTensor) -> None:
-        self._writer, self._largest, self._on_tensor = writer, largest, on_tensor
+    With `unsigned`, 128 is added to the weights, which the product takes off again: for processors whose sums of
+    unsigned and signed products saturate (see `export.probe`). There it measured 10 to 20% slower in prefill, and the
+    same in decoding, as signed weights that are kept to 7 bits.
+    """
+
+    def __init__(self, writer: GraphWriter, unsigned: bool, on_tensor: OnTensor) -> None:
+        self._writer, self._dtype, self._on_tensor = writer, np.dtype(np.uint8 if unsigned else np.int8), on_tensor
         writer.constant("one_127th", np.array(1 / 127, np.float32))
         writer.constant("zero_point", np.array(128, np.uint8))
         writer.constant("tiny", np.array(1e-8, np.float32))
@@ -63,12 +72,10 @@ class Int8Products:
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
         """Quantize the activations, multiply in integers, scale back."""
         writer, name, error = self._writer, matrix.name, _Error()
-        values = np.empty((matrix.columns, matrix.rows), np.int8)  # `[in, out]`, as the integer product wants it
+        values = np.empty((matrix.columns, matrix.rows), self._dtype)  # `[in, out]`, as the integer product wants it
         scales = np.empty(matrix.rows, np.float32)
         for rows, block in matrix.blocks():
-            quantized = to_int8(block, largest=self._largest)
-            values[:, rows], scales[rows] = quantized.values.T, quantized.scales
-            error.add(block, quantized.restored())
+            self._quantize(block, values[:, rows], scales[rows], error)
         writer.constant(f"{name}.int8", values)
         writer.constant(f"{name}.scales", scales)
         self._on_tensor(name, error.relative)
@@ -78,13 +85,26 @@ class Int8Products:
         largest = writer.node("Max", [largest, "tiny"], f"{name}.largest")
         scaled = writer.node("Div", [activations, largest], f"{name}.scaled")
         integers = writer.node("QuantizeLinear", [scaled, "one_127th", "zero_point"], f"{name}.quantized")
+        zero_points = ["zero_point"] if self._dtype == np.int8 else ["zero_point", "zero_point"]
         unscaled = writer.node(
             "MatMulIntegerToFloat",
-            [integers, f"{name}.int8", "one_127th", f"{name}.scales", "zero_point"],
+            [integers, f"{name}.int8", "one_127th", f"{name}.scales", *zero_points],
             f"{name}.unscaled",
             domain=MICROSOFT,
         )
         return writer.node("Mul", [unscaled, largest], f"{name}.product", outputs=[output])
+
+    def _quantize(self, block: Floats, values: NDArray[Any], scales: Floats, error: _Error) -> None:
+        """Quantize rows `[n, in]` into `values` `[in, n]` and `scales` `[n]`."""
+
+        def quantize(some: slice) -> None:
+            quantized = to_int8(block[some])
+            signed = quantized.values.T
+            values[:, some] = signed if values.dtype == np.int8 else signed.view(np.uint8) ^ 0x80
+            scales[some] = quantized.scales
+            error.add(block[some], quantized.restored())
+
+        on_slices(quantize, len(block), block.itemsize * block.shape[1])
 
 
 class Int4Products:
@@ -109,13 +129,11 @@ class Int4Products:
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
             for rows, block in matrix.blocks():
-                quantized = to_int4(block, order=order, scale_type=self._dtype)
-                scales[rows], zero_points[rows] = quantized.scales, _pairs(quantized.zero_points)
-                restored = quantized.restored(matrix.columns)
+                values, restored = self._quantize(block, order, scales[rows], zero_points[rows])
                 error.add(block, restored)
                 if inputs is not None and outputs is not None:
                     outputs[:, rows] = inputs @ restored.T
-                yield _pairs(quantized.values)
+                yield values
 
         writer.stream(f"{name}.int4", np.uint8, (matrix.rows, groups, BLOCK // 2), blocks())
         writer.constant(f"{name}.scales", scales)
@@ -136,17 +154,35 @@ class Int4Products:
             accuracy_level=4 if self._dtype == np.float32 else 0,
         )
 
+    def _quantize(
+        self, block: Floats, order: Floats | None, scales: NDArray[Any], zero_points: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], Floats]:
+        """Quantize rows `[n, in]` and fill their scales and zero points; returns what is written, and what it means."""
+        values = np.empty((*scales.shape, BLOCK // 2), np.uint8)
+        restored = np.empty_like(block)
+
+        def quantize(some: slice) -> None:
+            quantized = to_int4(block[some], order=order, scale_type=self._dtype)
+            scales[some], zero_points[some] = quantized.scales, _pairs(quantized.zero_points)
+            values[some], restored[some] = _pairs(quantized.values), quantized.restored(block.shape[1])
+
+        on_slices(quantize, len(block), block.itemsize * block.shape[1], slice_bytes=_INT4_SLICE_BYTES)
+        return values, restored
+
 
 class _Error:
-    """Squares of errors and weights, block by block."""
+    """Squares of errors and weights, block by block. Thread-safe."""
 
     def __init__(self) -> None:
         self._errors = self._weights = 0.0
+        self._lock = threading.Lock()
 
     def add(self, exact: Floats, quantized: NDArray[Any]) -> None:
         difference = (quantized.astype(np.float32, copy=False) - exact).ravel()
-        self._errors += float(difference @ difference)
-        self._weights += float(exact.ravel() @ exact.ravel())
+        errors, weights = float(difference @ difference), float(exact.ravel() @ exact.ravel())
+        with self._lock:
+            self._errors += errors
+            self._weights += weights
 
     @property
     def relative(self) -> float:

@@ -32,9 +32,9 @@ class Int8Matrix:
         return self.values * self.scales[:, None]
 
 
-def to_int8(weight: Floats, *, largest: int = 127) -> Int8Matrix:
-    """Quantize `[out, in]` weights symmetrically; `largest` below 127 leaves headroom on CPUs whose sums saturate."""
-    scales = np.abs(weight).max(axis=1) / largest
+def to_int8(weight: Floats) -> Int8Matrix:
+    """Quantize `[out, in]` weights symmetrically."""
+    scales = np.abs(weight).max(axis=1) / 127
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
     return Int8Matrix(np.rint(weight / scales[:, None]).astype(np.int8), scales)
 

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from export.slices import on_slices
 from export.sources import Floats, Source
 
 _SEED = 20251005
-_SAMPLES = 1024
+_SAMPLES = 512
 _SMOOTHING = 0.5  # share of the activations' spread that moves into the weights; 0.4 and 0.6 measured no better
 
 
@@ -40,13 +41,33 @@ class Rotation:
         rest = random.standard_normal((size // power, size // power))
         self._factors = [np.linalg.qr(rest)[0].astype(np.float32), _hadamard(first), _hadamard(power // first)]
 
-    def apply(self, rows: Floats) -> Floats:
-        """Multiply `[n, size]` by the matrix, from the right."""
+    def apply(self, rows: Floats, weights: Floats | None = None) -> Floats:
+        """Multiply `[n, size]` by `weights` `[size]`, then by the matrix from the right."""
+        signed = self._signs if weights is None else self._signs * weights
         left, middle, right = (factor.shape[0] for factor in self._factors)
-        values = (rows * self._signs).reshape(-1, right) @ self._factors[2]
-        values = self._factors[1].T @ values.reshape(-1, middle, right)
-        values = (self._factors[0].T @ values.reshape(-1, left, middle * right)).reshape(rows.shape)
-        return np.ascontiguousarray(values, np.float32)
+        turned = np.empty(rows.shape, np.float32)
+
+        def turn(some: slice) -> None:
+            values = (rows[some] * signed).reshape(-1, right) @ self._factors[2]
+            values = self._factors[1].T @ values.reshape(-1, middle, right)
+            turned[some] = (self._factors[0].T @ values.reshape(-1, left, middle * right)).reshape(-1, self._size)
+
+        on_slices(turn, len(rows), 4 * self._size)
+        return turned
+
+    def apply_across(self, columns: Floats) -> Floats:
+        """Multiply `[size, n]` by the transposed matrix, from the left."""
+        left, middle, right = (factor.shape[0] for factor in self._factors)
+        turned = np.empty(columns.shape, np.float32)
+
+        def turn(some: slice) -> None:
+            values = np.multiply(columns[:, some], self._signs[:, None], order="C").reshape(left * middle, right, -1)
+            values = (self._factors[2].T @ values).reshape(left, middle, -1)
+            values = (self._factors[1].T @ values).reshape(left, -1)
+            turned[:, some] = (self._factors[0].T @ values).reshape(self._size, -1)
+
+        on_slices(turn, columns.shape[1], 4 * self._size)
+        return turned
 
 
 class RotatedSource:
@@ -74,9 +95,10 @@ class RotatedSource:
         norm = f"model.layers.{layer}.input_layernorm.weight"
         match kind:
             case "o_proj.weight":
-                return self._writes(self._turn_heads(self._source.tensor(name)))[rows]
+                return self._stream.apply_across(self._turn_heads(self._source.tensor(name)))[rows]
             case "v_proj.weight":
-                return np.ascontiguousarray(self._turn_heads(self._reads(name, norm).T).T)[rows]
+                values = self._reads(name, norm).reshape(-1, self.architecture.head_size, self.architecture.hidden)
+                return np.concatenate([self._head.apply_across(head) for head in values])[rows]
             case "q_proj.weight" | "k_proj.weight":
                 return self._reads(name, norm, rows)
             case "v_proj.bias":
@@ -96,7 +118,7 @@ class RotatedSource:
         """Gate, up and down projection of a layer, smoothed, with their biases."""
         prefix, norm = f"model.layers.{layer}.mlp.", f"model.layers.{layer}.post_attention_layernorm.weight"
         gate, up = (self._reads(f"{prefix}{which}_proj.weight", norm) for which in ("gate", "up"))
-        down = self._writes(self._source.tensor(f"{prefix}down_proj.weight"))
+        down = self._stream.apply_across(self._source.tensor(f"{prefix}down_proj.weight"))
         biases = {}
         if self.architecture.mlp_bias:
             biases = {which: self._source.tensor(f"{prefix}{which}_proj.bias") for which in ("gate", "up", "down")}
@@ -115,12 +137,7 @@ class RotatedSource:
 
     def _reads(self, name: str, norm: str, rows: slice = slice(None)) -> Floats:
         """A matrix whose input is the normed stream."""
-        return self._stream.apply(self._source.tensor(name, rows) * self._source.tensor(norm))
-
-    def _writes(self, weight: Floats) -> Floats:
-        """A matrix whose output is added to the stream."""
-        turned: Floats = np.ascontiguousarray(self._stream.apply(np.ascontiguousarray(weight.T)).T)
-        return turned
+        return self._stream.apply(self._source.tensor(name, rows), self._source.tensor(norm))
 
     def _turn_heads(self, columns: Floats) -> Floats:
         """Turn the columns `[n, heads * head_size]` of each head."""

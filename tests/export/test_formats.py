@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.manifest import Manifest, PromptFormat
 from engine.model import Model
-from export import matrices
+from export import graph, matrices
 from export.architecture import ExportError
 from export.forward import logits
 from export.graph import FORMATS, Format, Target, write_graph
@@ -67,6 +67,17 @@ def test_logits_are_those_of_the_forward_pass(format: Format, target: Target, ki
     for tokens, expected in zip(TOKENS, logits(source, TOKENS), strict=True):
         difference = np.sqrt(np.square(run(model, tokens) - expected).mean()) / expected.std()
         assert difference < TOLERANCE[format]
+
+
+def test_unsigned_weights_give_the_same_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "int8_sums_saturate", lambda: True)  # as a processor without VNNI would be found
+    source = RandomSource(LLAMA)
+    write(source, tmp_path, "int8", "cpu")
+    weights = {one.data_type for one in onnx.load(str(tmp_path / "model.onnx")).graph.initializer if "int8" in one.name}
+    assert weights == {onnx.TensorProto.UINT8}
+    for tokens, expected in zip(TOKENS, logits(source, TOKENS), strict=True):
+        difference = np.sqrt(np.square(run(load(tmp_path, source), tokens) - expected).mean()) / expected.std()
+        assert difference < TOLERANCE["int8"]
 
 
 @pytest.mark.parametrize(("format", "target"), EVERY)
