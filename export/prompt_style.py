@@ -8,7 +8,7 @@ from typing import Literal
 from tokenizers import AddedToken, Tokenizer
 
 from engine.manifest import PromptFormat, PromptStyle
-from export.architecture import Architecture, ExportError
+from export.architecture import ExportError
 
 StyleChoice = Literal["auto"] | PromptStyle
 
@@ -40,21 +40,21 @@ _MELLUM_VOCABULARY = 98304  # no other model of this architecture has it: a fine
 
 
 def prepare(
-    tokenizer: Tokenizer, architecture: Architecture, style: StyleChoice, name: str = ""
+    tokenizer: Tokenizer, vocabulary: int, style: StyleChoice, name: str = ""
 ) -> tuple[Tokenizer, PromptFormat]:
-    """Choose the style, and make its tokens special, so that text that spells them stays text. `name` is the source's.
+    """Choose the style, and make its tokens special, so that text that spells them stays text. `name` is the source's,
+    `vocabulary` how many tokens the model knows.
 
     Raises ExportError where the style needs a token that is not there, or the tokenizer is another model's.
     """
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if highest >= architecture.vocabulary:
+    if highest >= vocabulary:
         raise ExportError(
-            f"The tokenizer has a token {highest}, and the model only {architecture.vocabulary}; "
-            "they do not belong together"
+            f"The tokenizer has a token {highest}, and the model only {vocabulary}; they do not belong together"
         )
     spelling = _spelling_of(tokenizer)
     if style == "auto":
-        style = "plain" if spelling is None else "mellum" if _is_mellum(spelling, architecture, name) else "psm"
+        style = "plain" if spelling is None else "mellum" if _is_mellum(spelling, vocabulary, name) else "psm"
     if style != "plain" and spelling is None:
         missing = next(token for token in _names(_STARCODER)[:3] if tokenizer.token_to_id(token) is None)
         raise ExportError(
@@ -92,7 +92,7 @@ def _names(spelling: Spelling) -> list[str]:
     return [token for token in (spelling.prefix, spelling.suffix, spelling.middle, spelling.filename) if token]
 
 
-def _is_mellum(spelling: Spelling, architecture: Architecture, name: str) -> bool:
+def _is_mellum(spelling: Spelling, vocabulary: int, name: str) -> bool:
     """Whether the suffix comes first: Mellum shares its tokens' names with models that want the prefix first."""
-    mellum = "mellum" in name.lower() or architecture.vocabulary == _MELLUM_VOCABULARY
+    mellum = "mellum" in name.lower() or vocabulary == _MELLUM_VOCABULARY
     return spelling.prefix == _STARCODER.prefix and mellum

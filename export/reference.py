@@ -5,7 +5,7 @@ The only file of `export/` that imports them, and only inside its functions; not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.model import Model
+from export.architecture import Architecture
 from export.sources import Source, tensor_names
 
 TOLERANCE = 1e-3
@@ -51,6 +52,7 @@ def transformers_model(source: Source) -> Any:
         rope_theta=architecture.rope_theta,
         rms_norm_eps=architecture.norm_epsilon,
         tie_word_embeddings=architecture.tied_embeddings,
+        rope_scaling=_rope_scaling(architecture),
         **biases,
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -59,6 +61,21 @@ def transformers_model(source: Source) -> Any:
     if unexpected or set(missing) - {"lm_head.weight"}:
         raise ValueError(f"transformers names other tensors: missing {missing}, unexpected {unexpected}")
     return model
+
+
+def _rope_scaling(architecture: Architecture) -> dict[str, Any] | None:
+    """As transformers spells it. Divisors from a GGUF file have no such spelling, and raise ValueError."""
+    scaling = architecture.rope_scaling
+    if scaling is None:
+        return None
+    if scaling.kind == "factors":
+        raise ValueError("rotary factors of a GGUF file cannot be given to transformers")
+    fields: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "llama3":
+        fields["low_freq_factor"] = scaling.low_frequency_factor
+        fields["high_freq_factor"] = scaling.high_frequency_factor
+        fields["original_max_position_embeddings"] = scaling.original_context
+    return fields
 
 
 def compare(model: Model, published: Any, tokens: Sequence[int], greedy: int) -> Likeness:
@@ -83,8 +100,28 @@ def compare(model: Model, published: Any, tokens: Sequence[int], greedy: int) ->
     return Likeness(float(np.abs(got - expected).max()), same)
 
 
+def reference_logits(checkpoint: Path, tokens: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """Yield the logits `[length, vocabulary]` of each of some sequences `[sequences, length]`, from a checkpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    ).eval()
+    for sequence in tokens:
+        with torch.no_grad():
+            yield model(torch.from_numpy(sequence)[None]).logits[0].numpy()
+
+
 def export_with_optimum(checkpoint: Path, folder: Path) -> None:
     """Let optimum write `model.onnx` of standard operators from a transformers checkpoint; the engine runs it."""
     from optimum.exporters.onnx import main_export
 
-    main_export(str(checkpoint), folder, task="text-generation-with-past", do_validation=False)
+    main_export(
+        str(checkpoint),
+        folder,
+        task="text-generation-with-past",
+        do_validation=False,
+        trust_remote_code=False,
+        local_files_only=True,
+    )

@@ -6,7 +6,7 @@ model can be verified where its float32 graph would not fit. `export.reference` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from engine.manifest import TOKENIZER_FILE, read_manifest, write_manifest
+from engine.manifest import TOKENIZER_FILE, Manifest, read_manifest, write_manifest
 from engine.model import Model
 from export.calibrate import code_tokens
 from export.forward import logits
@@ -41,22 +41,31 @@ class Verification:
     tokens: int
 
 
-def verify(folder: Path, source: Source, *, tokens: NDArray[np.int64] | None = None) -> Verification:
-    """Run a folder's graph and the source's float32 forward pass over `tokens` `[sequences, length]`.
+def verify(folder: Path, source: Source) -> Manifest:
+    """Run a folder's graph and the source's float32 forward pass over real code that no quantization was tuned on.
 
-    Without `tokens` it takes real code that quantization was not tuned on. The result is written into the manifest.
+    The result is written into the manifest, which is returned.
     """
-    if tokens is None:
-        tokens = code_tokens(Tokenizer.from_file(str(folder / TOKENIZER_FILE)), MODULES, _LENGTH)
-    (verification,) = verify_all([folder], source, tokens)
-    write_manifest(folder, replace(read_manifest(folder), verification=asdict(verification)))
-    return verification
+    return verify_against(folder, lambda tokens: logits(source, tokens))
+
+
+def verify_against(folder: Path, reference: Callable[[NDArray[np.int64]], Iterable[Floats]]) -> Manifest:
+    """The same against a reference that takes tokens `[sequences, length]` to logits `[length, vocabulary]` each."""
+    tokens = code_tokens(Tokenizer.from_file(str(folder / TOKENIZER_FILE)), MODULES, _LENGTH)
+    (verification,) = _compare([folder], reference(tokens), tokens)
+    manifest = replace(read_manifest(folder), verification=asdict(verification))
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def verify_all(folders: Iterable[Path], source: Source, tokens: NDArray[np.int64]) -> list[Verification]:
-    """Compare several folders with one forward pass."""
+    """Compare several folders with one forward pass over `tokens` `[sequences, length]`."""
+    return _compare(folders, logits(source, tokens), tokens)
+
+
+def _compare(folders: Iterable[Path], reference: Iterable[Floats], tokens: NDArray[np.int64]) -> list[Verification]:
     tallies = [(Model(folder, read_manifest(folder)), _Tally()) for folder in folders]
-    for sequence, expected in zip(tokens, logits(source, tokens), strict=True):
+    for sequence, expected in zip(tokens, reference, strict=True):
         for model, tally in tallies:
             tally.add(sequence, expected, graph_logits(model, sequence))
     return [tally.verification() for _, tally in tallies]

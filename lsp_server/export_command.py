@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ _err = Console(stderr=True, highlight=False)
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
 Style = Literal["auto", "mellum", "psm", "plain"]
+Via = Literal["mellum-lsp", "optimum"]
 
 
 def export(
@@ -43,7 +45,16 @@ def export(
     style: Annotated[
         Style, typer.Option(help="The prompt it was trained on: suffix first, prefix first, or no suffix.")
     ] = "auto",
-    verify: Annotated[bool, typer.Option("--verify", help="Measure what quantization cost, on real code.")] = False,
+    via: Annotated[
+        Via,
+        typer.Option(
+            help="Who writes the graph. optimum knows more architectures, writes float32 only, and needs the extra "
+            "mellum-lsp[export]."
+        ),
+    ] = "mellum-lsp",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Measure on real code what it lost against the published model.")
+    ] = False,
 ) -> None:
     """Turn published weights into an ONNX model for this machine. Only a hub id downloads anything."""
     from export.architecture import ExportError  # the server and the other commands need none of it
@@ -62,7 +73,13 @@ def export(
             bars.update(bar, description=what, completed=share, visible=True)
 
         try:
-            folder, manifest = _export(source, target, format, out, name, adapter, revision, style, verify, progress)
+            if via == "optimum":
+                _refuse_with_optimum(target, format, adapter)
+                folder, manifest = _export_via_optimum(source, out, name, revision, style, verify, progress)
+            else:
+                folder, manifest = _export(
+                    source, target, format, out, name, adapter, revision, style, verify, progress
+                )
         except ExportError as error:
             _err.print(Text(str(error), style="red"), soft_wrap=True)
             raise typer.Exit(1) from error
@@ -82,36 +99,23 @@ def _export(
     progress: Callable[[str, float], None],
 ) -> tuple[Path, Manifest]:
     """Open the source, then write the folder under its lock. Raises ExportError."""
-    from engine.manifest import read_manifest
     from export import graph
     from export.architecture import ExportError
-    from export.pipeline import check_name
     from export.pipeline import export as write
-    from export.place import check_replaceable, lock_for, sweep
-    from export.sources import name_for, open_source
+    from export.sources import open_source
 
     device = _device(target, format)
     chosen = graph.FORMATS[device][0] if format == "auto" else format
     if chosen not in graph.FORMATS[device]:
         raise ExportError(f"{device} does not run {chosen!r}; choose one of: {', '.join(graph.FORMATS[device])}")
-    name = check_name(name or (out.name if out is not None else f"{name_for(source)}-{chosen}"))
-    folder = models_folder() / name if out is None else out.expanduser().absolute()
-    if folder == models_folder() / DEFAULT_MODEL:
-        raise ExportError(f"{DEFAULT_MODEL} is the model that mellum-lsp setup makes; choose another --name")
-    check_replaceable(folder)
-    with (
-        open_source(source, adapter=adapter, revision=revision, progress=progress) as opened,
-        lock_for(
-            folder, lambda: _err.print("Another mellum-lsp is exporting to this folder; waiting for it to finish.")
-        ),
-    ):
-        sweep(folder)
+    folder, name = _place(source, chosen, out, name)
+    with open_source(source, adapter=adapter, revision=revision, progress=progress) as opened, _alone(folder):
         manifest = write(
             opened,
             opened.tokenizer(),
             folder,
             style=style,
-            command=_command(source, device, chosen, adapter, opened.revision, style),
+            command=_command(source, ["--target", device, "--format", chosen], adapter, opened.revision, style),
             progress=progress,
             format=chosen,
             device=device,
@@ -121,9 +125,67 @@ def _export(
             from export.verify import verify as measure
 
             progress("Verifying", 0.0)
-            measure(folder, opened)
-            manifest = read_manifest(folder)
+            manifest = measure(folder, opened)
     return folder, manifest
+
+
+def _export_via_optimum(
+    source: str,
+    out: Path | None,
+    name: str | None,
+    revision: str | None,
+    style: Style,
+    verify: bool,
+    progress: Callable[[str, float], None],
+) -> tuple[Path, Manifest]:
+    """The same with optimum's exporter. Raises ExportError."""
+    from export.sources import open_checkpoint
+    from export.via_optimum import export_via_optimum, verify_with_transformers
+
+    folder, name = _place(source, "optimum", out, name)
+    checkpoint = open_checkpoint(source, revision=revision, progress=progress)
+    with _alone(folder):
+        command = _command(source, ["--via", "optimum"], None, checkpoint.revision, style)
+        manifest = export_via_optimum(checkpoint, folder, style=style, command=command, progress=progress, name=name)
+        if verify:
+            progress("Verifying", 0.0)
+            manifest = verify_with_transformers(folder, checkpoint)
+    return folder, manifest
+
+
+def _refuse_with_optimum(target: Target, format: Format, adapter: Path | None) -> None:
+    from export.architecture import ExportError
+
+    if target == "cuda" or format not in ("auto", "fp32"):
+        raise ExportError("optimum's graph is float32 for the CPU; leave --target and --format out with --via optimum")
+    if adapter is not None:
+        raise ExportError("--via optimum merges no adapter; merge it with peft, save the model, and give that folder")
+
+
+def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
+    """The folder to make and the model's name. Raises ExportError."""
+    from export.architecture import ExportError
+    from export.pipeline import check_name
+    from export.place import check_replaceable
+    from export.sources import name_for
+
+    name = check_name(name or (out.name if out is not None else f"{name_for(source)}-{kind}"))
+    folder = models_folder() / name if out is None else out.expanduser().absolute()
+    if folder == models_folder() / DEFAULT_MODEL:
+        raise ExportError(f"{DEFAULT_MODEL} is the model that mellum-lsp setup makes; choose another --name")
+    check_replaceable(folder)
+    return folder, name
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, and start from a clean place."""
+    from export.place import lock_for, sweep
+
+    waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
+    with lock_for(folder, lambda: _err.print(waiting)):
+        sweep(folder)
+        yield
 
 
 def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
@@ -137,13 +199,13 @@ def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
     return "cuda" if format == "fp16" or cuda_works() else "cpu"
 
 
-def _command(source: str, device: str, format: str, adapter: Path | None, revision: str | None, style: str) -> str:
+def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:
     """The command that makes the same model again, without this machine's folders."""
     path = Path(source.removeprefix("random:")).expanduser()
     shown = source
     if path.exists():
         shown = source[: -len(source.removeprefix("random:"))] + path.resolve().name
-    words = ["mellum-lsp", "export", shown, "--target", device, "--format", format]
+    words = ["mellum-lsp", "export", shown, *options]
     words += ["--adapter", adapter.resolve().name] if adapter else []
     words += ["--revision", revision] if revision else []
     return shlex.join(words + (["--style", style] if style != "auto" else []))
@@ -157,10 +219,11 @@ def _summary(folder: Path, manifest: Manifest, seconds: float) -> str:
         f"It is in {folder}",
     ]
     if manifest.verification:
+        lost, agreement = manifest.verification["lost_nats"], manifest.verification["agreement"]
         lines.insert(
             1,
-            f"Against float32 on real code it loses {manifest.verification['lost_nats']:.4f} nats a token and agrees "
-            f"on {manifest.verification['agreement']:.1%} of the tokens",
+            f"Against the published weights in float32, on real code, it loses {lost:.4f} nats a token and agrees on "
+            f"{agreement:.1%} of the tokens",
         )
     if folder.parent == models_folder():
         lines.append(f"Use it: mellum-lsp models use {manifest.name}")

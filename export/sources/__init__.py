@@ -1,8 +1,19 @@
 """Where weights come from: files, folders, the hub, adapters, or a random generator; all read in slices of rows."""
 
 from export.architecture import tensor_names
+from export.sources.folder import Checkpoint
 from export.sources.gguf_file import GgufSource
-from export.sources.opening import name_for, open_source
+from export.sources.opening import name_for, open_checkpoint, open_source
 from export.sources.source import Floats, Progress, Source
 
-__all__ = ["Floats", "GgufSource", "Progress", "Source", "name_for", "open_source", "tensor_names"]
+__all__ = [
+    "Checkpoint",
+    "Floats",
+    "GgufSource",
+    "Progress",
+    "Source",
+    "name_for",
+    "open_checkpoint",
+    "open_source",
+    "tensor_names",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -20,24 +21,46 @@ _INDEX = "model.safetensors.index.json"
 _HARMLESS = re.compile(r"rotary_emb\.inv_freq$|^lm_head\.weight$|masked_bias$")
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of published weights, not opened yet."""
+
+    folder: Path
+    description: str
+    license: str
+    revision: str | None = None
+
+    def tokenizer(self) -> Tokenizer:
+        """Read the folder's `tokenizer.json`. Raises ExportError."""
+        return read_tokenizer(self.folder / "tokenizer.json")
+
+
+def local_checkpoint(folder: Path) -> Checkpoint:
+    """Take a folder as it is on the disk."""
+    return Checkpoint(folder, folder.resolve().name, license_of(folder))
+
+
 class FolderSource(Opened):
     """The weights of a folder. Headers are read and compared with the configuration at once, tensors when asked for."""
 
-    def __init__(self, folder: Path, *, description: str | None = None, revision: str | None = None) -> None:
-        self._folder = folder
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        folder = checkpoint.folder
+        self._checkpoint = checkpoint
         self.architecture = architecture_of(read_config(folder / "config.json"))
         self._files: list[SafetensorsFile] = []
         try:
-            for path in _shards(folder):
+            for path in shards_of(folder):
                 self._files.append(SafetensorsFile(path))
             self._file_of = self._places()
             self._check()
         except BaseException:
             self.close()
             raise
-        self.license = license_of(folder)
-        self.description = description or folder.resolve().name
-        self.revision = revision
+        self.license, self.description, self.revision = (
+            checkpoint.license,
+            checkpoint.description,
+            checkpoint.revision,
+        )
 
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read rows of a tensor; see `Source`."""
@@ -47,7 +70,7 @@ class FolderSource(Opened):
 
     def tokenizer(self) -> Tokenizer:
         """The folder's `tokenizer.json`."""
-        return read_tokenizer(self._folder / "tokenizer.json")
+        return self._checkpoint.tokenizer()
 
     def close(self) -> None:
         """Let go of all files."""
@@ -106,8 +129,8 @@ def _start_of(path: Path) -> str:
         return ""
 
 
-def _shards(folder: Path) -> list[Path]:
-    """The files that hold the weights."""
+def shards_of(folder: Path) -> list[Path]:
+    """Find the files that hold the weights. Raises ExportError."""
     if (folder / _INDEX).is_file():
         names = read_config(folder / _INDEX).get("weight_map")
         if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):

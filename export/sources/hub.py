@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from export.architecture import ExportError
-from export.sources.folder import FolderSource
 from export.sources.source import Progress
 
 _PATTERNS = (
@@ -33,8 +32,11 @@ def is_hub_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def hub_source(name: str, revision: str | None, progress: Progress) -> FolderSource:
-    """Download what is missing of a model and open it. Raises ExportError with one sentence for whatever goes wrong."""
+def download(name: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:
+    """Download what is missing of a model; returns its folder, named after the revision, and the licence on its card.
+
+    Raises ExportError with one sentence for whatever goes wrong.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_SYMLINKS_WARNING", "1")
     import huggingface_hub  # takes half a second, and only this needs it
@@ -43,7 +45,7 @@ def hub_source(name: str, revision: str | None, progress: Progress) -> FolderSou
     progress(f"Asking the hub for {name}", 0.0)
     pinned = f" at revision {revision}" if revision else ""
     try:
-        folder, license_name = _download(huggingface_hub, name, revision, progress)
+        return _download(huggingface_hub, name, revision, progress)
     except errors.GatedRepoError as error:
         raise ExportError(
             f"{name} is only for those who accepted its terms on the hub; do so there, then run: hf auth login"
@@ -65,10 +67,6 @@ def hub_source(name: str, revision: str | None, progress: Progress) -> FolderSou
     except Exception as error:  # the disk's, the library's, and those of whichever HTTP library it uses
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(f"{name} could not be downloaded ({reason:.200}); run this again to go on") from error
-    source = FolderSource(folder, description=name, revision=folder.name)
-    if source.license == "unknown" and license_name:
-        source.license = license_name
-    return source
 
 
 def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:

@@ -9,9 +9,16 @@ from pathlib import Path
 
 from export.architecture import ExportError
 from export.sources.adapter import AdaptedSource
-from export.sources.folder import NO_PICKLE, PICKLES, FolderSource
+from export.sources.folder import (
+    NO_PICKLE,
+    PICKLES,
+    Checkpoint,
+    FolderSource,
+    license_of,
+    local_checkpoint,
+)
 from export.sources.gguf_file import GgufSource
-from export.sources.hub import hub_source, is_hub_id
+from export.sources.hub import download, is_hub_id
 from export.sources.random_weights import PREFIX, RandomSource
 from export.sources.source import Progress, Source
 
@@ -26,24 +33,37 @@ def open_source(
 ) -> Iterator[Source]:
     """Open a source, and download it first if it is a hub id. Raises ExportError."""
     path = Path(text).expanduser()
-    local = path.exists() or text.startswith(PREFIX)
-    if revision is not None and (local or not is_hub_id(text)):
-        raise ExportError(f"A revision belongs to a model on the hub, and {text} is none")
     with ExitStack() as opened:
         source: Source
         if text.startswith(PREFIX):
+            _refuse_revision(text, revision)
             source = RandomSource(text.removeprefix(PREFIX))
-        elif path.is_dir():
-            source = opened.enter_context(FolderSource(path))
         elif path.is_file():
+            _refuse_revision(text, revision)
             source = opened.enter_context(_file(path))
-        elif is_hub_id(text) and path.suffix.lower() not in (".gguf", ".safetensors", *PICKLES):
-            source = opened.enter_context(hub_source(text, revision, progress))
         else:
-            raise ExportError(f"There is no file or folder {text}; a model on the hub is written OWNER/NAME")
+            source = opened.enter_context(FolderSource(open_checkpoint(text, revision=revision, progress=progress)))
         if adapter is not None:
             source = opened.enter_context(AdaptedSource(source, adapter))
         yield source
+
+
+def open_checkpoint(text: str, *, revision: str | None, progress: Progress) -> Checkpoint:
+    """Find a folder with its weights, and download it first if it is a hub id. Raises ExportError."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        _refuse_revision(text, revision)
+        checkpoint = local_checkpoint(path)
+    elif is_hub_id(text) and path.suffix.lower() not in (".gguf", ".safetensors", *PICKLES):
+        folder, license_name = download(text, revision, progress)
+        known = license_of(folder)
+        checkpoint = Checkpoint(folder, text, license_name or known if known == "unknown" else known, folder.name)
+    elif path.exists() or text.startswith(PREFIX):
+        raise ExportError(f"{text} is no folder of safetensors, which --via optimum needs")
+    else:
+        _refuse_revision(text, revision)
+        raise ExportError(f"There is no file or folder {text}; a model on the hub is written OWNER/NAME")
+    return checkpoint
 
 
 def name_for(text: str) -> str:
@@ -55,6 +75,11 @@ def name_for(text: str) -> str:
     last = (path.resolve() if path.exists() else Path(text)).name
     name = re.sub(r"[^a-z0-9.]+", "-", last.lower().removesuffix(".gguf")).strip("-.")
     return name or "model"
+
+
+def _refuse_revision(text: str, revision: str | None) -> None:
+    if revision is not None:
+        raise ExportError(f"A revision belongs to a model on the hub, and {text} is none")
 
 
 def _file(path: Path) -> GgufSource:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from export.architecture import ExportError
 from export.sources import GgufSource, open_source
-from export.sources.folder import FolderSource
+from export.sources.folder import FolderSource, local_checkpoint
 from tests.export.small_models import PLAIN, VARIANTS, random_weights, safetensors_bytes, write_folder, write_gguf
 from tests.export.test_architectures import exported
 
@@ -134,7 +134,7 @@ def test_integers_and_floats_of_8_bits_are_refused(dtype: str, tmp_path: Path) -
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data + bytes(128 * 64 * width))
     with pytest.raises(ExportError, match=f"is stored as {dtype}"):
-        FolderSource(folder)
+        FolderSource(local_checkpoint(folder))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,9 +43,7 @@ def tokenizer_with(tokens: tuple[str, ...], *, special: bool) -> Tokenizer:
 def test_the_style_follows_from_tokens_and_name(
     tokens: tuple[str, ...], name: str, vocabulary: int, style: str
 ) -> None:
-    tokenizer, prompt = prepare(
-        tokenizer_with(tokens, special=True), replace(PLAIN, vocabulary=vocabulary), "auto", name
-    )
+    tokenizer, prompt = prepare(tokenizer_with(tokens, special=True), vocabulary, "auto", name)
     assert prompt.style == style
     if style != "plain":
         expected = [tokenizer.token_to_id(token) for token in tokens[:3]]
@@ -59,7 +56,7 @@ def test_tokens_that_were_not_special_become_so(tmp_path: Path) -> None:
     """Qwen2.5's tokenizer.json says that its FIM tokens are plain: a file could then steer the prompt."""
     before = tokenizer_with(QWEN, special=False)
     assert before.encode("<|fim_middle|>").tokens == ["<|fim_middle|>"]
-    tokenizer, prompt = prepare(before, PLAIN, "auto", "")
+    tokenizer, prompt = prepare(before, PLAIN.vocabulary, "auto", "")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     loaded = engine.tokenizer.Tokenizer(tmp_path / "tokenizer.json")
     assert prompt.fim_middle not in loaded.encode("a<|fim_middle|>b")
@@ -70,9 +67,9 @@ def test_tokens_that_were_not_special_become_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("style", ["mellum", "psm"])
 def test_a_style_without_its_tokens_is_refused(style: str) -> None:
     with pytest.raises(ExportError, match=f"no <fim_prefix> token, which the prompt style '{style}' needs"):
-        prepare(tokenizer_with((), special=True), PLAIN, style, "")  # type: ignore[arg-type]
+        prepare(tokenizer_with((), special=True), PLAIN.vocabulary, style, "")  # type: ignore[arg-type]
 
 
 def test_another_model_s_tokenizer_is_refused() -> None:
     with pytest.raises(ExportError, match="do not belong together"):
-        prepare(synthetic_tokenizer(400), PLAIN, "auto", "")
+        prepare(synthetic_tokenizer(400), PLAIN.vocabulary, "auto", "")

@@ -13,7 +13,7 @@ from export.architecture import Architecture, ExportError, tensor_shapes
 from export.rope import frequencies
 from export.sources import GgufSource, Source, name_for, open_source
 from export.sources.adapter import AdaptedSource
-from export.sources.folder import FolderSource
+from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import RandomSource
 from tests.export.forward import forward, rotary_frequencies
 from tests.export.small_models import (
@@ -42,9 +42,9 @@ def test_all_files_give_the_same_numbers(variant: str, tmp_path: Path) -> None:
     architecture = VARIANTS[variant]
     weights = random_weights(architecture)
     folders = [
-        FolderSource(write_folder(tmp_path / "one", architecture, weights)),
-        FolderSource(write_folder(tmp_path / "many", architecture, weights, shards=3)),
-        FolderSource(write_folder(tmp_path / "wide", architecture, weights, dtype="F32")),
+        FolderSource(local_checkpoint(write_folder(tmp_path / "one", architecture, weights))),
+        FolderSource(local_checkpoint(write_folder(tmp_path / "many", architecture, weights, shards=3))),
+        FolderSource(local_checkpoint(write_folder(tmp_path / "wide", architecture, weights, dtype="F32"))),
     ]
     files = [
         GgufSource(write_gguf(tmp_path / f"{kind.name}.gguf", architecture, weights, kind=kind))
@@ -65,7 +65,7 @@ def test_all_files_give_the_same_numbers(variant: str, tmp_path: Path) -> None:
 def test_float16_is_read_as_it_is(tmp_path: Path) -> None:
     weights = random_weights(PLAIN)
     halves = {name: values.astype(np.float16).astype(np.float32) for name, values in weights.items()}
-    with FolderSource(write_folder(tmp_path / "f16", PLAIN, weights, dtype="F16")) as source:
+    with FolderSource(local_checkpoint(write_folder(tmp_path / "f16", PLAIN, weights, dtype="F16"))) as source:
         assert_same(source, halves)
     with GgufSource(write_gguf(tmp_path / "f16.gguf", PLAIN, halves, kind=KINDS.F16)) as source:
         assert_same(source, halves)
@@ -101,7 +101,7 @@ def test_tied_embeddings_are_the_head_as_well(tmp_path: Path) -> None:
     architecture = VARIANTS["grouped and tied"]
     weights = random_weights(architecture)
     for source in (
-        FolderSource(write_folder(tmp_path / "folder", architecture, weights)),
+        FolderSource(local_checkpoint(write_folder(tmp_path / "folder", architecture, weights))),
         GgufSource(write_gguf(tmp_path / "model.gguf", architecture, weights)),
     ):
         with source:
@@ -118,7 +118,7 @@ def test_the_settings_of_transformers_5_say_the_same(tmp_path: Path) -> None:
         scaling = config.pop("rope_scaling", {"rope_type": "default"})
         config["rope_parameters"] = {**scaling, "rope_theta": config.pop("rope_theta")}
         (folder / "config.json").write_text(json.dumps(config))
-        with FolderSource(folder) as source:
+        with FolderSource(local_checkpoint(folder)) as source:
             assert source.architecture == architecture
 
 
@@ -190,12 +190,12 @@ def test_other_adapters_are_refused(config: dict[str, object], sentence: str, tm
     write_adapter(tmp_path / "adapter", **config) if "r" not in config else write_adapter(tmp_path / "adapter")
     settings = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
     (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(settings | config))
-    with FolderSource(write_folder(tmp_path / "base", PLAIN, random_weights(PLAIN))) as base:
+    with FolderSource(local_checkpoint(write_folder(tmp_path / "base", PLAIN, random_weights(PLAIN)))) as base:
         with pytest.raises(ExportError, match=sentence):
             AdaptedSource(base, tmp_path / "adapter")
         tied = VARIANTS["grouped and tied"]
     with (
-        FolderSource(write_folder(tmp_path / "tied", tied, random_weights(tied))) as base,
+        FolderSource(local_checkpoint(write_folder(tmp_path / "tied", tied, random_weights(tied)))) as base,
         pytest.raises(ExportError),
     ):
         AdaptedSource(base, tmp_path / "adapter")

@@ -1,0 +1,167 @@
+"""Other exporters on the same weights, for the table of `evaluation.export`: optimum's and onnxruntime-genai's.
+
+Each runs in an interpreter of its own, since they want different versions of transformers. What they write is loaded by
+our engine as a graph with copied states, to measure what it loses; its speed is measured as its makers run it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from tokenizers import Tokenizer
+
+from engine.manifest import GRAPH_FILE
+from export.sources import Source, tensor_names
+
+PEERS = {
+    "optimum": ("optimum's exporter", "fp32"),
+    "genai": ("onnxruntime-genai's builder", "int4"),
+}
+
+_EXPORT = {
+    "optimum": """
+import sys
+from optimum.exporters.onnx import main_export
+main_export(sys.argv[1], sys.argv[2], task="text-generation-with-past", do_validation=False)
+""",
+    "genai": """
+import sys
+from onnxruntime_genai.models.builder import create_model
+create_model(None, sys.argv[1], sys.argv[2], "int4", "cpu", sys.argv[2] + "-cache")
+""",
+}
+
+_RATES = {
+    "optimum": """
+import sys, json, time, statistics, torch
+from optimum.onnxruntime import ORTModelForCausalLM
+model = ORTModelForCausalLM.from_pretrained(sys.argv[1])
+prompt, steps, rounds = map(int, sys.argv[2:])
+prefill, decode = [], []
+for _ in range(rounds):
+    started = time.perf_counter()
+    tokens = torch.arange(100, 100 + prompt)[None]
+    answer = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=True)
+    prefill.append(time.perf_counter() - started)
+    for step in range(steps):
+        started = time.perf_counter()
+        answer = model(input_ids=torch.tensor([[100 + step]]), past_key_values=answer.past_key_values, use_cache=True,
+                       attention_mask=torch.ones(1, prompt + step + 1, dtype=torch.long))
+        decode.append(time.perf_counter() - started)
+print(json.dumps([prompt / statistics.median(prefill), statistics.median(decode)]))
+""",
+    "genai": """
+import sys, json, time, statistics
+import onnxruntime_genai as genai
+model = genai.Model(sys.argv[1])
+prompt, steps, rounds = map(int, sys.argv[2:])
+prefill, decode = [], []
+for _ in range(rounds):
+    options = genai.GeneratorParams(model)
+    options.set_search_options(max_length=prompt + steps + 1, do_sample=False)
+    generator = genai.Generator(model, options)
+    started = time.perf_counter()
+    generator.append_tokens(list(range(100, 100 + prompt)))
+    prefill.append(time.perf_counter() - started)
+    for step in range(steps):
+        started = time.perf_counter()
+        generator.append_tokens([100 + step])
+        decode.append(time.perf_counter() - started)
+print(json.dumps([prompt / statistics.median(prefill), statistics.median(decode)]))
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerExport:
+    """What a peer's export took."""
+
+    seconds: float
+    processor: float
+    peak: int
+    """Bytes of anonymous memory."""
+    size: int
+    """Bytes of the graph and its data."""
+
+
+def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) -> PeerExport:
+    """Run a peer's exporter in its own interpreter. Raises CalledProcessError with what it said."""
+    started = time.perf_counter()
+    command = [str(python), "-c", _EXPORT[peer], str(checkpoint), str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    watched, peak, processor = psutil.Process(process.pid), 0, 0.0
+    while process.poll() is None:
+        peak = max(peak, anonymous_memory(process.pid))
+        with suppress(psutil.NoSuchProcess):
+            processor = sum(watched.cpu_times()[:2])
+        time.sleep(0.02)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        assert process.stderr is not None
+        raise subprocess.CalledProcessError(process.returncode, command[:2], stderr=process.stderr.read()[-2000:])
+    shutil.rmtree(f"{folder}-cache", ignore_errors=True)
+    return PeerExport(seconds, processor, peak, sum(file.stat().st_size for file in folder.glob(f"{GRAPH_FILE}*")))
+
+
+def rates_of_peer(peer: str, python: Path, folder: Path, prompt: int, steps: int, rounds: int) -> tuple[float, float]:
+    """Tokens a second in prefill, and seconds a token in decoding, run by the peer's own library."""
+    command = [str(python), "-c", _RATES[peer], str(folder), str(prompt), str(steps), str(rounds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    prefill, decode = json.loads(done.stdout.splitlines()[-1])
+    return prefill, decode
+
+
+def write_checkpoint(source: Source, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a source as the hub would have it, float32, for peers to read."""
+    folder.mkdir()
+    architecture = source.architecture
+    config = {
+        "architectures": [architecture.name],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "num_hidden_layers": architecture.layers,
+        "hidden_size": architecture.hidden,
+        "intermediate_size": architecture.intermediate,
+        "num_attention_heads": architecture.heads,
+        "num_key_value_heads": architecture.kv_heads,
+        "head_dim": architecture.head_size,
+        "vocab_size": architecture.vocabulary,
+        "max_position_embeddings": architecture.context,
+        "rope_theta": architecture.rope_theta,
+        "rms_norm_eps": architecture.norm_epsilon,
+        "tie_word_embeddings": architecture.tied_embeddings,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "torch_dtype": "float32",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    tensors = {name: np.asarray(source.tensor(name), np.float32) for name in tensor_names(architecture)}
+    end = 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + tensor.nbytes]}
+        end += tensor.nbytes
+    encoded = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for tensor in tensors.values():
+            file.write(tensor.tobytes())
+
+
+def anonymous_memory(process: int | str) -> int:
+    """Read `RssAnon` of a process, in bytes: resident memory without the pages of mapped files."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0  # it has ended
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024 if "RssAnon:" in status else 0
