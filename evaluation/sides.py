@@ -46,6 +46,12 @@ class Side(Protocol):
     def ask(self, page: Page) -> asyncio.Task[Answer]:
         """Tell what the document is now, and ask for text at the cursor. Cancelled when the user goes on."""
 
+    def taken(self) -> None:
+        """Hear that the last answer was taken whole."""
+
+    async def rest(self) -> None:
+        """Wait until nothing is computed any more."""
+
     def cpu_seconds(self) -> float:
         """What its processes have used so far."""
 
@@ -72,11 +78,10 @@ class Mellum:
         self._version = 0
         self._text = ""
         self._statistics: dict[str, Any] = {}
+        self._command: dict[str, Any] | None = None
 
     async def open(self, path: str, page: Page) -> None:
         """Open the file, under a new name each time: nothing that was typed before is remembered for it."""
-        if self._uri:
-            self._client.notify("textDocument/didClose", {"textDocument": {"uri": self._uri}})
         self._version += 1
         self._uri = f"file:///typing/{self._version}/{path}"
         self._text = page.before + page.after
@@ -95,6 +100,19 @@ class Mellum:
         request, future = self._client.start_request(*completion(self._uri, line, character))
         return asyncio.create_task(self._answer(page, request, future, asked))
 
+    def taken(self) -> None:
+        """Run the item's command, as editors do."""
+        if self._command is not None:
+            command = {"command": self._command["command"], "arguments": self._command["arguments"]}
+            self._client.start_request("workspace/executeCommand", command)
+            self._command = None
+
+    async def rest(self) -> None:
+        """Close the document, and hear from the server until it is not busy."""
+        self._client.notify("textDocument/didClose", {"textDocument": {"uri": self._uri}})
+        while (await self._client.request("mellum/status"))["busy"]:
+            pass
+
     def cpu_seconds(self) -> float:
         """The server and the processes that it has started."""
         return cpu_seconds(self._server.process.pid)
@@ -111,6 +129,7 @@ class Mellum:
         # where a stale request was answered, too, nobody knows which of them the tokens belong to
         computed = new["computed_tokens"] if (new["answered"], new["remembered"]) == (1, 0) else None
         text, replaces = shown(page, items)
+        self._command = items[0].get("command") if text else None
         return Answer(text, replaces, seconds, computed)
 
     async def _ask_for_statistics(self) -> dict[str, Any]:

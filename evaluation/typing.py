@@ -134,6 +134,8 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
         if taken is not None:
             part, piece, after = taken
             record.taken[part] += 1
+            if part == "whole":
+                side.taken()
             pressed = 1
         else:
             after, pressed = press(page, assistance)
@@ -146,6 +148,7 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
         waiting.append(clock())
         key_at = waiting[-1] + pause[page.written] * pressed
         asked = side.ask(page)
+    await side.rest()
     record.cpu_seconds = side.cpu_seconds() - used
     return record
 

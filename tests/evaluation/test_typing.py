@@ -40,6 +40,12 @@ class Written:
 
         return asyncio.create_task(answer())
 
+    def taken(self) -> None:
+        pass
+
+    async def rest(self) -> None:
+        pass
+
     def cpu_seconds(self) -> float:
         return 0.0
 
@@ -110,7 +116,7 @@ def test_the_real_server_is_measured_and_compared_with_an_earlier_run(
             return await type_function(side, START, "brackets", 100.0)
 
     record = asyncio.run(measure())
-    assert len(record.seconds) + record.superseded + sum(record.taken.values()) >= record.keys > 0
+    assert 0 < len(record.seconds) + record.superseded <= record.keys
     assert record.cpu_seconds > 0
     arguments = argparse.Namespace(json=tmp_path / "now.json", compare=None, plot=None)
     report.give({"mellum-lsp": [dataclasses.asdict(record)]}, arguments)
