@@ -12,6 +12,7 @@ from engine.decode import decode, is_looping, prefill
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model
 from engine.prompt import Budget, Prompt, lay_out
+from engine.providers import Provider
 from engine.stop import BlockPolicy
 from engine.tokenizer import Tokenizer
 from engine.trim import trim
@@ -39,6 +40,7 @@ class Engine:
     def __init__(self, model: Model, tokenizer: Tokenizer, *, prompt_tokens: int | None = None) -> None:
         self.manifest: Manifest = model.manifest
         self.providers = model.providers
+        self.opened = model.opened
         self.threads = model.threads
         self._model, self._tokenizer = model, tokenizer
         self.rates = _calibrate(model)
@@ -55,6 +57,7 @@ class Engine:
         *,
         threads: int | None = None,
         prompt_tokens: int | None = None,
+        provider: Provider = "auto",
         progress: Callable[[str, float], None] = lambda what, share: None,
     ) -> Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
@@ -65,7 +68,7 @@ class Engine:
         progress("Checking the model's files", 0.0)
         check_files(folder, manifest)
         progress("Loading the model", 0.3)
-        model = Model(folder, manifest, threads=threads)
+        model = Model(folder, manifest, threads=threads, provider=provider)
         tokenizer = Tokenizer(folder / TOKENIZER_FILE)
         progress("Measuring its speed", 0.8)
         return cls(model, tokenizer, prompt_tokens=prompt_tokens)

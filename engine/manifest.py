@@ -72,6 +72,11 @@ class Manifest:
     verification: Mapping[str, float] = field(default_factory=dict)
     """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 
+    @property
+    def is_for_gpu(self) -> bool:
+        """Whether the graph is written for CUDA: keys and values then take two bytes a number, and else four."""
+        return self.kv_bytes_per_token == 2 * 2 * self.layers * self.kv_heads * self.head_size
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Read a folder's manifest. Raises ModelError where there is none, or none that this version understands."""

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
+from engine.providers import Provider, open_session
 
 
 class Slot(ABC):
@@ -34,7 +35,9 @@ class Slot(ABC):
 class InPlaceSlot(Slot):
     """Memory that the graph reads and writes in place: one input and output for keys, one for values a layer."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int, device: str = "cpu"
+    ) -> None:
         super().__init__(capacity)
         self.binding = session.io_binding()
         self._session = session
@@ -43,7 +46,7 @@ class InPlaceSlot(Slot):
         for layer in range(manifest.layers):
             for what in ("key", "value"):
                 # uninitialized: the operating system hands out the pages as tokens fill them
-                state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element)
+                state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element, device)
                 self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
         self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
@@ -55,7 +58,9 @@ class InPlaceSlot(Slot):
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        binding.bind_output("logits", "cpu")  # anew each time: its shape follows `wanted`
+        binding.bind_output(
+            "logits", "cpu"
+        )  # only the wanted ones leave a GPU; anew each time, as their number changes
         self._session.run_with_iobinding(binding)
         logits: NDArray[np.float32] = binding.get_outputs()[self.logits_output].numpy()[0]
         return logits
@@ -91,7 +96,9 @@ class CopiedSlot(Slot):
 class Model:
     """A graph in memory. Not thread-safe: one inference thread uses it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, threads: int | None = None, provider: Provider = "auto"
+    ) -> None:
         self.manifest = manifest
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
@@ -101,13 +108,12 @@ class Model:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
-            )
+            self.opened = open_session(folder / GRAPH_FILE, options, provider=provider, for_gpu=manifest.is_for_gpu)
         except Exception as error:  # the runtime's own exception classes share no base
             raise ModelError(
                 f"ONNX Runtime cannot load {folder / GRAPH_FILE} ({error}). Run: mellum-lsp setup --force"
             ) from error
+        self._session = self.opened.session
         self.threads = options.intra_op_num_threads
 
     @property
@@ -117,8 +123,9 @@ class Model:
 
     def new_slot(self, capacity: int) -> Slot:
         """Make room for the state of up to `capacity` tokens."""
-        in_place = "seqlens_k" in {value.name for value in self._session.get_inputs()}
-        return (InPlaceSlot if in_place else CopiedSlot)(self._session, self.manifest, capacity)
+        if "seqlens_k" in {value.name for value in self._session.get_inputs()}:
+            return InPlaceSlot(self._session, self.manifest, capacity, self.opened.device)
+        return CopiedSlot(self._session, self.manifest, capacity)
 
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.

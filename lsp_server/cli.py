@@ -18,6 +18,7 @@ from rich.text import Text
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
 from engine.models import DEFAULT_MODEL, chosen_model, find_model
+from engine.providers import Provider
 from indexer import Index
 from lsp_server import export_command, models_command
 from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
@@ -44,6 +45,7 @@ _Model = Annotated[str | None, typer.Option(help="A model's name or folder. Defa
 _Open = Annotated[
     list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
 ]
+_Provider = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
 
 
@@ -110,10 +112,16 @@ def setup(
 
 
 @app.command()
-def complete(place: _PlaceArgument, model: _Model = None, open_files: _Open = None, as_json: _AsJson = False) -> None:
+def complete(
+    place: _PlaceArgument,
+    model: _Model = None,
+    open_files: _Open = None,
+    provider: _Provider = "auto",
+    as_json: _AsJson = False,
+) -> None:
     """Complete the code at a place in a file, and show what every step of it took."""
     found, request = _request(place, open_files)
-    engine = _engine(model)
+    engine = _engine(model, provider)
     suggestion = engine.complete(request)
     if as_json:
         _print_json(
@@ -145,11 +153,11 @@ def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = Non
 
 
 @app.command()
-def doctor(model: _Model = None, as_json: _AsJson = False) -> None:
+def doctor(model: _Model = None, provider: _Provider = "auto", as_json: _AsJson = False) -> None:
     """Say what is installed, what really works on this machine, and how fast; exit code 1 when something is broken."""
     from lsp_server.doctor import diagnose
 
-    diagnosis = diagnose(model)
+    diagnosis = diagnose(model, provider)
     if as_json:
         _print_json(asdict(diagnosis))
     else:
@@ -186,7 +194,7 @@ def _request(place: str, open_files: list[Path] | None) -> tuple[Place, Completi
     return found, CompletionRequest(found.path, found.language, found.text, found.offset, context, explicit=True)
 
 
-def _engine(model: str | None) -> Engine:
+def _engine(model: str | None, provider: Provider = "auto") -> Engine:
     """Load a model; the default one is set up first where it is missing."""
     try:
         try:
@@ -196,7 +204,7 @@ def _engine(model: str | None) -> Engine:
                 raise
             setup(wheel=None, force=False)
             folder = find_model()
-        return Engine.load(folder)
+        return Engine.load(folder, provider=provider)
     except ModelError as error:
         raise _failure(str(error)) from error
 

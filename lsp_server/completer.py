@@ -35,12 +35,22 @@ class Completer:
             providers=tuple(engine.providers),
             threads=engine.threads,
         )
+        self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
+        """One sentence for the status."""
 
     @classmethod
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
         """Load a model; takes seconds. Raises ModelError."""
         folder = find_model(choice.model)
-        return cls(Engine.load(folder, threads=choice.threads, prompt_tokens=choice.context_tokens, progress=progress))
+        return cls(
+            Engine.load(
+                folder,
+                threads=choice.threads,
+                prompt_tokens=choice.context_tokens,
+                provider=choice.provider,
+                progress=progress,
+            )
+        )
 
     def submit(
         self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], *, max_tokens: int

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 
-import onnxruntime
-from onnx import TensorProto, helper
-
 from engine import Engine, ModelError
 from engine.models import cache_folder, find_model
+from engine.providers import Provider, available, try_provider
 
 _PACKAGES = (
     "mellum-lsp",
@@ -35,9 +30,11 @@ class Diagnosis:
 
     facts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    libraries: dict[str, str] = field(default_factory=dict)
+    """What the libraries of each execution provider that does not work have printed."""
 
 
-def diagnose(model: str | None = None) -> Diagnosis:
+def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis:
     """Look at everything that a suggestion needs; loads the model and measures it. Takes a few seconds."""
     diagnosis = Diagnosis()
     facts, problems = diagnosis.facts, diagnosis.problems
@@ -50,19 +47,18 @@ def diagnose(model: str | None = None) -> Diagnosis:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other. "
             "Run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install --force-reinstall onnxruntime-gpu"
         )
-    available = onnxruntime.get_available_providers()
-    working = [name for name in available if _works(name)]
+    attempts = [try_provider(name) for name in available()]
     facts["execution providers"] = ", ".join(
-        name.removesuffix("ExecutionProvider") + ("" if name in working else " (built in, does not load here)")
-        for name in available
+        attempt.label + (f" (does not work here: {attempt.failure})" if attempt.failure else "") for attempt in attempts
     )
-    if "CPUExecutionProvider" not in working:
+    diagnosis.libraries = {attempt.name: attempt.output for attempt in attempts if attempt.failure and attempt.output}
+    if "cpu" not in [attempt.name for attempt in attempts if not attempt.failure]:
         problems.append("ONNX Runtime cannot run a graph on this CPU. Run: pip install --force-reinstall onnxruntime")
     facts["cache folder"] = str(cache_folder())
     try:
         folder = find_model(model)
         facts["model folder"] = str(folder)
-        engine = Engine.load(folder)
+        engine = Engine.load(folder, provider=provider)
     except ModelError as error:
         problems.append(str(error))
         return diagnosis
@@ -72,7 +68,10 @@ def diagnose(model: str | None = None) -> Diagnosis:
         f"{manifest.name}: {manifest.source}, {manifest.parameters / 1e6:,.1f}M parameters, {manifest.quantization}, "
         f"{megabytes:.0f} MB, prompt style '{manifest.prompt.style}', {manifest.license}"
     )
-    facts["runs on"] = f"{engine.providers[0].removesuffix('ExecutionProvider')}, {engine.threads} threads"
+    used = engine.providers[0].removesuffix("ExecutionProvider")
+    facts["runs on"] = f"{used}, {engine.threads} threads: {engine.opened.reason}"
+    if engine.opened.fell_back:
+        problems.append(f"{engine.opened.reason}.")
     facts["measured rate"] = f"prefill {engine.rates.prefill:,.0f} tokens/s, decode {engine.rates.decode:,.0f} tokens/s"
     facts["prompt"] = f"up to {engine.budget.prompt} tokens, {manifest.kv_bytes_per_token:,} bytes of KV state each"
     return diagnosis
@@ -83,39 +82,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _works(provider: str) -> bool:
-    """Whether a provider really runs a graph: being listed means only that it was compiled in."""
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["a", "a"], ["sum"])],
-        "probe",
-        [value("a", TensorProto.FLOAT, [1])],
-        [value("sum", TensorProto.FLOAT, [1])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        with _silent_stderr():
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=[provider], enable_fallback=0
-            )
-    except Exception:  # the runtime's own exception classes share no base
-        return False
-    return provider in session.get_providers()
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep native libraries from printing to the terminal that they could not be loaded: the answer says it."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from engine.manifest import Manifest
 from engine.models import DEFAULT_MODEL, models_folder
+from engine.providers import try_provider
 
 _err = Console(stderr=True, highlight=False)
 
@@ -194,9 +195,7 @@ def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
         return target
     if format in ("int8", "fp32"):
         return "cpu"
-    from export.probe import cuda_works
-
-    return "cuda" if format == "fp16" or cuda_works() else "cpu"
+    return "cuda" if format == "fp16" or not try_provider("cuda").failure else "cpu"
 
 
 def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:

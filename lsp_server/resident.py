@@ -137,7 +137,7 @@ def _load(
     except Exception as error:
         log.exception("The model cannot be loaded")
         return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor", context=context)
-    return _Outcome(State.READY, f"{completer.facts.name} is ready", completer, context, signature)
+    return _Outcome(State.READY, completer.message, completer, context, signature)
 
 
 async def in_thread(name: str, function: Callable[[], Result]) -> Result:

@@ -16,6 +16,9 @@ import cattrs
 
 SECTION = "mellum"
 
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
+"""The engine's own, named again here: importing the engine takes most of a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -24,6 +27,7 @@ class ModelChoice:
     model: str | None
     threads: int | None
     context_tokens: int | None
+    provider: Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,13 @@ class Settings:
     """Longest suggestion."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment says."""
+    provider: Provider = "auto"
+    """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
 
     @property
     def model_choice(self) -> ModelChoice:
         """The part that takes loading a model again when it changes."""
-        return ModelChoice(self.model, self.threads, self.context_tokens)
+        return ModelChoice(self.model, self.threads, self.context_tokens, self.provider)
 
 
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1}

@@ -88,7 +88,17 @@ def test_doctor_measures_and_finds_nothing_wrong(model_cache: Path) -> None:
     assert done.returncode == 0
     assert diagnosis["problems"] == []
     assert "tokens/s" in diagnosis["facts"]["measured rate"]
-    assert "CPU" in diagnosis["facts"]["execution providers"]
+    assert "the CPU" in diagnosis["facts"]["execution providers"]
+    assert "the graph is written for the CPU" in diagnosis["facts"]["runs on"]
+    assert done.stderr == ""
+
+
+def test_doctor_says_why_a_provider_is_not_used(model_cache: Path) -> None:
+    absent = "directml" if sys.platform != "win32" else "coreml"
+    done = run("doctor", "--json", "--provider", absent, cache=model_cache)
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert "does not work here (this build of ONNX Runtime does not have it), so the model runs on the CPU" in problem
+    assert done.returncode == 1
     assert done.stderr == ""
 
 

@@ -18,10 +18,11 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "contextTokens": 2048,
         "maxTokens": 32,
         "logLevel": "debug",
+        "provider": "cuda",
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
-    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug")
+    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", "cuda")
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:
@@ -42,6 +43,7 @@ def test_nothing_and_null_mean_the_defaults() -> None:
         ({"disabledLanguages": "python"}, "mellum.disabledLanguages must be a list of strings"),
         ({"disabledLanguages": [1]}, "mellum.disabledLanguages must be a list of strings"),
         ({"logLevel": "loud"}, "mellum.logLevel must be one of debug, info, warning, error, not 'loud'"),
+        ({"provider": "gpu"}, "mellum.provider must be one of auto, cpu, cuda, tensorrt, directml, coreml, openvino"),
         ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),
         ([1, 2], "The settings of mellum must be an object, not a list"),
         ("on", "The settings of mellum must be an object, not a string"),

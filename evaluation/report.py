@@ -1,0 +1,137 @@
+"""Figures of a typing simulation: as a table, beside an earlier run's, as JSON, and as a plot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+"""One function's record, see `evaluation.typing.Record`, as plain values."""
+
+
+def figures(records: Sequence[Record]) -> dict[str, float]:
+    """Sum functions up: ratios of sums, and percentiles over all their requests."""
+
+    def total(name: str) -> float:
+        return float(sum(record[name] for record in records))
+
+    def of_all(name: str) -> list[float]:
+        return [value for record in records for value in record[name]]
+
+    seconds, waits, computed = of_all("seconds"), of_all("waits"), of_all("computed")
+    taken = {part: sum(record["taken"][part] for record in records) for part in ("whole", "line", "word")}
+    requests = len(seconds) + total("superseded")
+    return {
+        "characters": total("characters"),
+        "keys": total("keys"),
+        "keystrokes saved, %": 100 * (1 - total("keys") / max(total("keys_alone"), 1)),
+        **{f"taken: {part}": float(count) for part, count in taken.items()},
+        **{f"time to suggestion p{p}, ms": 1e3 * percentile(seconds, p) for p in (50, 90, 99)},
+        **{f"from a key to the next answer p{p}, ms": 1e3 * percentile(waits, p) for p in (50, 90, 99)},
+        "answered before the next key, %": 100 * len(seconds) / max(requests, 1),
+        "answered without the model, % of answers": 100 * (1 - len(computed) / max(len(seconds), 1)),
+        "wrong from the first word, % of time on screen": 100 * total("wrong") / max(total("on_screen"), 1e-9),
+        "flickers in 100 keys": 100 * total("flickers") / max(total("keys"), 1),
+        "tokens recomputed where the model answers, median": percentile(computed, 50),
+        "tokens recomputed where the model answers, p95": percentile(computed, 95),
+        "tokens recomputed in 100 characters": 100 * sum(computed) / max(total("characters"), 1),
+        "CPU seconds in 100 characters": 100 * total("cpu_seconds") / max(total("characters"), 1),
+    }
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that so many percent do not exceed; NaN of nothing."""
+    if not values:
+        return float("nan")
+    return sorted(values)[max(-(-len(values) * percent // 100) - 1, 0)]
+
+
+def progress(side: str, record: Record) -> str:
+    """One line for a function that has been typed."""
+    keys, alone = record["keys"], record["keys_alone"]
+    p50, p90 = (1e3 * percentile(record["seconds"], percent) for percent in (50, 90))
+    return (
+        f"{side:20} {record['function']:60.60} {keys:4} keys for {alone:4}   "
+        f"time to suggestion p50 {p50:6.1f}, p90 {p90:6.1f} ms"
+    )
+
+
+def give(records: dict[str, list[Record]], arguments: argparse.Namespace) -> None:
+    """Print the table of all sides, and write what the options ask for."""
+    sides = {side: figures(of_side) for side, of_side in records.items()}
+    earlier: dict[str, dict[str, float]] = {}
+    if arguments.compare:
+        found = json.loads(arguments.compare.read_text(encoding="utf-8"))
+        earlier = {f"{side}, earlier": values for side, values in found["figures"].items()}
+    print(table({**sides, **earlier}))
+    if arguments.json:
+        options = {name: str(value) for name, value in vars(arguments).items() if name not in ("json", "plot")}
+        whole = {"machine": machine(), "options": options, "figures": sides, "functions": records}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(records, arguments.plot)
+
+
+def table(columns: dict[str, dict[str, float]]) -> str:
+    """Figures side by side, and how each side's differ from the first one's."""
+    names = list(columns)
+    rows = list(dict.fromkeys(name for values in columns.values() for name in values))
+    width = max(len(row) for row in rows)
+    lines = [" " * width + "".join(f"  {name:>24.24}" for name in names)]
+    for row in rows:
+        first = columns[names[0]].get(row, float("nan"))
+        cells = []
+        for name in names:
+            value = columns[name].get(row, float("nan"))
+            ratio = f" ({value / first:5.2f}x)" if name != names[0] and first else " " * 9
+            cells.append(f"  {value:15.2f}{ratio}")
+        lines.append(f"{row:{width}}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    if (known := Path("/proc/cpuinfo")).is_file():
+        named = [line.split(":", 1)[1].strip() for line in known.read_text().splitlines() if "model name" in line]
+        cpu = named[0] if named else cpu
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("mellum-lsp", "numpy", "tokenizers"))
+    return {
+        "cpu": f"{cpu}, {os.cpu_count()} cores",
+        "system": platform.platform(),
+        "python": sys.version.split()[0],
+        "packages": packages,
+    }
+
+
+def plot(records: dict[str, list[Record]], file: Path) -> None:
+    """Draw what share of requests is answered within which time, and what is saved and wrong. Wants matplotlib."""
+    import matplotlib as mpl  # the extra `evaluation`
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (times, shares) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for side, of_side in records.items():
+        waits = sorted(1e3 * wait for record in of_side for wait in record["waits"])
+        times.plot(waits, [100 * (index + 1) / len(waits) for index in range(len(waits))], label=side)
+    times.set(xscale="log", xlabel="milliseconds from a key to the next answer", ylabel="% of keys", ylim=(0, 100))
+    times.grid(alpha=0.3)
+    times.legend()
+    rows = ("keystrokes saved, %", "answered before the next key, %", "wrong from the first word, % of time on screen")
+    for index, (side, of_side) in enumerate(records.items()):
+        found = figures(of_side)
+        places = [row + (index - (len(records) - 1) / 2) * 0.8 / len(records) for row in range(len(rows))]
+        shares.barh(places, [found[row] for row in rows], height=0.8 / len(records), label=side)
+    shares.set_yticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows])
+    shares.set(xlim=(0, 100), xlabel="%")
+    shares.invert_yaxis()
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,120 @@
+"""Our server and llama.cpp's, typed with in the same run, function by function: `python -m evaluation.versus`.
+
+The same typist, the same functions, the same weights (llama.cpp's in Q8_0 and Q4_K_M), the same number of threads and
+prompts of the same length; each side is used the way its editors use it (`evaluation.sides`, `evaluation.llama`).
+`--rates` first shows how fast each side reads, writes and verifies. The first run builds llama.cpp, which wants a C++
+compiler and the extra `evaluation`. The sides take turns, so that a change of the machine's speed meets all of them;
+but a busy machine hurts most whoever computes with all cores in step: give it idle ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import statistics
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from engine.manifest import TOKENIZER_FILE, read_manifest
+from engine.model import Model
+from engine.models import DEFAULT_MODEL, cache_folder, find_model
+from engine.tokenizer import Tokenizer
+from evaluation import report
+from evaluation.functions import functions
+from evaluation.llama import LlamaServer, LlamaVim, Weights, llama_server, weights
+from evaluation.sides import Side, mellum
+from evaluation.typing import add_options, type_function
+
+FORMATS: tuple[Weights, ...] = ("Q8_0", "Q4_K_M")
+_ROUNDS, _READ, _WRITTEN, _VERIFIED = 5, 512, 16, 8  # tokens
+
+
+def main() -> None:
+    """Run both sides, then print them side by side."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--prompt-tokens", type=int, default=1024, help="longest prompt of each side; default: 1024")
+    parser.add_argument("--gguf", type=Path, help="the weights of the model in use; default: the default model's own")
+    parser.add_argument("--rates", action="store_true", help="also measure reading, writing and verifying tokens")
+    arguments = parser.parse_args()
+    manifest = read_manifest(find_model())
+    if arguments.gguf is None and (manifest.name != DEFAULT_MODEL or manifest.prompt.style != "plain"):
+        parser.error(f"llama.cpp needs the same weights as {manifest.name}; give them with --gguf FILE")
+    asyncio.run(_run(arguments))
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    model = find_model()
+    manifest, tokenizer = read_manifest(model), Tokenizer(model / TOKENIZER_FILE)
+    files = {format: weights(format, arguments.gguf) for format in FORMATS}
+    async with AsyncExitStack() as running:
+        servers = {
+            f"llama.cpp {format}": await running.enter_async_context(
+                llama_server(file, context=2 * arguments.prompt_tokens + 512)
+            )
+            for format, file in files.items()
+        }
+        if arguments.rates:
+            await _rates(model, tokenizer, servers)
+        sides: list[Side] = [
+            await running.enter_async_context(mellum(cache_folder(), contextTokens=arguments.prompt_tokens)),
+            *(
+                LlamaVim(name, server, tokenizer, manifest.prompt, arguments.prompt_tokens)
+                for name, server in servers.items()
+            ),
+        ]
+        records: dict[str, list[report.Record]] = {side.name: [] for side in sides}
+        for turn, function in enumerate(functions(arguments.functions)):
+            first = turn % len(sides)
+            for side in sides[first:] + sides[:first]:
+                record = await type_function(side, function, arguments.assistance, arguments.words_a_minute)
+                records[side.name].append(dataclasses.asdict(record))
+                print(report.progress(side.name, records[side.name][-1]), flush=True)
+    report.give(records, arguments)
+
+
+async def _rates(folder: Path, tokenizer: Tokenizer, servers: dict[str, LlamaServer]) -> None:
+    """Print how fast each side reads a prompt, writes behind it, and reads a few tokens more, in turns."""
+    model = Model(folder, read_manifest(folder))
+    slot = model.new_slot(_READ + _WRITTEN)
+    text = "".join(function.before + function.text for function in functions(1))
+    tokens = tokenizer.encode(text)[: _READ + _VERIFIED]
+    seconds: dict[str, dict[str, list[float]]] = {
+        name: {"read": [], "write": [], "verify": []} for name in ("mellum-lsp", *servers)
+    }
+
+    def run(part: list[int]) -> float:
+        started = time.perf_counter()
+        model.run(slot, part, range(len(part)))
+        return time.perf_counter() - started
+
+    for turn in range(_ROUNDS):
+        for name, server in servers.items():
+            fresh = [1000 + turn, *tokens[1:_READ]]  # no prompt is known from the turn before
+            read = await server.complete(fresh, 1)
+            verified = await server.complete([*fresh, *tokens[_READ:]], 1)
+            written = await server.complete(fresh, _WRITTEN, ignore_eos=True)
+            seconds[name]["read"].append(read.prefill_seconds / read.computed)
+            seconds[name]["verify"].append(verified.prefill_seconds * _VERIFIED / verified.computed)
+            seconds[name]["write"].append(written.decode_seconds / written.decoded)
+        ours = seconds["mellum-lsp"]
+        slot.keep(0)
+        started = time.perf_counter()
+        model.run(slot, tokens[:_READ], [_READ - 1])
+        ours["read"].append((time.perf_counter() - started) / _READ)
+        ours["verify"].append(run(tokens[_READ:]))
+        slot.keep(_READ)
+        ours["write"].append(statistics.fmean(run([tokens[0]]) for _ in range(_WRITTEN)))
+    for name, of_side in seconds.items():
+        read_, write, verify = (statistics.median(of_side[what]) for what in ("read", "write", "verify"))
+        print(
+            f"{name:20} reads {1 / read_:7.0f} tokens/s, writes one in {1e3 * write:6.2f} ms, "
+            f"verifies {_VERIFIED} in {1e3 * verify:6.2f} ms ({verify / write:4.2f} times one)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
