@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.completion import CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.decode import decode, is_looping, prefill
+from engine.completion import CompletionRequest, IsCancelled, Suggestion
+from engine.composition import Composition
+from engine.decode import decode, prefill
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model
 from engine.prompt import Budget, Prompt, lay_out
@@ -86,11 +87,14 @@ class Engine:
         logits, reused = prefill(self._model, self._slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         clock.lap("prefill")
         before, after = request.text[: request.offset], request.text[request.offset :]
-        policy = BlockPolicy(prefix=before, suffix=after, language=request.language)
-        characters_of = self._tokenizer.stream()
-        tokens: list[int] = []
-        log_probabilities: list[float] = []
-        text, stop = "", StopReason.LENGTH
+        composition = Composition(
+            BlockPolicy(prefix=before, suffix=after, language=request.language),
+            self._tokenizer.stream(),
+            ends=self.manifest.prompt.stop,
+            last_word=prompt.last_word,
+            gate=request.gate,
+            max_tokens=min(request.max_tokens, _MAX_TOKENS),
+        )
         steps = decode(
             self._model,
             self._slot,
@@ -100,35 +104,21 @@ class Engine:
             is_cancelled=is_cancelled,
         )
         for token, log_probability in steps:
-            tokens.append(token)
-            log_probabilities.append(log_probability)
-            if token in self.manifest.prompt.stop:
-                stop = StopReason.END
+            if composition.add(token, log_probability):
                 break
-            text += characters_of(token)
-            generated = text[len(prompt.last_word) :]
-            if (end := policy.end_of(generated)) is not None:
-                text, stop = text[: len(prompt.last_word) + end], policy.reason
-                break
-            if is_looping(tokens):
-                stop = StopReason.LOOP
-                break
-            if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
-                break
-        text = text[len(prompt.last_word) :]
-        if stop is StopReason.LOOP or (stop is StopReason.LENGTH and "\n" in text):
-            text = text[: max(text.rfind("\n"), 0)]  # the last line is not whole
         clock.lap("decode")
-        trimmed = trim(text, prefix=before, suffix=after, language=request.language)
+        trimmed = trim(composition.text, prefix=before, suffix=after, language=request.language)
         clock.lap("trim")
         return Suggestion(
             text=trimmed.text,
             replaces=trimmed.replaces,
-            tokens=tuple(tokens),
-            log_probabilities=tuple(log_probabilities),
-            stop=stop,
+            tokens=tuple(composition.tokens),
+            log_probabilities=tuple(composition.log_probabilities),
+            stop=composition.stop,
             prompt_tokens=len(prompt.tokens),
             reused_tokens=reused,
+            probability=composition.probability,
+            dropped=composition.dropped,
             timings=clock.laps,
         )
 

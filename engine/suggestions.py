@@ -23,7 +23,15 @@ class _Made:
     length: int
     before: str
     after: str
+    explicit: bool
+    gate: float
     suggestion: Suggestion
+
+    def is_answer_to(self, request: CompletionRequest) -> bool:
+        """What was asked for by a key stays on screen; and who asks by a key wants all that there is."""
+        if request.explicit:
+            return self.gate == 0 and bool(self.suggestion.text)
+        return self.explicit or self.gate == request.gate
 
 
 class Suggestions:
@@ -36,18 +44,20 @@ class Suggestions:
     def remember(self, request: CompletionRequest, suggestion: Suggestion) -> None:
         """Keep a suggestion."""
         before, after = _around(request.text, request.offset)
-        made = _Made(request.path, request.offset, len(request.text), before, after, suggestion)
+        made = _Made(
+            request.path, request.offset, len(request.text), before, after, request.explicit, request.gate, suggestion
+        )
         with self._lock:
             self._made.append(made)
 
     def find(self, request: CompletionRequest) -> Suggestion | None:
         """What is left of a suggestion whose beginning was typed since it was made, the newest first; None without one.
 
-        Where a suggestion was empty, asking again by a key asks the model again.
+        Where a suggestion was empty or cut by the gate, asking again by a key asks the model again.
         """
         for made, typed in self._candidates(request):
             text = made.suggestion.text
-            if request.explicit and not text:
+            if not made.is_answer_to(request):
                 continue
             if text[: len(typed)] != typed or (typed and len(typed) == len(text)):
                 continue
