@@ -77,6 +77,8 @@ class Suggestion:
     """The joint probability of the tokens that wrote the text."""
     dropped: str = ""
     """What was decoded behind the text: not sure enough, or not complete."""
+    steps: int = 0
+    """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it. Empty, like
     `tokens`, for what is left of an earlier suggestion."""
