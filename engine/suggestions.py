@@ -33,6 +33,11 @@ class _Made:
             return self.gate == 0 and bool(self.suggestion.text)
         return self.explicit or self.gate == request.gate
 
+    def is_around(self, request: CompletionRequest, typed: str) -> bool:
+        """Whether the text around a place is that of this one with `typed` in it."""
+        before, after = _around(request.text, request.offset)
+        return after == self.after and before.endswith(self.before[-_AROUND // 2 :] + typed)
+
 
 class Suggestions:
     """The last few suggestions, found again by their place. Thread-safe."""
@@ -57,12 +62,8 @@ class Suggestions:
         """
         for made, typed in self._candidates(request):
             text = made.suggestion.text
-            if not made.is_answer_to(request):
-                continue
-            if text[: len(typed)] != typed or (typed and len(typed) == len(text)):
-                continue
-            before, after = _around(request.text, request.offset)
-            if after == made.after and before.endswith(made.before[-_AROUND // 2 :] + typed):
+            is_left = text.startswith(typed) and (len(typed) < len(text) or not typed)
+            if is_left and made.is_answer_to(request) and made.is_around(request, typed):
                 return replace(
                     made.suggestion,
                     text=text[len(typed) :],
@@ -72,6 +73,14 @@ class Suggestions:
                     timings={},
                 )
         return None
+
+    def expected(self, request: CompletionRequest) -> str:
+        """What the model had in mind for this place when it was asked shortly before it, shown or not; or nothing."""
+        for made, typed in self._candidates(request):
+            text = made.suggestion.text + made.suggestion.dropped
+            if text.startswith(typed) and len(typed) < len(text) and made.is_around(request, typed):
+                return text[len(typed) :]
+        return ""
 
     def _candidates(self, request: CompletionRequest) -> Iterator[tuple[_Made, str]]:
         """Those of the same document that were made at the cursor or shortly before it, and what stands between."""
