@@ -35,8 +35,15 @@ class CompletionRequest:
     context: tuple[ContextSnippet, ...] = ()
     """Least relevant first: the most relevant stands nearest to the document."""
     explicit: bool = False
-    """Asked for by a key, not by typing."""
+    """Asked for by a key, not by typing: whatever the model has to say is shown, however unsure it is."""
     max_tokens: int = 96
+    confidence: float = 0.0
+    """The joint probability that shown text keeps, from 0 (all is shown) to 1."""
+
+    @property
+    def gate(self) -> float:
+        """The same, or 0 where a key has asked."""
+        return 0.0 if self.explicit else self.confidence
 
 
 class StopReason(StrEnum):
@@ -44,6 +51,7 @@ class StopReason(StrEnum):
 
     END = "end"  # the model said so, by an end or FIM token
     BLOCK = "block"  # the block policy: statement or block complete
+    GATE = "gate"  # with one more token the text would be less sure than `confidence`
     SUFFIX = "suffix"  # the text reached what already stands below
     LOOP = "loop"  # the model says the same over and over
     LENGTH = "length"  # max_tokens, or the context is full
@@ -65,6 +73,12 @@ class Suggestion:
     prompt_tokens: int
     reused_tokens: int
     """Prompt tokens whose KV state was still there from an earlier request."""
+    probability: float = 1.0
+    """The joint probability of the tokens that wrote the text."""
+    dropped: str = ""
+    """What was decoded behind the text: not sure enough, or not complete."""
+    steps: int = 0
+    """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it. Empty, like
     `tokens`, for what is left of an earlier suggestion."""

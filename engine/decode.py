@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from operator import eq
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled, IsCancelled
+from engine.draft import Drafts
 from engine.model import Model, Slot
 from engine.tokenizer import Vocabulary
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences share at their start."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+def prefill(model: Model, slot: Slot, tokens: Sequence[int], *, chunk: int, is_cancelled: IsCancelled) -> Sequence[int]:
+    """Run those of `tokens` that the slot does not hold yet, all but the last chunk of them.
 
-
-def prefill(
-    model: Model, slot: Slot, tokens: Sequence[int], *, chunk: int, is_cancelled: IsCancelled
-) -> tuple[NDArray[np.float32], int]:
-    """Bring the slot to hold exactly `tokens`, computing only what it does not hold already.
-
-    Returns the logits float32[vocabulary] behind the last token, and how many tokens were reused. Raises Cancelled
-    between two chunks; what is computed by then stays in the slot.
+    Returns that chunk, of 1 to `chunk` tokens: it runs together with the first draft. Raises Cancelled between two
+    chunks; what is computed by then stays in the slot.
     """
-    reused = min(common_prefix(slot.tokens, tokens), len(tokens) - 1)  # one must run: its logits are wanted
-    slot.keep(reused)
-    for start in range(reused, len(tokens), chunk):
+    while len(tokens) - len(slot.tokens) > chunk:
         if is_cancelled():
             raise Cancelled
-        part = tokens[start : start + chunk]
-        logits = model.run(slot, part, [len(part) - 1])
-    return logits[0], reused
+        start = len(slot.tokens)
+        model.run(slot, tokens[start : start + chunk], [chunk - 1])
+    return tokens[len(slot.tokens) :]
 
 
 def pick(logits: NDArray[np.float32]) -> tuple[int, float]:
@@ -67,25 +58,39 @@ def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required:
 def decode(
     model: Model,
     slot: Slot,
-    logits: NDArray[np.float32],
+    pending: Sequence[int],
     *,
     vocabulary: Vocabulary,
     required: str,
+    drafts: Drafts,
     is_cancelled: IsCancelled,
 ) -> Iterator[tuple[int, float]]:
     """Yield greedy tokens with their log probabilities until the caller stops asking or the slot is full.
 
-    The first ones spell `required`, which may be empty (token healing). A token is run through the model only when the
-    next one is asked for. Raises Cancelled between two steps.
+    `pending`: tokens that are still to run before the first one is known. The first ones spell `required`, which may be
+    empty (token healing). Each step runs a draft behind what is pending and picks a token behind each of its tokens, as
+    long as they are what was picked: so the tokens and their probabilities are those of steps of one token, but for the
+    rounding of sums in another order. Raises Cancelled between two steps.
     """
     while True:
-        if required:
-            token, log_probability, required = pick_agreeing(logits, vocabulary, required)
-        else:
-            token, log_probability = pick(logits)
-        yield token, log_probability
         if is_cancelled():
             raise Cancelled
-        if len(slot.tokens) == slot.capacity:
+        room = slot.capacity - len(slot.tokens) - len(pending)
+        if room < 0:
             return
-        logits = model.run(slot, [token], [0])[0]
+        draft = drafts.propose(room)
+        rows = model.run(slot, [*pending, *draft], range(len(pending) - 1, len(pending) + len(draft)))
+        right = 0
+        for logits, proposed in zip(rows, [*draft, None], strict=True):
+            if required:
+                token, log_probability, required = pick_agreeing(logits, vocabulary, required)
+            else:
+                token, log_probability = pick(logits)
+            drafts.take(token)
+            yield token, log_probability
+            if token != proposed:
+                break
+            right += 1
+        slot.keep(len(slot.tokens) - len(draft) + right)
+        drafts.learn(right, len(draft))
+        pending = [token]

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.completion import CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.decode import decode, is_looping, prefill
+import numpy as np
+import psutil
+
+from engine.completion import CompletionRequest, IsCancelled, Suggestion
+from engine.composition import Composition
+from engine.decode import decode, prefill
+from engine.draft import LONGEST, Drafts, Speculation
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model
 from engine.prompt import Budget, Prompt, lay_out
 from engine.providers import Provider
+from engine.slots import Slots
 from engine.stop import BlockPolicy
 from engine.tokenizer import Tokenizer
 from engine.trim import trim
@@ -20,10 +26,12 @@ from engine.trim import trim
 # What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time.
 _PREFILL_SECONDS = 0.4
 _PROMPT_TOKENS = (256, 4096)
-# A cancellation waits for one chunk. Smaller ones cost more: 128 tokens 9%, 64 tokens 27% against 256.
+# A model's own runs end within milliseconds of an interruption; a caller's `is_cancelled` waits for one chunk. Smaller
+# ones cost more: 128 tokens 9%, 64 tokens 27% against 256.
 _CHUNK_SECONDS = 0.08
 _CHUNK_TOKENS = (32, 512)
 _MAX_TOKENS = 256
+_SHARE_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,16 @@ class Rates:
 
     prefill: float
     decode: float
+    verify: tuple[float, ...]
+    """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
 
 
 class Engine:
-    """A model, its tokenizer and one slot of KV state."""
+    """A model, its tokenizer, and the KV states of the places that it was asked about."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, *, prompt_tokens: int | None = None) -> None:
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, *, prompt_tokens: int | None = None, state_memory: int | None = None
+    ) -> None:
         self.manifest: Manifest = model.manifest
         self.providers = model.providers
         self.opened = model.opened
@@ -48,7 +60,12 @@ class Engine:
         affordable = int(self.rates.prefill * _PREFILL_SECONDS) // 128 * 128
         self.budget = Budget(min(max(prompt_tokens or affordable, _PROMPT_TOKENS[0]), longest))
         self._chunk = min(max(int(self.rates.prefill * _CHUNK_SECONDS) // 32 * 32, _CHUNK_TOKENS[0]), _CHUNK_TOKENS[1])
-        self._slot = model.new_slot(self.budget.prompt * 2 + _MAX_TOKENS)
+        self._speculation = Speculation(self.rates.verify)
+        self._slots = Slots(
+            model,
+            capacity=self.budget.prompt * 2 + _MAX_TOKENS,
+            memory=state_memory or int(psutil.virtual_memory().total * _SHARE_OF_MEMORY),
+        )
 
     @classmethod
     def load(
@@ -58,11 +75,13 @@ class Engine:
         threads: int | None = None,
         prompt_tokens: int | None = None,
         provider: Provider = "auto",
+        state_memory: int | None = None,
         progress: Callable[[str, float], None] = lambda what, share: None,
     ) -> Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
 
-        `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s.
+        `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
+        the states of all places together; without it, a quarter of the memory.
         """
         manifest = read_manifest(folder)
         progress("Checking the model's files", 0.0)
@@ -71,7 +90,7 @@ class Engine:
         model = Model(folder, manifest, threads=threads, provider=provider)
         tokenizer = Tokenizer(folder / TOKENIZER_FILE)
         progress("Measuring its speed", 0.8)
-        return cls(model, tokenizer, prompt_tokens=prompt_tokens)
+        return cls(model, tokenizer, prompt_tokens=prompt_tokens, state_memory=state_memory)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:
         """Lay out the prompt that `complete` would give to the model."""
@@ -81,59 +100,78 @@ class Engine:
         """Spell tokens out, special ones by their names: to show a prompt."""
         return self._tokenizer.decode(list(tokens))
 
-    def complete(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> Suggestion:
-        """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so."""
+    def complete(
+        self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False, *, expected: str = ""
+    ) -> Suggestion:
+        """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
+
+        `expected`: what an earlier suggestion had in mind for this place; it saves time where the model still agrees.
+        """
         clock = _Clock()
+        self._model.begin()
         prompt = self.lay_out(request)
         clock.lap("tokenize")
-        logits, reused = prefill(self._model, self._slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
-        clock.lap("prefill")
+        slot = self._slots.take(prompt.tokens)
+        reused = len(slot.tokens)
+        pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         before, after = request.text[: request.offset], request.text[request.offset :]
-        policy = BlockPolicy(prefix=before, suffix=after, language=request.language)
-        characters_of = self._tokenizer.stream()
-        tokens: list[int] = []
-        log_probabilities: list[float] = []
-        text, stop = "", StopReason.LENGTH
+        composition = Composition(
+            BlockPolicy(prefix=before, suffix=after, language=request.language),
+            self._tokenizer.stream(),
+            ends=self.manifest.prompt.stop,
+            last_word=prompt.last_word,
+            gate=request.gate,
+            max_tokens=min(request.max_tokens, _MAX_TOKENS),
+        )
+        drafts = Drafts(
+            self._speculation,
+            prompt.tokens,
+            prefix_end=prompt.prefix_end,
+            expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
+        )
         steps = decode(
             self._model,
-            self._slot,
-            logits,
+            slot,
+            pending,
             vocabulary=self._tokenizer.vocabulary,
             required=prompt.last_word_spelled,
+            drafts=drafts,
             is_cancelled=is_cancelled,
         )
         for token, log_probability in steps:
-            tokens.append(token)
-            log_probabilities.append(log_probability)
-            if token in self.manifest.prompt.stop:
-                stop = StopReason.END
+            if not composition.tokens:
+                clock.lap("prefill")
+            if composition.add(token, log_probability):
                 break
-            text += characters_of(token)
-            generated = text[len(prompt.last_word) :]
-            if (end := policy.end_of(generated)) is not None:
-                text, stop = text[: len(prompt.last_word) + end], policy.reason
-                break
-            if is_looping(tokens):
-                stop = StopReason.LOOP
-                break
-            if len(tokens) >= min(request.max_tokens, _MAX_TOKENS):
-                break
-        text = text[len(prompt.last_word) :]
-        if stop is StopReason.LOOP or (stop is StopReason.LENGTH and "\n" in text):
-            text = text[: max(text.rfind("\n"), 0)]  # the last line is not whole
         clock.lap("decode")
-        trimmed = trim(text, prefix=before, suffix=after, language=request.language)
+        trimmed = trim(composition.text, prefix=before, suffix=after, language=request.language)
         clock.lap("trim")
         return Suggestion(
             text=trimmed.text,
             replaces=trimmed.replaces,
-            tokens=tuple(tokens),
-            log_probabilities=tuple(log_probabilities),
-            stop=stop,
+            tokens=tuple(composition.tokens),
+            log_probabilities=tuple(composition.log_probabilities),
+            stop=composition.stop,
             prompt_tokens=len(prompt.tokens),
             reused_tokens=reused,
+            probability=composition.probability,
+            dropped=composition.dropped,
+            steps=drafts.steps,
             timings=clock.laps,
         )
+
+    def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
+        """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
+        self._model.begin()
+        tokens = self.lay_out(request).tokens
+        slot = self._slots.take(tokens)
+        pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
+        if len(pending) > 1 and not is_cancelled():
+            self._model.run(slot, pending[:-1], [0])
+
+    def interrupt(self) -> None:
+        """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""
+        self._model.interrupt()
 
 
 class _Clock:
@@ -154,13 +192,15 @@ def _calibrate(model: Model) -> Rates:
     slot = model.new_slot(256)
     tokens = [index % model.manifest.vocabulary for index in range(1000, 1128)]
 
-    def seconds(part: list[int]) -> float:
+    def seconds(count: int) -> float:
+        slot.keep(len(tokens) if count < len(tokens) else 0)
         started = time.perf_counter()
-        model.run(slot, part, [len(part) - 1])
+        model.run(slot, tokens[:count], range(count if count <= LONGEST + 1 else 1))
         return time.perf_counter() - started
 
-    seconds(tokens[:8])
-    slot.keep(0)
-    prefill = seconds(tokens)
-    decode = sorted(seconds(tokens[:1]) for _ in range(5))[2]
-    return Rates(prefill=len(tokens) / prefill, decode=1 / decode)
+    seconds(8)
+    prefill = seconds(len(tokens))
+    widths = (1, 2, 4, 8, LONGEST + 1)
+    steps = [sorted(seconds(width) for _ in range(3))[1] for width in widths]
+    verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
+    return Rates(prefill=len(tokens) / prefill, decode=1 / steps[0], verify=tuple(verify.tolist()))

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from engine.completion import Cancelled
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.providers import Provider, open_session
 
@@ -22,13 +23,29 @@ class Slot(ABC):
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.tokens: list[int] = []
+        self.prompted = 0
+        """How many of them are a prompt, as far as it was the last one: the others were generated."""
+        self.filled = 0
+        """How many tokens' memory it has touched."""
 
     def keep(self, tokens: int) -> None:
         """Forget everything after the first `tokens` tokens. The memory stays; it is overwritten later."""
         del self.tokens[tokens:]
 
+    def copy(self, other: Slot, tokens: int) -> None:
+        """Take over the first `tokens` tokens of another slot, whose state stays as it is."""
+        self._copy_states(other, tokens)
+        self.tokens = other.tokens[:tokens]
+        self.filled = max(self.filled, tokens)
+
     @abstractmethod
-    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+    def _copy_states(self, other: Any, tokens: int) -> None:
+        """Copy keys and values."""
+
+    @abstractmethod
+    def append(
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
+    ) -> NDArray[np.float32]:
         """Run tokens behind those that are there; returns the logits float32[len(wanted), vocabulary]."""
 
 
@@ -43,25 +60,34 @@ class InPlaceSlot(Slot):
         self._session = session
         shape = [1, manifest.kv_heads, capacity, manifest.head_size]
         element = _element_type(session)
+        self._states: list[onnxruntime.OrtValue] = []
         for layer in range(manifest.layers):
             for what in ("key", "value"):
                 # uninitialized: the operating system hands out the pages as tokens fill them
                 state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element, device)
+                self._states.append(state)
                 self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
         self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
 
-    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+    def _copy_states(self, other: InPlaceSlot, tokens: int) -> None:
+        for state, source in zip(self._states, other._states, strict=True):
+            if state.device_name() == "cpu":
+                state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
+            else:
+                state.update_inplace(source.numpy())
+
+    def append(
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
+    ) -> NDArray[np.float32]:
         """Nothing is copied: past and present are the same memory."""
         binding, end = self.binding, len(self.tokens) + len(tokens)
         binding.bind_cpu_input("input_ids", np.asarray([tokens], np.int64))
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        binding.bind_output(
-            "logits", "cpu"
-        )  # only the wanted ones leave a GPU; anew each time, as their number changes
-        self._session.run_with_iobinding(binding)
+        binding.bind_output("logits", "cpu")  # only the wanted ones leave a GPU; anew each time: their number changes
+        self._session.run_with_iobinding(binding, options)
         logits: NDArray[np.float32] = binding.get_outputs()[self.logits_output].numpy()[0]
         return logits
 
@@ -77,7 +103,12 @@ class CopiedSlot(Slot):
         empty = np.empty((1, manifest.kv_heads, 0, manifest.head_size), _element_type(session))
         self._states = {name: empty for name in self._inputs if name.startswith("past_key_values.")}
 
-    def append(self, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+    def _copy_states(self, other: CopiedSlot, tokens: int) -> None:
+        self._states = {name: state[:, :, :tokens] for name, state in other._states.items()}
+
+    def append(
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
+    ) -> NDArray[np.float32]:
         """The graph computes all logits; the wanted ones are picked from them."""
         start, end = len(self.tokens), len(self.tokens) + len(tokens)
         feeds = {
@@ -87,7 +118,7 @@ class CopiedSlot(Slot):
         }
         feeds = {name: values for name, values in feeds.items() if name in self._inputs}
         past = {name: state[:, :, :start] for name, state in self._states.items()}
-        outputs = dict(zip(self._outputs, self._session.run(None, feeds | past), strict=True))
+        outputs = dict(zip(self._outputs, self._session.run(None, feeds | past, options), strict=True))
         self._states = {name: outputs[name.replace("past_key_values", "present")] for name in past}
         logits: NDArray[np.float32] = outputs["logits"][0, list(wanted)]
         return logits
@@ -115,6 +146,7 @@ class Model:
             ) from error
         self._session = self.opened.session
         self.threads = options.intra_op_num_threads
+        self._run_options = onnxruntime.RunOptions()
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -130,14 +162,33 @@ class Model:
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
 
-        `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small.
+        `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
+        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read.
         """
         start, end = len(slot.tokens), len(slot.tokens) + len(tokens)
         if end > slot.capacity:
             raise ValueError(f"{end} tokens do not fit a slot of {slot.capacity}")
-        logits = slot.append(tokens, wanted)
+        try:
+            logits = slot.append(tokens, wanted, self._run_options)
+        except Exception as error:  # the runtime raises a bare RuntimeError
+            if self._run_options.terminate:
+                raise Cancelled from error
+            raise
+        finally:
+            slot.filled = max(slot.filled, end)
         slot.tokens[start:] = tokens
         return logits
+
+    def begin(self) -> None:
+        """Forget earlier interruptions."""
+        self._run_options = onnxruntime.RunOptions()
+
+    def interrupt(self) -> None:
+        """End the run that is under way, between two of its operators, and all further ones until `begin`.
+
+        The one method that other threads may call.
+        """
+        self._run_options.terminate = True
 
 
 def _element_type(session: onnxruntime.InferenceSession) -> type[np.floating[Any]]:

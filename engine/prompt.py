@@ -47,6 +47,8 @@ class Prompt:
     context_tokens: int
     suffix_tokens: int
     prefix_tokens: int
+    prefix_end: int
+    """How many of the tokens stand before the place at which the text goes on."""
     last_word: str = ""
     """The end of the prefix that was taken back: what is decoded has to begin with it. Empty without token healing."""
     last_word_spelled: str = ""
@@ -64,14 +66,15 @@ def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForma
         request, tokenizer, budget.prefix(len(header) + len(context) + len(suffix)), healing=style.token_healing
     )
     if style.style == "mellum":
-        parts = [*header, style.fim_suffix, *suffix, style.fim_prefix, *prefix, style.fim_middle]
+        before, after = [*header, style.fim_suffix, *suffix, style.fim_prefix, *prefix], [style.fim_middle]
     elif style.style == "psm":
-        parts = [*header, style.fim_prefix, *prefix, style.fim_suffix, *suffix, style.fim_middle]
+        before, after = [*header, style.fim_prefix, *prefix], [style.fim_suffix, *suffix, style.fim_middle]
     else:
-        parts = [*header, *prefix]
+        before, after = [*header, *prefix], []
+    known = [token for token in (*context, *before) if token is not None]
     # the model needs at least one token to go on from: an empty file without a header starts with an end token
-    tokens = tuple(token for token in (*context, *parts) if token is not None) or style.stop[:1]
-    return Prompt(tokens, len(context), len(suffix), len(prefix), word, spelled)
+    tokens = (*known, *(token for token in after if token is not None)) or style.stop[:1]
+    return Prompt(tokens, len(context), len(suffix), len(prefix), len(known), word, spelled)
 
 
 def prefix_window(text: str, offset: int, budget: int) -> str:

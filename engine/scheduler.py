@@ -1,29 +1,72 @@
-"""One inference thread, and the rule of what it works on: the newest request, at most one a document.
+"""One inference thread, and the rule of what it works on: what somebody waits for first, the newest of a document only.
 
-What was suggested already needs no thread: it is answered where it is asked for.
+What was suggested already needs no thread: it is answered where it is asked for. In idle time the thread works ahead:
+on what follows the suggestion on screen once it is accepted, and on the state of the place where the cursor rests.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 from engine.completion import Cancelled, CompletionRequest, Suggestion
 from engine.engine import Engine
 from engine.suggestions import Suggestions
 
+_IDLE_SECONDS = 2.0  # after the last request or edit, nothing is computed that nobody waits for
+
+log = logging.getLogger(__name__)
+
+
+class Priority(IntEnum):
+    """Smaller goes first, and makes what runs with a larger one wait."""
+
+    EXPLICIT = 0
+    KEYSTROKE = 1
+    PREFETCH = 2
+    WARM_UP = 3
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request that waits or runs."""
+
+    document: str
+    request: CompletionRequest
+    priority: Priority
+    expected: str = ""
+    """What an earlier suggestion had in mind for this place."""
+    future: Future[Suggestion] = field(default_factory=Future)
+    """Of work that nobody waits for, it is never given a result."""
+    queued: float = field(default_factory=time.perf_counter)
+    is_preempted: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return self.priority >= Priority.PREFETCH
+
+    def is_for(self, request: CompletionRequest) -> bool:
+        """Whether it is about the same place in the same text."""
+        mine = self.request
+        return (mine.path, mine.offset, mine.text) == (request.path, request.offset, request.text)
+
 
 class Scheduler:
-    """Runs requests on its own thread. Cancelling a returned future stops its work at the next chunk or step."""
+    """Runs requests on its own thread. Cancelling a returned future ends its work within milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._suggestions = Suggestions()
         self._changed = threading.Condition()
-        self._waiting: dict[str, tuple[CompletionRequest, Future[Suggestion], float]] = {}
-        self._running: tuple[str, Future[Suggestion]] | None = None
+        self._waiting: list[_Job] = []
+        self._running: _Job | None = None
+        self._idle_until = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
@@ -33,56 +76,145 @@ class Scheduler:
 
         An older request for the same document is cancelled, whether it waits or runs.
         """
-        future: Future[Suggestion] = Future()
+        job = _Job(document, request, Priority.EXPLICIT if request.explicit else Priority.KEYSTROKE)
         remembered = self._suggestions.find(request)
+        if remembered is None:
+            job.expected = self._suggestions.expected(request)
         with self._changed:
             if self._closed:
-                future.cancel()
-                return future
-            if (waiting := self._waiting.pop(document, None)) is not None:
-                waiting[1].cancel()
-            if self._running is not None and self._running[0] == document:
-                self._running[1].cancel()
+                job.future.cancel()
+                return job.future
+            self._idle_until = time.monotonic() + _IDLE_SECONDS
+            self._drop(document, is_idle=False)
             if remembered is None:
-                self._waiting[document] = (request, future, time.perf_counter())
-                self._changed.notify()
-        if remembered is not None:
-            future.set_result(remembered)
-        return future
+                self._drop(document, is_idle=True)
+                self._add(job)
+        if remembered is None:
+            job.future.add_done_callback(lambda future: self._warm_up_instead(job) if future.cancelled() else None)
+        else:
+            job.future.set_result(remembered)
+            self._work_ahead(document, request, remembered)
+        return job.future
+
+    def warm_up(self, document: str, request: CompletionRequest) -> None:
+        """In idle time, compute the state for a place at which a suggestion may be asked for soon."""
+        if self._suggestions.find(request) is not None:
+            return
+        with self._changed:
+            self._idle_until = time.monotonic() + _IDLE_SECONDS
+            self._drop(document, is_idle=True)
+            self._add(_Job(document, request, Priority.WARM_UP))
+
+    def rest(self, document: str | None = None) -> None:
+        """Stop all work for a document, or for all of them."""
+        with self._changed:
+            for is_idle in (False, True):
+                self._drop(document, is_idle=is_idle)
 
     def close(self) -> None:
         """Cancel everything and end the thread."""
         with self._changed:
             self._closed = True
-            for _, future, _ in self._waiting.values():
-                future.cancel()
-            self._waiting.clear()
-            if self._running is not None:
-                self._running[1].cancel()
+            self.rest()
             self._changed.notify()
         self._thread.join()
+
+    def _add(self, job: _Job) -> None:
+        if self._closed:
+            return
+        self._waiting.append(job)
+        if self._running is not None and self._running.priority > job.priority:
+            self._running.is_preempted = True
+            self._engine.interrupt()
+        self._changed.notify()
+
+    def _jobs(self) -> list[_Job]:
+        return [*self._waiting, *([self._running] if self._running is not None else [])]
+
+    def _drop(self, document: str | None, *, is_idle: bool) -> None:
+        """Cancel a document's jobs, or those of all documents: those that somebody waits for, or the others."""
+        for job in self._jobs():
+            if job.is_idle is is_idle and document in (None, job.document):
+                job.future.cancel()
+                if job is self._running:
+                    self._engine.interrupt()
+        self._waiting = [job for job in self._waiting if not job.future.cancelled()]
+
+    def _warm_up_instead(self, job: _Job) -> None:
+        """A request was cancelled: free the thread; in idle time go on with its state, unless newer work is there."""
+        with self._changed:
+            if job is self._running:
+                self._engine.interrupt()
+            self._waiting = [other for other in self._waiting if other is not job]
+            if all(other.document != job.document for other in self._waiting):
+                self._add(_Job(job.document, job.request, Priority.WARM_UP))
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._running = None
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                document, (request, future, queued) = self._waiting.popitem()  # the newest first
-                self._running = document, future
-            self._answer(request, future, time.perf_counter() - queued)
+                while (job := self._next()) is None:
+                    if self._closed:
+                        return
+                    self._changed.wait()
+                self._running = job
+            self._run(job)
 
-    def _answer(self, request: CompletionRequest, future: Future[Suggestion], queued: float) -> None:
-        """Run one request. The future stays cancellable throughout, so a result may find it cancelled already."""
-        if future.cancelled():
-            return
+    def _next(self) -> _Job | None:
+        """Take the most urgent job, the newest of equals; None if there is nothing to do."""
+        if time.monotonic() > self._idle_until:
+            self._waiting = [job for job in self._waiting if not job.is_idle]
+        if not self._waiting or self._closed:
+            return None
+        job = min(reversed(self._waiting), key=lambda job: job.priority)
+        self._waiting.remove(job)
+        job.is_preempted = False
+        return job
+
+    def _run(self, job: _Job) -> None:
+        def is_cancelled() -> bool:
+            is_late = job.is_idle and time.monotonic() > self._idle_until
+            return job.is_preempted or is_late or job.future.cancelled()
+
         try:
-            suggestion = self._engine.complete(request, future.cancelled)
-            self._suggestions.remember(request, suggestion)
-            future.set_result(replace(suggestion, timings={"queue": queued, **suggestion.timings}))
-        except (Cancelled, InvalidStateError):
-            pass  # whoever cancelled it has its answer
+            if job.priority is Priority.WARM_UP:
+                self._engine.warm_up(job.request, is_cancelled)
+            else:
+                self._answer(job, self._engine.complete(job.request, is_cancelled, expected=job.expected))
+        except Cancelled:
+            with self._changed:
+                if job.is_preempted and not job.future.cancelled() and not self._closed:
+                    self._waiting.append(job)  # its state is kept, so that little is lost
         except Exception as error:
-            if not future.cancelled():
-                future.set_exception(error)
+            with suppress(InvalidStateError):  # whoever cancelled it has its answer
+                job.future.set_exception(error)
+            if job.is_idle:
+                log.exception("Working ahead for %s failed", job.document)
+
+    def _answer(self, job: _Job, suggestion: Suggestion) -> None:
+        """Keep a suggestion and send it. The future stays cancellable throughout: it may be cancelled already."""
+        self._suggestions.remember(job.request, suggestion)
+        if job.is_idle:
+            return
+        waited = time.perf_counter() - job.queued - sum(suggestion.timings.values())
+        try:
+            job.future.set_result(replace(suggestion, timings={"queue": waited, **suggestion.timings}))
+        except InvalidStateError:
+            return  # whoever cancelled it has its answer
+        self._work_ahead(job.document, job.request, suggestion)
+
+    def _work_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
+        """In idle time, make the suggestion that follows this one's acceptance."""
+        if not suggestion.text:
+            return
+        before, after = request.text[: request.offset], request.text[request.offset + suggestion.replaces :]
+        offset = request.offset + len(suggestion.text)
+        following = replace(request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False)
+        if self._suggestions.find(following) is not None:
+            return
+        with self._changed:
+            jobs = [job for job in self._jobs() if job.document == document and not job.future.done()]
+            if any(not job.is_idle or job.is_for(following) for job in jobs):
+                return
+            self._drop(document, is_idle=True)
+            self._add(_Job(document, following, Priority.PREFETCH, suggestion.dropped))

@@ -23,7 +23,20 @@ class _Made:
     length: int
     before: str
     after: str
+    explicit: bool
+    gate: float
     suggestion: Suggestion
+
+    def is_answer_to(self, request: CompletionRequest) -> bool:
+        """What was asked for by a key stays on screen; and who asks by a key wants all that there is."""
+        if request.explicit:
+            return self.gate == 0 and bool(self.suggestion.text)
+        return self.explicit or self.gate == request.gate
+
+    def is_around(self, request: CompletionRequest, typed: str) -> bool:
+        """Whether the text around a place is that of this one with `typed` in it."""
+        before, after = _around(request.text, request.offset)
+        return after == self.after and before.endswith(self.before[-_AROUND // 2 :] + typed)
 
 
 class Suggestions:
@@ -36,23 +49,21 @@ class Suggestions:
     def remember(self, request: CompletionRequest, suggestion: Suggestion) -> None:
         """Keep a suggestion."""
         before, after = _around(request.text, request.offset)
-        made = _Made(request.path, request.offset, len(request.text), before, after, suggestion)
+        made = _Made(
+            request.path, request.offset, len(request.text), before, after, request.explicit, request.gate, suggestion
+        )
         with self._lock:
             self._made.append(made)
 
     def find(self, request: CompletionRequest) -> Suggestion | None:
         """What is left of a suggestion whose beginning was typed since it was made, the newest first; None without one.
 
-        Where a suggestion was empty, asking again by a key asks the model again.
+        Where a suggestion was empty or cut by the gate, asking again by a key asks the model again.
         """
         for made, typed in self._candidates(request):
             text = made.suggestion.text
-            if request.explicit and not text:
-                continue
-            if text[: len(typed)] != typed or (typed and len(typed) == len(text)):
-                continue
-            before, after = _around(request.text, request.offset)
-            if after == made.after and before.endswith(made.before[-_AROUND // 2 :] + typed):
+            is_left = text.startswith(typed) and (len(typed) < len(text) or not typed)
+            if is_left and made.is_answer_to(request) and made.is_around(request, typed):
                 return replace(
                     made.suggestion,
                     text=text[len(typed) :],
@@ -62,6 +73,14 @@ class Suggestions:
                     timings={},
                 )
         return None
+
+    def expected(self, request: CompletionRequest) -> str:
+        """What the model had in mind for this place when it was asked shortly before it, shown or not; or nothing."""
+        for made, typed in self._candidates(request):
+            text = made.suggestion.text + made.suggestion.dropped
+            if text.startswith(typed) and len(typed) < len(text) and made.is_around(request, typed):
+                return text[len(typed) :]
+        return ""
 
     def _candidates(self, request: CompletionRequest) -> Iterator[tuple[_Made, str]]:
         """Those of the same document that were made at the cursor or shortly before it, and what stands between."""

@@ -13,7 +13,7 @@ from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Schedu
 from engine.manifest import MANIFEST_FILE
 from engine.models import find_model
 from indexer import Index
-from lsp_server.settings import ModelChoice
+from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
 from lsp_server.status import ModelFacts
 
@@ -53,7 +53,7 @@ class Completer:
         )
 
     def submit(
-        self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], *, max_tokens: int
+        self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
         request = CompletionRequest(
@@ -63,7 +63,8 @@ class Completer:
             offset=snapshot.offset,
             context=snippets,
             explicit=snapshot.explicit,
-            max_tokens=max_tokens,
+            max_tokens=settings.max_tokens,
+            confidence=settings.confidence_in(snapshot.language),
         )
         return self._scheduler.submit(snapshot.document.uri, request)
 

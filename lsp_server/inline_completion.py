@@ -59,7 +59,7 @@ async def _complete(session: Session, snapshot: Snapshot) -> types.InlineComplet
     if (completer := session.completer) is None:
         return None
     snippets = await _snippets(session, snapshot)
-    future = completer.submit(snapshot, snippets, max_tokens=session.settings.max_tokens)
+    future = completer.submit(snapshot, snippets, session.settings)
     suggestion = await asyncio.wrap_future(future)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))

@@ -9,7 +9,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
 import cattrs
@@ -50,11 +50,19 @@ class Settings:
     """How much to log on stderr; null for what the environment says."""
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
+    confidence: float = 0.7
+    """The joint probability that shown text keeps, 0 to 1; 0 shows everything."""
+    confidence_by_language: Mapping[str, float] = field(default_factory=dict)
+    """The same for some LSP language ids."""
 
     @property
     def model_choice(self) -> ModelChoice:
         """The part that takes loading a model again when it changes."""
         return ModelChoice(self.model, self.threads, self.context_tokens, self.provider)
+
+    def confidence_in(self, language: str) -> float:
+        """How sure a suggestion in this language has to be."""
+        return self.confidence_by_language.get(language, self.confidence)
 
 
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1}
@@ -77,7 +85,7 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
             continue
         try:
             structured = _converter.structure(value, types_by_name[name])
-            if structured is not None and structured < _AT_LEAST.get(name, structured):
+            if isinstance(structured, int | float) and structured < _AT_LEAST.get(name, structured):
                 raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value!r}")
         except Exception as error:  # cattrs raises groups of whatever its hooks raise
             complaints.append(f"Setting {SECTION}.{key} {_reason(error)}; its default is used.")
@@ -133,6 +141,18 @@ def _list_of_strings(value: Any, _: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _probability(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError("must be a number from 0 to 1")
+    return float(value)
+
+
+def _by_language(value: Any, _: Any) -> dict[str, float]:
+    if not isinstance(value, dict) or not all(isinstance(language, str) for language in value):
+        raise ValueError(f"must be an object of language ids, not {_json_name(value)}")
+    return {language: _probability(part, float) for language, part in value.items()}
+
+
 def _one_of(value: Any, expected: Any) -> Any:
     if value not in typing.get_args(expected):
         raise ValueError(f"must be one of {', '.join(typing.get_args(expected))}, not {value!r:.40}")
@@ -152,6 +172,8 @@ _converter = cattrs.Converter()
 _converter.register_structure_hook(bool, _strict(bool, "true or false"))
 _converter.register_structure_hook(int, _strict(int, "a whole number"))
 _converter.register_structure_hook(str, _strict(str, "a string"))
+_converter.register_structure_hook(float, _probability)
+_converter.register_structure_hook_func(lambda hint: _origin(hint) is Mapping, _by_language)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is tuple, _list_of_strings)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is Literal, _one_of)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) in (typing.Union, types.UnionType), _optional)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.completion import CompletionRequest, ContextSnippet
-from engine.decode import common_prefix
 from engine.manifest import PromptFormat
 from engine.models import DEFAULT_MODEL
 from engine.prompt import Budget, lay_out
+from engine.slots import common_prefix
 from engine.tokenizer import Tokenizer
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")

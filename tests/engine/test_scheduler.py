@@ -1,24 +1,33 @@
-"""The scheduler: the newest request a document wins, cancelled work stops, an error reaches the one who asked."""
+"""The scheduler: the newest request a document wins, cancelled work stops, an error reaches the one who asked.
+
+And in idle time it works ahead, as long as nobody waits and somebody is there.
+"""
 
 from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine import CompletionRequest, Engine, Scheduler
+from engine import CompletionRequest, Engine, Scheduler, Suggestion
+from engine import scheduler as scheduling
+from engine.slots import Slots
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 DEADLINE = 60
 
 
 @pytest.fixture
-def scheduler(engine: Engine) -> Iterator[Scheduler]:
+def scheduler(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scheduler]:
+    """Without states from other tests, and with idle time enough for a slow machine."""
+    memory = 20_000 * engine.manifest.kv_bytes_per_token
+    monkeypatch.setattr(engine, "_slots", Slots(engine._model, capacity=1280, memory=memory))
+    monkeypatch.setattr(scheduling, "_IDLE_SECONDS", DEADLINE)
     scheduler = Scheduler(engine)
     yield scheduler
     scheduler.close()
@@ -28,9 +37,31 @@ def request(offset: int) -> CompletionRequest:
     return CompletionRequest("lib/textwrap.py", "python", SOURCE, offset)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, but not forever."""
+    last = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < last
+        time.sleep(0.005)
+
+
+def is_quiet(scheduler: Scheduler) -> bool:
+    with scheduler._changed:
+        return not scheduler._jobs()
+
+
+def after_acceptance(request: CompletionRequest, suggestion: Suggestion) -> CompletionRequest:
+    before, after = request.text[: request.offset], request.text[request.offset + suggestion.replaces :]
+    return replace(
+        request, text=before + suggestion.text + after, offset=request.offset + len(suggestion.text), explicit=False
+    )
+
+
 def test_of_many_requests_for_a_document_the_last_is_answered(scheduler: Scheduler, engine: Engine) -> None:
-    futures = [scheduler.submit("a", request(offset)) for offset in range(3000, 3030)]
-    assert futures[-1].result(DEADLINE).text == engine.complete(request(3029)).text
+    # one token: further on, two that are equally likely may change places between steps of different width
+    requests = [replace(request(offset), max_tokens=1) for offset in range(3000, 3030)]
+    futures = [scheduler.submit("a", request) for request in requests]
+    assert futures[-1].result(DEADLINE).tokens == engine.complete(requests[-1]).tokens
     assert all(future.cancelled() for future in futures[:-1])
 
 
@@ -60,3 +91,69 @@ def test_after_closing_nothing_runs(engine: Engine) -> None:
     scheduler.close()
     assert all(future.done() for future in pending)
     assert scheduler.submit("late", request(10)).cancelled()
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_what_follows_a_suggestion_is_there_when_it_is_accepted(scheduler: Scheduler, explicit: bool) -> None:
+    asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, explicit=explicit, max_tokens=16)
+    suggestion = scheduler.submit("a", asked).result(DEADLINE)
+    assert suggestion.text
+    until(lambda: is_quiet(scheduler))
+    accepted = scheduler.submit("a", after_acceptance(asked, suggestion))
+    assert accepted.done()
+    assert accepted.result().timings == {}
+
+
+def test_typing_what_is_shown_leaves_the_work_ahead_alone(scheduler: Scheduler) -> None:
+    asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, max_tokens=16)
+    suggestion = scheduler.submit("a", asked).result(DEADLINE)
+    for typed in range(1, len(suggestion.text)):
+        text = asked.text + suggestion.text[:typed]
+        assert scheduler.submit("a", replace(asked, text=text, offset=len(text))).done()
+    until(lambda: is_quiet(scheduler))
+    assert scheduler.submit("a", after_acceptance(asked, suggestion)).done()
+
+
+def test_nobody_waits_for_work_that_nobody_has_asked_for(scheduler: Scheduler, engine: Engine) -> None:
+    elsewhere = request(14_000)
+    scheduler.warm_up("a", elsewhere)
+    until(lambda: any(slot.tokens for slot in engine._slots._slots))
+    assert scheduler.submit("b", replace(request(300), max_tokens=1)).result(DEADLINE)
+    warm = engine.lay_out(elsewhere).tokens
+    assert all(len(slot.tokens) < len(warm) - 1 for slot in engine._slots._slots)
+    until(lambda: is_quiet(scheduler))  # and then it is finished
+    assert scheduler.submit("a", replace(elsewhere, max_tokens=1)).result(DEADLINE).computed_tokens == 1
+
+
+def test_who_asks_by_a_key_goes_before_who_types(scheduler: Scheduler) -> None:
+    order: list[str] = []
+    typing = scheduler.submit("a", request(14_000))
+    asking = scheduler.submit("b", replace(request(300), explicit=True, max_tokens=1))
+    typing.add_done_callback(lambda _: order.append("typing"))
+    asking.add_done_callback(lambda _: order.append("asking"))
+    assert typing.result(DEADLINE).tokens
+    assert order == ["asking", "typing"]
+
+
+def test_a_cancelled_place_is_warmed_up_in_idle_time(scheduler: Scheduler) -> None:
+    assert scheduler.submit("a", request(14_000)).cancel()
+    until(lambda: is_quiet(scheduler))
+    assert scheduler.submit("a", replace(request(14_000), max_tokens=1)).result(DEADLINE).computed_tokens == 1
+
+
+def test_nothing_runs_when_nobody_has_typed_for_a_while(
+    scheduler: Scheduler, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "_IDLE_SECONDS", -1)
+    scheduler.warm_up("a", request(14_000))
+    scheduler.submit("b", replace(request(300), max_tokens=1)).result(DEADLINE)
+    until(lambda: is_quiet(scheduler))
+    assert engine.complete(replace(request(14_000), max_tokens=1)).computed_tokens > 1
+
+
+def test_resting_stops_all_work_and_leaves_none(scheduler: Scheduler) -> None:
+    futures = [scheduler.submit(document, request(14_000)) for document in "ab"]
+    scheduler.rest()
+    assert all(future.cancelled() for future in futures)
+    with scheduler._changed:
+        assert not scheduler._waiting

@@ -68,6 +68,20 @@ def test_an_empty_answer_is_remembered_unless_a_key_asks() -> None:
     assert suggestions.find(request(BEFORE + "m")) is None
 
 
+def test_an_unsure_suggestion_is_shown_only_to_who_asked_for_it() -> None:
+    unsure, sure, asked = (
+        replace(request(), **how) for how in ({"confidence": 0.1}, {"confidence": 0.9}, {"explicit": True})
+    )
+    suggestions = Suggestions()
+    suggestions.remember(unsure, MADE)
+    assert suggestions.find(unsure) is not None
+    assert suggestions.find(sure) is None
+    assert suggestions.find(asked) is None
+    suggestions.remember(asked, MADE)
+    assert suggestions.find(sure) is not None
+    assert suggestions.find(asked) is not None
+
+
 def test_a_long_document_costs_only_its_surroundings() -> None:
     suggestions = Suggestions()
     far = "x = 1\n" * 100_000

@@ -110,7 +110,9 @@ async def test_emoji_and_line_ends_are_counted_alike_in_every_encoding(model_cac
     for encoding in ENCODINGS:
         async with serving(model_cache) as server:
             client = server.client
-            await client.initialize({"general": {"positionEncodings": [encoding]}})
+            await client.initialize(
+                {"general": {"positionEncodings": [encoding]}}, initializationOptions={"confidence": 0}
+            )
             await client.state("ready")
             client.open(URI, text)
             client.change(URI, 2, edit((0, 0), (0, 0), "#🎈"))
@@ -332,3 +334,12 @@ async def test_the_longest_suggestion_is_a_setting(client: Client) -> None:
     client.open(URI, "def add(a, b):\n    ")
     await client.complete(URI, 1, 4)
     assert (await client.request("mellum/status"))["statistics"]["decoded_tokens"] <= 1
+
+
+async def test_typing_shows_only_what_is_sure_and_a_key_shows_it_all(client: Client) -> None:
+    client.open(URI, "def f(x):\n    return x.")
+    assert await client.complete(URI, 1, 13)
+    sure = {"mellum": {"confidence": 0, "confidenceByLanguage": {"python": 1}}}
+    client.notify("workspace/didChangeConfiguration", {"settings": sure})
+    assert await client.complete(URI, 1, 13) == []
+    assert await client.complete(URI, 1, 13, triggerKind=1)

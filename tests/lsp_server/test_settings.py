@@ -19,10 +19,15 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "maxTokens": 32,
         "logLevel": "debug",
         "provider": "cuda",
+        "confidence": 1,
+        "confidenceByLanguage": {"python": 0.5},
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
-    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", "cuda")
+    assert settings == Settings(
+        False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", "cuda", 1.0, {"python": 0.5}
+    )
+    assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:
@@ -44,6 +49,10 @@ def test_nothing_and_null_mean_the_defaults() -> None:
         ({"disabledLanguages": [1]}, "mellum.disabledLanguages must be a list of strings"),
         ({"logLevel": "loud"}, "mellum.logLevel must be one of debug, info, warning, error, not 'loud'"),
         ({"provider": "gpu"}, "mellum.provider must be one of auto, cpu, cuda, tensorrt, directml, coreml, openvino"),
+        ({"confidence": "high"}, "mellum.confidence must be a number from 0 to 1"),
+        ({"confidence": 1.2}, "mellum.confidence must be a number from 0 to 1"),
+        ({"confidenceByLanguage": 0.5}, "mellum.confidenceByLanguage must be an object of language ids, not a number"),
+        ({"confidenceByLanguage": {"go": True}}, "mellum.confidenceByLanguage must be a number from 0 to 1"),
         ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),
         ([1, 2], "The settings of mellum must be an object, not a list"),
         ("on", "The settings of mellum must be an object, not a string"),

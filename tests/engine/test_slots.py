@@ -1,0 +1,101 @@
+"""States of several places: going back costs one token, and one budget of memory holds them all."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import CompletionRequest, Engine
+from engine.slots import Slots, common_prefix
+
+SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
+HERE, THERE, FAR = 4000, 9000, 14000
+
+
+@pytest.fixture
+def places(engine: Engine) -> Iterator[Engine]:
+    """The engine with no state, and room for five prompts."""
+    before, engine._slots = engine._slots, slots_of(engine, prompts=5)
+    yield engine
+    engine._slots = before
+
+
+def slots_of(engine: Engine, prompts: int) -> Slots:
+    tokens = engine.budget.prompt * prompts
+    return Slots(engine._model, capacity=1280, memory=tokens * engine.manifest.kv_bytes_per_token)
+
+
+def request(offset: int, text: str = SOURCE) -> CompletionRequest:
+    return CompletionRequest("lib/textwrap.py", "python", text, offset, max_tokens=1)
+
+
+def test_a_cursor_that_jumps_back_computes_one_token(places: Engine) -> None:
+    for offset in (HERE, THERE, FAR):
+        assert places.complete(request(offset)).computed_tokens > 50
+    for offset in (HERE, FAR, THERE, HERE):
+        assert places.complete(request(offset)).computed_tokens == 1
+
+
+def test_an_edit_above_leaves_the_state_up_to_it(places: Engine) -> None:
+    edit = SOURCE.rindex("\n", 0, THERE - 300)
+    edited = SOURCE[:edit] + "\n    # a line more" + SOURCE[edit:]
+    before = places.complete(request(THERE))
+    after = places.complete(request(THERE + len(edited) - len(SOURCE), edited))
+    assert 10 < after.computed_tokens < before.prompt_tokens / 2
+    assert places.complete(request(THERE)).computed_tokens == 1
+
+
+def test_deleting_a_little_rewinds_and_copies_nothing(places: Engine) -> None:
+    places.complete(request(THERE))
+    places.complete(request(THERE - 20))
+    assert len(places._slots) == 1
+    places.complete(request(THERE - 1000))
+    assert len(places._slots) <= 2
+
+
+def test_a_copied_state_is_as_good_as_a_computed_one(engine: Engine) -> None:
+    tokens = engine._tokenizer.encode(SOURCE)[:96]
+    model = engine._model
+    source, copy, fresh = (model.new_slot(256) for _ in range(3))
+    model.run(source, tokens, [95])
+    copy.copy(source, 64)
+    model.run(fresh, tokens[:64], [63])
+    assert copy.tokens == tokens[:64]
+    expected = model.run(fresh, tokens[64:], range(32))
+    assert np.abs(model.run(copy, tokens[64:], range(32)) - expected).max() < 2
+    assert source.tokens == tokens
+
+
+def test_the_least_recently_used_place_goes_first_when_memory_is_short(engine: Engine) -> None:
+    slots = slots_of(engine, prompts=2)
+    length = engine.budget.prompt * 3 // 4
+    for name in (1, 2, 1, 3):  # prompts that share nothing
+        slot = slots.take([name] * length)
+        slot.tokens[:] = [name] * length
+        slot.filled = length
+    assert len(slots) == 2
+    held = {slot.tokens[0] for slot in slots._slots}
+    assert held == {1, 3}
+
+
+def test_one_place_is_held_however_small_the_memory(engine: Engine) -> None:
+    before, engine._slots = engine._slots, Slots(engine._model, capacity=1280, memory=1)
+    try:
+        for offset in (HERE, THERE):
+            assert engine.complete(request(offset)).tokens
+        assert len(engine._slots) == 1
+        assert engine.complete(replace(request(THERE), max_tokens=2)).computed_tokens == 1
+    finally:
+        engine._slots = before
+
+
+def test_common_prefixes_are_counted_to_the_token() -> None:
+    for length in (0, 1, 63, 64, 65, 200):
+        one = list(range(length))
+        assert common_prefix([*one, -1, 7], (*one, -2, 7)) == length
+        assert common_prefix(one, [*one, 5]) == length
