@@ -55,9 +55,9 @@ class Engine:
         cls,
         folder: Path,
         *,
+        provider: Provider = "auto",
         threads: int | None = None,
         prompt_tokens: int | None = None,
-        provider: Provider = "auto",
         progress: Callable[[str, float], None] = lambda what, share: None,
     ) -> Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.

@@ -58,9 +58,7 @@ class InPlaceSlot(Slot):
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        binding.bind_output(
-            "logits", "cpu"
-        )  # only the wanted ones leave a GPU; anew each time, as their number changes
+        binding.bind_output("logits", "cpu")  # anew each time: its shape follows `wanted`
         self._session.run_with_iobinding(binding)
         logits: NDArray[np.float32] = binding.get_outputs()[self.logits_output].numpy()[0]
         return logits

@@ -14,15 +14,15 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "enabled": False,
         "disabledLanguages": ["markdown", "plaintext"],
         "model": "/models/mellum-4b",
+        "provider": "cuda",
         "threads": 2,
         "contextTokens": 2048,
         "maxTokens": 32,
         "logLevel": "debug",
-        "provider": "cuda",
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
-    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", "cuda")
+    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", "cuda", 2, 2048, 32, "debug")
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:
