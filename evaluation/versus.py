@@ -37,19 +37,21 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--prompt-tokens", type=int, default=1024, help="longest prompt of each side; default: 1024")
     parser.add_argument("--gguf", type=Path, help="the weights of the model in use; default: the default model's own")
+    parser.add_argument("--adapter", type=Path, help="an adapter that was merged into them for the model in use")
     parser.add_argument("--rates", action="store_true", help="also measure reading, writing and verifying tokens")
     arguments = parser.parse_args()
     manifest = read_manifest(find_model())
-    if arguments.gguf is None and (manifest.name != DEFAULT_MODEL or manifest.prompt.style != "plain"):
-        parser.error(f"llama.cpp needs the same weights as {manifest.name}; give them with --gguf FILE")
+    is_plain = manifest.name == DEFAULT_MODEL and manifest.prompt.style == "plain"
+    if not (is_plain or arguments.gguf or arguments.adapter):
+        parser.error(f"llama.cpp needs the same weights as {manifest.name}: give --gguf FILE, --adapter FOLDER or both")
     asyncio.run(_run(arguments))
 
 
 async def _run(arguments: argparse.Namespace) -> None:
     model = find_model()
     manifest, tokenizer = read_manifest(model), Tokenizer(model / TOKENIZER_FILE)
-    files = {format: weights(format, arguments.gguf) for format in FORMATS}
     async with AsyncExitStack() as running:
+        files = running.enter_context(weights(FORMATS, arguments.gguf, arguments.adapter))
         servers = {
             f"llama.cpp {format}": await running.enter_async_context(
                 llama_server(file, context=2 * arguments.prompt_tokens + 512)

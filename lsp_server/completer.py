@@ -45,9 +45,9 @@ class Completer:
         return cls(
             Engine.load(
                 folder,
+                provider=choice.provider,
                 threads=choice.threads,
                 prompt_tokens=choice.context_tokens,
-                provider=choice.provider,
                 progress=progress,
             )
         )

@@ -25,9 +25,9 @@ class ModelChoice:
     """Which model to have in memory, and how it is to run."""
 
     model: str | None
+    provider: Provider
     threads: int | None
     context_tokens: int | None
-    provider: Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Settings:
     """LSP language ids without suggestions."""
     model: str | None = None
     """A model's name or folder; null for the default model."""
+    provider: Provider = "auto"
+    """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
     """Threads to compute with; null for as many as there are cores."""
     context_tokens: int | None = None
@@ -48,8 +50,6 @@ class Settings:
     """Longest suggestion."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment says."""
-    provider: Provider = "auto"
-    """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     confidence: float = 0.7
     """The joint probability that shown text keeps, 0 to 1; 0 shows everything."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Settings:
     @property
     def model_choice(self) -> ModelChoice:
         """The part that takes loading a model again when it changes."""
-        return ModelChoice(self.model, self.threads, self.context_tokens, self.provider)
+        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens)
 
     def confidence_in(self, language: str) -> float:
         """How sure a suggestion in this language has to be."""

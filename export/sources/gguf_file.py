@@ -16,7 +16,7 @@ from export.sources.gguf_tokenizer import tokenizer_from_gguf
 from export.sources.source import Floats, Opened, span
 from export.sources.tokenizer_file import read_tokenizer
 
-_NAMES = {
+NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
@@ -30,6 +30,7 @@ _NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+"""By a module's name in transformers, the one in GGUF files."""
 _CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 _Value = TypeVar("_Value", int, float, str)
@@ -103,7 +104,7 @@ class GgufSource(Opened):
         if module.startswith("model.layers."):
             layer, module = module.removeprefix("model.layers.").split(".", 1)
             prefix = f"blk.{layer}."
-        stored = f"{prefix}{_NAMES[module]}.{kind}"
+        stored = f"{prefix}{NAMES[module]}.{kind}"
         if stored not in self._tensors:
             raise ExportError(f"The GGUF file has no tensor {stored!r}; it is incomplete, get it again")
         return self._tensors[stored]

@@ -14,18 +14,18 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "enabled": False,
         "disabledLanguages": ["markdown", "plaintext"],
         "model": "/models/mellum-4b",
+        "provider": "cuda",
         "threads": 2,
         "contextTokens": 2048,
         "maxTokens": 32,
         "logLevel": "debug",
-        "provider": "cuda",
         "confidence": 1,
         "confidenceByLanguage": {"python": 0.5},
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
     assert settings == Settings(
-        False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", "cuda", 1.0, {"python": 0.5}
+        False, ("markdown", "plaintext"), "/models/mellum-4b", "cuda", 2, 2048, 32, "debug", 1.0, {"python": 0.5}
     )
     assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
 

@@ -1,0 +1,28 @@
+"""What llama.cpp is given is what we run: the adapter's sum is in the file, and everything else is the base's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from evaluation.gguf_weights import merged
+from export.architecture import tensor_shapes
+from export.sources import GgufSource
+from export.sources.adapter import AdaptedSource
+from tests.export.small_models import PLAIN, random_weights, write_gguf
+from tests.export.test_sources import write_adapter
+
+
+def test_the_merged_file_holds_the_adapted_weights_under_the_metadata_of_the_base(tmp_path: Path) -> None:
+    base = write_gguf(tmp_path / "base.gguf", PLAIN, random_weights(PLAIN), kind=gguf.GGMLQuantizationType.Q4_1)
+    write_adapter(tmp_path / "adapter")
+    merged(base, tmp_path / "adapter", tmp_path / "merged.gguf")
+    with GgufSource(base) as below, GgufSource(tmp_path / "merged.gguf") as written:
+        with AdaptedSource(below, tmp_path / "adapter") as expected:
+            for name, _ in tensor_shapes(PLAIN):
+                assert np.array_equal(written.tensor(name), expected.tensor(name))
+        assert not np.array_equal(written.tensor("lm_head.weight"), below.tensor("lm_head.weight"))
+        assert written.architecture == below.architecture
+        assert written.tokenizer().to_str() == below.tokenizer().to_str()
