@@ -26,8 +26,8 @@ _NO_CODE = """
 """
 _BINARY = """
 .png .jpg .jpeg .gif .bmp .ico .webp .tiff .pdf .zip .gz .bz2 .xz .zst .tar .tgz .7z .rar .jar .war .class .pyc .pyo
-.pyd .so .a .o .obj .lib .dll .dylib .exe .bin .wasm .onnx .pt .pth .safetensors .gguf .npy .npz .pkl .parquet .mp3 .mp4 .wav
-.ogg .flac .mov .avi .ttf .otf .woff .woff2 .eot .db .sqlite .sqlite3 .whl .egg .deb .rpm .iso .dmg .doc .docx .xls
+.pyd .so .a .o .obj .lib .dll .dylib .exe .bin .wasm .onnx .pt .pth .safetensors .gguf .npy .npz .pkl .parquet .mp3 .mp4
+.wav .ogg .flac .mov .avi .ttf .otf .woff .woff2 .eot .db .sqlite .sqlite3 .whl .egg .deb .rpm .iso .dmg .doc .docx .xls
 .xlsx .ppt .pptx .mo .nib .psd .swp
 """
 _KINDS = dict.fromkeys(_NO_CODE.split(), "is not code") | dict.fromkeys(_BINARY.split(), "is not text")

@@ -40,11 +40,26 @@ _TOKENS = {
     "a Google API key": re.compile(r"\bAIza[\w-]{35}\b"),
     "a Stripe key": re.compile(r"\b[rs]k_live_[A-Za-z0-9]{20,}"),
 }
-_TOKEN_HINTS = ("PRIVATE KEY", "AKIA", "ASIA", "gh", "glpat-", "xox", "AIza", "k_live_")
-_ASSIGNMENT = re.compile(
-    r"""(?i)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)["']?\s*[:=]\s*["']"""
-    r"""([A-Za-z0-9+/=_.!@#$%^&*-]{20,200})["']"""
+_HINTS = (
+    "PRIVATE KEY",
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "AIza",
+    "k_live_",
 )
+_RANDOM = re.compile(r"""["']([A-Za-z0-9+/=_.!@#$%^&*-]{20,200})["']""")
+_NAMED_SECRET = re.compile(
+    r"""(?i)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)["']?\s*[:=]\s*$"""
+)
+_NAME_WITHIN = 40  # code points before the quote
 _MOST_ORDERLY = 4.0
 """Bits a character. English in 30 characters has 3.4 to 3.9, as has `snake_case`; random base64 has 4.3 to 4.9."""
 
@@ -61,16 +76,18 @@ def secret_name(name: str) -> str | None:
 def secret_in(text: str) -> str | None:
     """Why a text is taken for one with a secret in it; None if it is not."""
     found: tuple[str, int] | None = None
-    if any(hint in text for hint in _TOKEN_HINTS):
+    if any(hint in text for hint in _HINTS):
         for what, pattern in ({"a private key": _KEY} | _TOKENS).items():
             if (match := pattern.search(text)) is not None:
                 found = what, match.start()
                 break
     if found is None:
-        for match in _ASSIGNMENT.finditer(text):
-            bits = entropy(match[2])
-            if bits >= _MOST_ORDERLY and any(character.isdigit() for character in match[2]):
-                found = f"random text assigned to a {match[1].lower()} ({bits:.1f} bits a character)", match.start()
+        for match in _RANDOM.finditer(text):
+            name = _NAMED_SECRET.search(text[max(match.start() - _NAME_WITHIN, 0) : match.start()])
+            if name is None or not any(character.isdigit() for character in match[1]):
+                continue
+            if (bits := entropy(match[1])) >= _MOST_ORDERLY:
+                found = f"random text assigned to a {name[1].lower()} ({bits:.1f} bits a character)", match.start()
                 break
     if found is None:
         return None
