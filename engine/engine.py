@@ -96,6 +96,10 @@ class Engine:
         """Lay out the prompt that `complete` would give to the model."""
         return lay_out(request, self._tokenizer, self.manifest.prompt, self.budget)
 
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of a text. Thread-safe."""
+        return len(self._tokenizer.encode(text))
+
     def decode_text(self, tokens: tuple[int, ...]) -> str:
         """Spell tokens out, special ones by their names: to show a prompt."""
         return self._tokenizer.decode(list(tokens))

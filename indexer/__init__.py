@@ -1,5 +1,8 @@
 """From a workspace to ranked snippets. Knows no LSP and no model."""
 
-from indexer.index import Index, Snippet
+from indexer.folder import why_not
+from indexer.index import Index
+from indexer.pack import Snippet
+from indexer.reader import database_of
 
-__all__ = ["Index", "Snippet"]
+__all__ = ["Index", "Snippet", "database_of", "why_not"]

@@ -1,49 +1,55 @@
-"""A file cut into pieces that make sense alone: its top-level definitions, long ones into overlapping windows."""
+"""A file cut into pieces that make sense alone: between its definitions, long ones into overlapping windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from syntax import identifiers, parser_for
+import tree_sitter
 
-LONGEST = 60  # lines
-_OVERLAP = 10
-_LARGEST_FILE = 200_000  # code points, about 60 ms; what is beyond is not looked at
+from syntax import identifiers, identifiers_in
+
+LONGEST = 40  # lines
+_SHORTEST = 12
+_OVERLAP = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some whole lines of a file, and the names in them."""
+    """Some whole lines of a file, and the names in them. Lines count from 0; the last one is included."""
 
-    text: str
+    first: int
+    last: int
     names: frozenset[str]
 
 
-def chunks_of(text: str, language: str) -> list[Chunk]:
-    """Cut a file at its top-level nodes, or into windows of lines where its language has no grammar."""
-    lines = text[:_LARGEST_FILE].splitlines(keepends=True)
-    pieces = ("".join(lines[first:last]) for first, last in _line_ranges(lines, language))
-    return [Chunk(piece, identifiers(piece, language)) for piece in pieces if piece.strip()]
+def chunks_of(
+    lines: list[str], ends: Iterable[int], tree: tree_sitter.Tree | None, source: bytes, language: str
+) -> list[Chunk]:
+    """Cut a file behind the lines `ends`. Without a tree, names are the words of its lines."""
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line.encode("utf-8", "replace")) + 1)
+    chunks = []
+    for first, behind in _ranges(len(lines), ends):
+        if tree is not None:
+            names = identifiers_in(tree, source, language, (offsets[first], min(offsets[behind], len(source))))
+        else:
+            names = identifiers("\n".join(lines[first:behind]), language)
+        if names or any(line.strip() for line in lines[first:behind]):
+            chunks.append(Chunk(first, behind - 1, names))
+    return chunks
 
 
-def _line_ranges(lines: list[str], language: str) -> Iterator[tuple[int, int]]:
+def _ranges(count: int, ends: Iterable[int]) -> Iterator[tuple[int, int]]:
     """First line and the line behind the last, of neighbours that together stay within the longest chunk."""
     start = 0
-    for end in [*_ends_of_nodes(lines, language), len(lines)]:
-        if end - start < LONGEST // 2 and end < len(lines):
+    for end in [*sorted({end + 1 for end in ends if end + 1 < count}), count]:
+        if end - start < _SHORTEST and end < count:
             continue
         while end - start > LONGEST:
             yield start, start + LONGEST
             start += LONGEST - _OVERLAP
-        yield start, end
+        if end > start:
+            yield start, end
         start = end
-
-
-def _ends_of_nodes(lines: list[str], language: str) -> list[int]:
-    """The lines behind which a top-level node ends."""
-    parser = parser_for(language)
-    if parser is None:
-        return []
-    root = parser.parse("".join(lines).encode("utf-8", "replace")).root_node
-    return [node.end_point[0] + 1 for node in root.children]

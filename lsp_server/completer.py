@@ -1,4 +1,4 @@
-"""Everything of the server that touches the engine and the index.
+"""Everything of the server that touches the engine.
 
 Importing it takes most of a second (ONNX Runtime, tokenizers, grammars), so only the loading thread does so, while the
 event loop answers `initialize` already.
@@ -7,12 +7,11 @@ event loop answers `initialize` already.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
 from engine.manifest import MANIFEST_FILE
 from engine.models import find_model
-from indexer import Index
 from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
 from lsp_server.status import ModelFacts
@@ -37,6 +36,8 @@ class Completer:
         )
         self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
         """One sentence for the status."""
+        self.context_tokens = engine.budget.context
+        self.count_tokens = engine.count_tokens
 
     @classmethod
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
@@ -74,7 +75,7 @@ class Completer:
         Only a completer that nobody uses any more may be closed.
         """
         self._scheduler.close()
-        del self._scheduler, self._engine
+        del self._scheduler, self._engine, self.count_tokens
 
 
 def signature_of(model: str | None) -> Signature | None:
@@ -85,23 +86,3 @@ def signature_of(model: str | None) -> Signature | None:
     except (ModelError, OSError):
         return None
     return str(manifest), found.st_ino, found.st_mtime_ns
-
-
-class Context:
-    """The index, asked on a thread of its own; what documents contain goes in at once, which costs it nothing."""
-
-    def __init__(self) -> None:
-        self._index = Index()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="context")
-        self.update, self.forget = self._index.update, self._index.forget
-
-    def snippets_for(self, snapshot: Snapshot, within: float) -> Future[tuple[ContextSnippet, ...]]:
-        """Ask for what the prompt may show of other files, least relevant first; `within`: seconds."""
-
-        def ask() -> tuple[ContextSnippet, ...]:
-            found = self._index.context_for(
-                snapshot.path, snapshot.language, snapshot.text, snapshot.offset, within=within
-            )
-            return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
-
-        return self._thread.submit(ask)

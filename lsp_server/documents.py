@@ -156,14 +156,22 @@ class Documents(Workspace):
         document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
 
+    def roots(self) -> list[PurePath]:
+        """The workspace folders on disk; for a client that knows only one, that one."""
+        found = [to_fs_path(folder) for folder in self.folders] or [self.root_path]
+        return [PurePath(root) for root in found if root]
+
+    def file_of(self, uri: str) -> PurePath | None:
+        """Where a document lies on disk; None for one that does not."""
+        path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
+        return PurePath(path) if path else None
+
     def path_of(self, uri: str) -> str:
         """A document's path relative to its workspace folder, with forward slashes; outside of all folders its name."""
-        path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
-        if path is None:
+        file = self.file_of(uri)
+        if file is None:
             return PurePosixPath(urlparse(uri)[2]).name or uri
-        file = PurePath(path)
-        roots = [to_fs_path(folder) for folder in self.folders] or [self.root_path]
-        inside = [file.relative_to(root) for root in roots if root and file.is_relative_to(root)]
+        inside = [file.relative_to(root) for root in self.roots() if file.is_relative_to(root)]
         return min(inside, key=lambda relative: len(relative.parts)).as_posix() if inside else file.name
 
 

@@ -18,6 +18,7 @@ from lsp_server.snapshot import Snapshot
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
     from engine import ContextSnippet, Suggestion
+    from lsp_server.completer import Completer
     from lsp_server.session import Session
 
 _CONTEXT_SECONDS = 0.05
@@ -58,7 +59,7 @@ async def _complete(session: Session, snapshot: Snapshot) -> types.InlineComplet
     """Compute a suggestion for the snapshot; None if there is none, or no longer."""
     if (completer := session.completer) is None:
         return None
-    snippets = await _snippets(session, snapshot)
+    snippets = await _snippets(session, snapshot, completer)
     future = completer.submit(snapshot, snippets, session.settings)
     suggestion = await asyncio.wrap_future(future)
     session.statistics.add(suggestion)
@@ -68,13 +69,16 @@ async def _complete(session: Session, snapshot: Snapshot) -> types.InlineComplet
     return to_item(snapshot, suggestion, session)
 
 
-async def _snippets(session: Session, snapshot: Snapshot) -> tuple[ContextSnippet, ...]:
+async def _snippets(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
     """What the index has found when its time is up; a suggestion without context is better than none."""
     if session.context is None:
         return ()
     try:
         async with asyncio.timeout(_CONTEXT_SECONDS):
-            return await asyncio.wrap_future(session.context.snippets_for(snapshot, _CONTEXT_SECONDS))
+            asked = session.context.snippets_for(
+                snapshot, within=_CONTEXT_SECONDS, tokens=completer.context_tokens, count=completer.count_tokens
+            )
+            return await asyncio.wrap_future(asked)
     except TimeoutError:
         log.info("No context for %s within %s s", snapshot.path, _CONTEXT_SECONDS)
     except Exception:

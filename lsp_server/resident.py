@@ -18,7 +18,7 @@ from lsp_server.settings import ModelChoice
 from lsp_server.status import State
 
 if TYPE_CHECKING:
-    from lsp_server.completer import Completer, Context, Signature
+    from lsp_server.completer import Completer, Signature
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -34,7 +34,6 @@ class _Outcome:
     state: State
     message: str
     completer: Completer | None = None
-    context: Context | None = None
     signature: Signature | None = None
     """Of the model folder that was tried: trying it again is no use before this changes."""
 
@@ -48,7 +47,6 @@ class ResidentModel:
         self.state = State.LOADING
         self.message = "Starting"
         self.completer: Completer | None = None
-        self.context: Context | None = None
         self._wanted: ModelChoice | None = None
         self._loading: asyncio.Task[None] | None = None
         self._signature: Signature | None = None
@@ -106,11 +104,11 @@ class ResidentModel:
                 loop.call_soon_threadsafe(bar.report, what, share)
 
         try:
-            outcome = await in_thread("loader", lambda: _load(choice, old, self.context, progress))
+            outcome = await in_thread("loader", lambda: _load(choice, old, progress))
         finally:
             bar.end()
             beginning.cancel()
-        self.completer, self.context, self._signature = outcome.completer, outcome.context, outcome.signature
+        self.completer, self._signature = outcome.completer, outcome.signature
         self._tell(outcome.state, outcome.message)
 
     def _tell(self, state: State, message: str) -> None:
@@ -118,26 +116,23 @@ class ResidentModel:
         self._on_change()
 
 
-def _load(
-    choice: ModelChoice, old: Completer | None, context: Context | None, progress: Callable[[str, float], None]
-) -> _Outcome:
+def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, float], None]) -> _Outcome:
     """Load a model on the calling thread. Never raises."""
     try:
         from engine import ModelError
-        from lsp_server.completer import Completer, Context, signature_of
+        from lsp_server.completer import Completer, signature_of
 
         if old is not None:
             old.close()  # before there are two models in memory
-        context = context or Context()
         signature = signature_of(choice.model)
         try:
             completer = Completer.load(choice, progress)
         except ModelError as error:
-            return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, context, signature)
+            return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
     except Exception as error:
         log.exception("The model cannot be loaded")
-        return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor", context=context)
-    return _Outcome(State.READY, completer.message, completer, context, signature)
+        return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor")
+    return _Outcome(State.READY, completer.message, completer, signature)
 
 
 async def in_thread(name: str, function: Callable[[], Result]) -> Result:

@@ -30,7 +30,7 @@ from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
 from lsp_server.transport import Connection, accept_one, stdio
 
-_NATIVE_THREADS = ("loader", "inference")
+_NATIVE_THREADS = ("loader", "inference", "index")
 """Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did."""
 _SECONDS_TO_STOP = 2.0
 
@@ -87,6 +87,18 @@ def create_server() -> MellumServer:
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(ls: MellumServer, params: types.DidCloseTextDocumentParams) -> None:
         ls.session.document_closed(params.text_document.uri)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def saved(ls: MellumServer, params: types.DidSaveTextDocumentParams) -> None:
+        ls.session.files_changed([params.text_document.uri])
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def files_changed(ls: MellumServer, params: types.DidChangeWatchedFilesParams) -> None:
+        ls.session.files_changed([change.uri for change in params.changes])
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def folders_changed(ls: MellumServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
+        ls.session.folders_changed()
 
     def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | None:
         try:

@@ -6,9 +6,11 @@ Everything here happens on the event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -18,14 +20,16 @@ from pygls.lsp.server import LanguageServer
 from lsp_server.documents import Documents
 from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
-from lsp_server.resident import ResidentModel
+from lsp_server.resident import ResidentModel, in_thread
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
 from lsp_server.snapshot import Snapshot
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
+from lsp_server.workspace_index import WorkspaceIndex
 
 if TYPE_CHECKING:
-    from lsp_server.completer import Completer, Context
+    from lsp_server.completer import Completer
+    from lsp_server.context import Context
 
 _CONFIGURATION_WITHIN = 2.0
 
@@ -51,6 +55,9 @@ class Session:
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._paths: dict[str, str] = {}
         self._context: Context | None = None
+        self._making_context: asyncio.Task[None] | None = None
+        self._index = WorkspaceIndex(server, lambda problem: self._log(types.MessageType.Warning, problem))
+        self._roots: set[Path] = set()
         self._has_shown_hint = False
 
     @property
@@ -67,7 +74,7 @@ class Session:
 
     @property
     def context(self) -> Context | None:
-        """The index, once there has been an attempt to load a model."""
+        """The index, once its packages are imported."""
         return self._context
 
     def status(self) -> Status:
@@ -83,6 +90,7 @@ class Session:
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
             statistics=self.statistics,
+            index=self._index.facts(),
             version=VERSION,
         )
 
@@ -91,6 +99,7 @@ class Session:
         self._initial_settings = section_of(initial_settings)
         await self._watch_settings()
         await self.configure(None)
+        await self._watch_files()
 
     async def configure(self, pushed: object) -> None:
         """Take settings over that the client has sent, or ask for them if it sent none."""
@@ -106,9 +115,12 @@ class Session:
                 self._complaints.add(complaint)
                 self._log(types.MessageType.Warning, complaint)
         if self.settings.enabled:
+            if self._making_context is None:
+                self._making_context = asyncio.create_task(self._make_context())
             self._resident.want(self.settings.model_choice)
         else:
             self._stop_work()
+        self.folders_changed()
         if self.status().state is not before:
             self._send_status()
 
@@ -141,9 +153,13 @@ class Session:
         document = self.documents.open_document(uri)
         if document is None:
             return
+        is_new = uri not in self._paths
         path = self._paths[uri] = self.documents.path_of(uri)
         if self._context is not None:
-            self._context.update(path, document.language_id or "", document.text)
+            file = self.documents.file_of(uri)
+            self._context.update(path, document.language_id or "", document.text, Path(file) if file else None)
+            if is_new:
+                self._context.opened()
 
     def document_closed(self, uri: str) -> None:
         """A document was closed."""
@@ -152,15 +168,76 @@ class Session:
         if self._context is not None and path is not None:
             self._context.forget(path)
 
+    def folders_changed(self) -> None:
+        """The workspace has other folders, or other settings: index those, and no others."""
+        wanted = {Path(root) for root in self.documents.roots()} if self.settings.index_workspace else set()
+        wanted = {root for root in wanted if root.is_dir() and root not in (Path.home(), Path(root.anchor))}
+        if self._context is None or not self.settings.enabled:
+            return
+        for root in self._roots - wanted:
+            self._index.forget(root)
+        for root in wanted - self._roots:
+            self._index.begin(root)
+        self._roots = wanted
+        self._context.use_folders(wanted)
+
+    def files_changed(self, uris: Iterable[str]) -> None:
+        """Files were saved, made or removed: the client may know before the system tells."""
+        files = [Path(file) for uri in uris if (file := self.documents.file_of(uri)) is not None]
+        if self._context is not None:
+            self._context.changed(files)
+
     def close(self) -> Callable[[], None]:
         """Stop all work; returns what is left to do, which waits for the inference thread."""
         self._stop_work()
+        if self._context is not None:
+            self._context.close()
         return self._resident.close()
 
     def _stop_work(self, uri: str | None = None) -> None:
         for key in list(self._work) if uri is None else [uri]:
             if (work := self._work.pop(key, None)) is not None:
                 work.cancel()
+
+    async def _make_context(self) -> None:
+        """Import the index's packages on another thread, then tell it of all documents and folders."""
+        loop = asyncio.get_running_loop()
+
+        def hear(root: Path, message: dict[str, Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+                loop.call_soon_threadsafe(self._hear, root, message)
+
+        def make() -> Context:
+            from lsp_server.context import Context
+
+            return Context(hear)
+
+        try:
+            self._context = await in_thread("index", make)
+        except Exception as error:
+            log.exception("There is no index")
+            self._log(types.MessageType.Error, f"There is no index ({error}). Run: mellum-lsp doctor")
+            return
+        for uri in list(self.documents.text_documents):
+            self.document_changed(uri)
+        self._context.opened()
+        self.folders_changed()
+
+    def _hear(self, root: Path, message: dict[str, Any]) -> None:
+        if root in self._roots:
+            self._index.hear(root, message)
+
+    async def _watch_files(self) -> None:
+        """Ask to be told of changed files, where the client offers it."""
+        workspace = self._server.client_capabilities.workspace
+        capability = workspace.did_change_watched_files if workspace is not None else None
+        if capability is None or not capability.dynamic_registration or not self.settings.index_workspace:
+            return
+        watchers = [types.FileSystemWatcher(glob_pattern="**/*")]
+        options = types.DidChangeWatchedFilesRegistrationOptions(watchers=watchers)
+        method = types.WORKSPACE_DID_CHANGE_WATCHED_FILES
+        registration = types.Registration(id=method, method=method, register_options=options)
+        await self._answer_of(self._server.client_register_capability_async(types.RegistrationParams([registration])))
 
     async def _watch_settings(self) -> None:
         """Ask to be told of changes, where the client offers it: VS Code says nothing otherwise."""
@@ -192,10 +269,6 @@ class Session:
             return None
 
     def _state_changed(self) -> None:
-        if self._context is None and (context := self._resident.context) is not None:
-            self._context = context
-            for uri in list(self.documents.text_documents):
-                self.document_changed(uri)
         status = self.status()
         if status.state is State.LOADING:
             self._stop_work()  # it waits for a model that is being replaced

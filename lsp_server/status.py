@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from lsp_server.statistics import Statistics
+from lsp_server.workspace_index import IndexFacts
 
 STATUS = "mellum/status"
 
@@ -52,6 +53,7 @@ class Status:
     accepted: int
     """Those of them that the user took."""
     statistics: Statistics
+    index: IndexFacts
     version: str
 
     def to_json(self) -> dict[str, Any]:

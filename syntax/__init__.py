@@ -1,8 +1,8 @@
 """The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
 
 from syntax.delimiters import COMMENT, Delimiter, Delimiters, Reading, at_line_end, is_quote
-from syntax.identifiers import identifiers
-from syntax.languages import Language, language_named, language_of, parser_for
+from syntax.identifiers import identifiers, identifiers_in
+from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
 from syntax.statements import (
     Ending,
     closes_block,
@@ -29,7 +29,9 @@ __all__ = [
     "ending",
     "first_word",
     "goes_on",
+    "grammar_of",
     "identifiers",
+    "identifiers_in",
     "indentation",
     "is_annotation",
     "is_quote",

@@ -60,7 +60,8 @@ _JAVASCRIPT = "tree_sitter_javascript:language"
 _TYPESCRIPT = "tree_sitter_typescript:language_typescript"
 
 
-def _javascript(name: str, suffixes: tuple[str, ...], grammar: str) -> Language:
+def _java_like(name: str, suffixes: tuple[str, ...], grammar: str) -> Language:
+    """A language of braces and annotations in which a newline may end a statement."""
     return Language(
         name,
         suffixes,
@@ -84,10 +85,10 @@ _LANGUAGES = (
         annotation=_AT,
         grammar="tree_sitter_python:language",
     ),
-    _javascript("javascript", (".js", ".mjs", ".cjs"), _JAVASCRIPT),
-    _javascript("javascriptreact", (".jsx",), _JAVASCRIPT),
-    _javascript("typescript", (".ts", ".mts", ".cts"), _TYPESCRIPT),
-    _javascript("typescriptreact", (".tsx",), "tree_sitter_typescript:language_tsx"),
+    _java_like("javascript", (".js", ".mjs", ".cjs"), _JAVASCRIPT),
+    _java_like("javascriptreact", (".jsx",), _JAVASCRIPT),
+    _java_like("typescript", (".ts", ".mts", ".cts"), _TYPESCRIPT),
+    _java_like("typescriptreact", (".tsx",), "tree_sitter_typescript:language_tsx"),
     Language("go", (".go",), "braces", "newline", "//", grammar="tree_sitter_go:language"),
     Language(
         "rust",
@@ -139,13 +140,29 @@ _LANGUAGES = (
         continues=_JAVA_CONTINUES,
         annotation=re.compile(r"\[.*\]", re.DOTALL),
         directives=("#",),
+        grammar="tree_sitter_c_sharp:language",
     ),
-    Language("kotlin", (".kt", ".kts"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
-    Language("php", (".php",), "braces", "semicolon", "//", continues=_JAVA_CONTINUES, annotation=_RUST_ATTRIBUTE),
-    Language("swift", (".swift",), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
-    Language("scala", (".scala", ".sc"), "braces", "either", "//", continues=_JAVA_CONTINUES, annotation=_AT),
-    Language("css", (".css", ".scss", ".less"), "braces", "semicolon", directives=("@import",)),
-    Language("json", (".json", ".jsonc"), "braces"),
+    _java_like("kotlin", (".kt", ".kts"), "tree_sitter_kotlin:language"),
+    Language(
+        "php",
+        (".php",),
+        "braces",
+        "semicolon",
+        "//",
+        continues=_JAVA_CONTINUES,
+        annotation=_RUST_ATTRIBUTE,
+        grammar="tree_sitter_php:language_php",
+    ),
+    _java_like("swift", (".swift",), "tree_sitter_swift:language"),
+    _java_like("scala", (".scala", ".sc"), "tree_sitter_scala:language"),
+    Language("css", (".css",), "braces", "semicolon", directives=("@import",), grammar="tree_sitter_css:language"),
+    Language("scss", (".scss",), "braces", "semicolon", directives=("@import",)),
+    Language("less", (".less",), "braces", "semicolon", directives=("@import",)),
+    Language("json", (".json",), "braces", grammar="tree_sitter_json:language"),
+    Language("jsonc", (".jsonc",), "braces", grammar="tree_sitter_json:language"),
+    Language("html", (".html", ".htm"), "indentation", opens=_COLON, grammar="tree_sitter_html:language"),
+    Language("sql", (".sql",), "indentation", comment="--", opens=_COLON, grammar="tree_sitter_sql:language"),
+    Language("toml", (".toml",), "indentation", comment="#", opens=_COLON, grammar="tree_sitter_toml:language"),
     Language(
         "ruby",
         (".rb",),
@@ -155,6 +172,7 @@ _LANGUAGES = (
         opens=_RUBY_OPENS,
         continues=frozenset({"else", "elsif", "when", "in", "rescue", "ensure"}),
         closes=frozenset({"end"}),
+        grammar="tree_sitter_ruby:language",
     ),
     Language(
         "lua",
@@ -165,6 +183,7 @@ _LANGUAGES = (
         opens=_LUA_OPENS,
         continues=frozenset({"else", "elseif"}),
         closes=frozenset({"end", "until"}),
+        grammar="tree_sitter_lua:language",
     ),
     Language(
         "shellscript",
@@ -174,8 +193,16 @@ _LANGUAGES = (
         opens=_SHELL_OPENS,
         continues=frozenset({"else", "elif"}),
         closes=frozenset({"fi", "done", "esac"}),
+        grammar="tree_sitter_bash:language",
     ),
-    Language("yaml", (".yaml", ".yml"), "indentation", comment="#", opens=_YAML_OPENS),
+    Language(
+        "yaml",
+        (".yaml", ".yml"),
+        "indentation",
+        comment="#",
+        opens=_YAML_OPENS,
+        grammar="tree_sitter_yaml:language",
+    ),
 )
 _BY_NAME = {language.name: language for language in _LANGUAGES}
 _BY_SUFFIX = {suffix: language.name for language in _LANGUAGES for suffix in language.suffixes}
@@ -204,6 +231,12 @@ def parser_for(name: str) -> tree_sitter.Parser | None:
             return None
         parsers[grammar] = tree_sitter.Parser(loaded)
     return parsers[grammar]
+
+
+def grammar_of(name: str) -> tree_sitter.Language | None:
+    """Load the grammar of a language on first need; None where none is installed."""
+    grammar = language_named(name).grammar
+    return _load(grammar) if grammar is not None else None
 
 
 @cache

@@ -11,4 +11,4 @@ def test_names_are_those_of_the_syntax_tree() -> None:
 
 
 def test_without_a_grammar_they_are_words() -> None:
-    assert identifiers("local größe = width * 2", "lua") == {"local", "größe", "width"}
+    assert identifiers("local größe = width * 2", "fennel") == {"local", "größe", "width"}

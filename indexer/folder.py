@@ -1,0 +1,118 @@
+"""One workspace folder kept in step with its store: what is new is read, what has changed is read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from indexer.analysis import analyse, parse
+from indexer.ignore import IGNORE_FILES, Rules
+from indexer.reading import LARGEST, Refusal, read_text
+from indexer.store import FileState, Store
+from indexer.walk import MOST_FILES, walk
+
+_TRANSACTION = 0.3  # seconds: what a crash may lose, and what another reader may have to wait for
+_MANY = 500  # paths; past that, looking at all files is as fast, and misses nothing
+
+Progress = Callable[[int, int], None]
+"""Told how many files have been read, of how many."""
+
+
+class Stopped(Exception):
+    """Somebody has asked to stop; what was written until then is whole."""
+
+
+class Folder:
+    """Reads a workspace folder into a store."""
+
+    def __init__(self, root: Path, store: Store, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        self.root = root.resolve()
+        self.is_cut_short = False
+        """Whether there were more files than the index takes."""
+        self._store = store
+        self._is_stopped = is_stopped
+        self._rules = Rules(self.root)
+
+    def scan(self, progress: Progress = lambda done, total: None) -> int:
+        """Look at every file, and read those that are new or changed; returns how many were. Raises Stopped."""
+        self._rules = Rules(self.root)
+        known = self._store.states()
+        found = {one.path: one for one in walk(self._rules)}
+        self.is_cut_short = len(found) >= MOST_FILES
+        changed = [
+            one.path
+            for one in found.values()
+            if (state := known.get(one.path)) is None or (state.modified, state.size) != (one.modified, one.size)
+        ]
+        with self._store.transaction():
+            self._store.remove(known.keys() - found.keys())
+        for done in self._in_transactions(changed, known):
+            progress(done, len(changed))
+        return len(changed)
+
+    def update(self, paths: Collection[str], progress: Progress = lambda done, total: None) -> None:
+        """Look at some files, relative to the folder: changed, new or gone. Raises Stopped."""
+        everything = len(paths) > _MANY or any(
+            path.rpartition("/")[2] in IGNORE_FILES or (self.root / path).is_dir() for path in paths
+        )
+        if everything:
+            self.scan(progress)
+            return
+        wanted = [path for path in paths if self._rules.why_not(path) is None]
+        known = self._store.states() if len(wanted) > 1 else {}
+        with self._store.transaction():
+            self._store.remove(set(paths) - set(wanted))
+        for _ in self._in_transactions(wanted, known):
+            pass
+
+    def _in_transactions(self, paths: list[str], known: dict[str, FileState]) -> Iterator[int]:
+        """Read files, a fraction of a second's worth in one transaction; yields how many are done."""
+        done = 0
+        while done < len(paths):
+            until = time.monotonic() + _TRANSACTION
+            with self._store.transaction():
+                while done < len(paths) and time.monotonic() < until:
+                    self._read(paths[done], known.get(paths[done]))
+                    done += 1
+            yield done
+            if self._is_stopped():
+                raise Stopped
+
+    def _read(self, path: str, known: FileState | None) -> None:
+        file = self.root / path
+        try:
+            state = file.stat()  # before its content: a change between the two is seen the next time
+            data = file.read_bytes() if state.st_size <= LARGEST else None
+        except OSError:
+            self._store.remove([path])
+            return
+        if data is None:
+            self._store.remove([path])
+            return
+        now = FileState(state.st_mtime_ns, state.st_size, hashlib.blake2b(data, digest_size=16).digest())
+        if known is not None and known.hash == now.hash:
+            self._store.touch(path, now)
+            return
+        text = read_text(data)
+        self._store.put(path, now, text.reason if isinstance(text, Refusal) else analyse(parse(text, path), path))
+
+
+def why_not(file: Path, root: Path) -> str | None:
+    """Why a file of a workspace folder is not in its index, as a sentence; None if it belongs there."""
+    root = root.resolve()
+    absolute = Path(os.path.abspath(file))  # noqa: PTH100 - must not follow links
+    if not absolute.is_relative_to(root):
+        return f"it lies outside of {root}"
+    path = absolute.relative_to(root).as_posix()
+    if (reason := Rules(root).why_not(path)) is not None:
+        return reason
+    if absolute.is_dir():
+        return "it is a folder; name a file in it"
+    try:
+        text = read_text(absolute.read_bytes())
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return text.reason if isinstance(text, Refusal) else None

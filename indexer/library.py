@@ -1,0 +1,55 @@
+"""All that a search looks through: what the editor has open, laid over the files of every workspace folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from indexer.store import Piece, Place, Store
+
+
+class Library:
+    """Stores as one. What an earlier store has hides the file of the same path in later ones."""
+
+    def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
+        self._open, self._open_paths, self._folders = open_documents, open_paths, folders
+        self._lines: dict[str, list[str]] = {}
+
+    def definitions(self, name: str, family: str, most: int) -> list[Place]:
+        """Definitions of a name in files of a family."""
+        found = self._open.definitions(name, family, most)
+        for store in self._folders:
+            found += [one for one in store.definitions(name, family, most) if one.path not in self._open_paths]
+        return found
+
+    def definitions_in(self, path: str) -> list[Place]:
+        """All definitions of a file, in order."""
+        stores = [self._open] if path in self._open_paths else self._folders
+        return next((found for store in stores if (found := store.definitions_in(path))), [])
+
+    def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
+        """Chunks that use any of these names, the best of each store first."""
+        found = self._open.pieces_with(names, family, most)
+        for store in self._folders:
+            found += [one for one in store.pieces_with(names, family, most) if one.path not in self._open_paths]
+        return found
+
+    def pieces_of(self, path: str) -> list[Piece]:
+        """All chunks of a file, in order."""
+        stores = [self._open] if path in self._open_paths else self._folders
+        return next((found for store in stores if (found := store.pieces_of(path))), [])
+
+    def frequency(self, name: str) -> int:
+        """In how many chunks a name stands."""
+        return sum(store.frequency(name) for store in (self._open, *self._folders))
+
+    def paths(self, family: str) -> list[str]:
+        """All files of a family."""
+        return list(dict.fromkeys(path for store in (self._open, *self._folders) for path in store.paths(family)))
+
+    def lines(self, path: str) -> list[str]:
+        """A file's lines; none where it is not known. Remembered for as long as this library is used."""
+        if path not in self._lines:
+            stores = [self._open] if path in self._open_paths else self._folders
+            text = next((text for store in stores if (text := store.text(path)) is not None), None)
+            self._lines[path] = text.split("\n") if text is not None else []
+        return self._lines[path]

@@ -1,0 +1,94 @@
+"""As much of what was found as a number of tokens holds: whole pieces only, one snippet a file, the best file last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from indexer.library import Library
+from indexer.question import Question
+from indexer.retrieve import Ranked
+
+CHARACTERS_A_TOKEN = 3.2
+"""Of code, about; for callers that cannot count. `python -m evaluation.retrieval` prints what it is for its model."""
+_HEADER = 4  # tokens of a file's header beside its path
+_MOST_REFUSED = 40  # candidates in a row that do not fit, behind which no others are tried
+_LONGEST = 3000  # code points of one candidate
+
+Count = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """Pieces of one file, in the file's order, and why they were chosen."""
+
+    path: str
+    text: str
+    score: float
+    """Of its best piece, after fusion."""
+    sources: tuple[str, ...]
+    tokens: int
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return round(len(text) / CHARACTERS_A_TOKEN + 0.5)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A snippet that may still grow."""
+
+    score: float
+    lines: set[int] = field(default_factory=set)
+    sources: dict[str, None] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def pack(
+    ranked: Iterable[Ranked], question: Question, library: Library, budget: int, count: Count = estimated_tokens
+) -> list[Snippet]:
+    """Fill a budget, in tokens; returns snippets by file, least relevant first."""
+    files: dict[str, _Open] = {}
+    taken: set[str] = set()
+    cost_of: dict[str, int] = {}
+    left, refused = budget, 0
+    for one in ranked:
+        path = one.candidate.path
+        lines = library.lines(path)
+        if refused >= _MOST_REFUSED or left <= 0:
+            break
+        if not lines or one.candidate.lines[-1] >= len(lines):
+            continue
+        text = "\n".join(lines[at] for at in one.candidate.lines)
+        if len(text) > _LONGEST or not text.strip() or text in taken or text in question.text:
+            continue
+        opened = files.get(path)
+        new = [at for at in one.candidate.lines if opened is None or at not in opened.lines]
+        cost = sum(_cost(lines[at], cost_of, count) for at in new)
+        if opened is None:
+            cost += _HEADER + count(path)
+        if cost > left:
+            refused += 1
+            continue
+        refused = 0
+        left -= cost
+        taken.add(text)
+        if opened is None:
+            opened = files[path] = _Open(one.score)
+        opened.lines.update(new)
+        opened.sources.update(dict.fromkeys(one.sources))
+        opened.tokens += cost
+    chosen = sorted(files.items(), key=lambda item: item[1].score)
+    return [_snippet(path, opened, library.lines(path)) for path, opened in chosen]
+
+
+def _cost(line: str, known: dict[str, int], count: Count) -> int:
+    if line not in known:
+        known[line] = count(line + "\n")
+    return known[line]
+
+
+def _snippet(path: str, opened: _Open, lines: list[str]) -> Snippet:
+    text = "\n".join(lines[at] for at in sorted(opened.lines)) + "\n"
+    return Snippet(path, text, opened.score, tuple(opened.sources), opened.tokens)

@@ -1,0 +1,118 @@
+"""What a place in a document asks for: names by how much they matter there, and how files are near to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from indexer.analysis import Parsed, family
+from indexer.symbols import TYPES, Imports
+
+_ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
+_HALF = 8  # lines from the cursor at which a name counts half as much
+_BELOW_WEIGHT = 0.6
+_IMPORTED_WEIGHT = 0.25  # of a name that is imported and not near the cursor
+_AROUND_WEIGHT = 0.8  # of a name in the head of a definition that the cursor is in
+_WORD = re.compile(r"[^\W\d]\w+")
+_INDEX_FILES = frozenset({"__init__", "index", "mod", "lib", "main"})
+_SOURCE_FOLDERS = frozenset({"src", "lib", "main", "java", "kotlin", "python", "source", "pkg", "internal"})
+_ALIAS = re.compile(r"(\w+)\s+as\s+(\w+)|(\w+)\s*=>\s*(\w+)")
+_TEST = re.compile(r"^(?:test_|tests?$)|_test$|[._-](?:test|spec)$|Tests?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A cursor in a document, seen by someone who looks for what would help there."""
+
+    path: str
+    family: str
+    line: int
+    """From 0."""
+    text: str
+    weights: Mapping[str, float]
+    """Names near the cursor or imported, and how much each matters, up to 1."""
+    near: frozenset[str]
+    """Those near the cursor."""
+    imports: tuple[Imports, ...]
+
+    def explicitly_imported(self, name: str) -> list[Imports]:
+        """Import statements that name a name."""
+        return [one for one in self.imports if name in one.words]
+
+    def path_in_imports(self, path: str, imports: Iterable[Imports]) -> float:
+        """How well a file's path agrees with any of some import statements: from 0 to 1, which is the named module.
+
+        A module is named by the end of its path: `from a.b import c` may mean `x/a/b.py`, `x/a/b/__init__.py` or
+        `x/a/b/c.py`; in Go and Java the folder is what is named.
+        """
+        parts = _module_of(path)
+        if not parts:
+            return 0.0
+        best = 0.0
+        for one in imports:
+            words = one.words
+            if parts[-1] in words:
+                outer = [part for part in parts[:-1] if part not in _SOURCE_FOLDERS]
+                agree = 0
+                for part in reversed(outer):
+                    if part not in words:
+                        break
+                    agree += 1
+                best = max(best, 0.7 + min(agree, 3) * 0.1)
+            elif len(parts) > 1 and parts[-2] in words:
+                best = max(best, 0.5 if words[-1] == parts[-2] or parts[-2] in words[-2:] else 0.35)
+        return best
+
+    def nearness(self, path: str) -> float:
+        """How near a file lies in the tree of folders, 1 in the same folder, less for every step between."""
+        mine, other = PurePosixPath(self.path).parts[:-1], PurePosixPath(path).parts[:-1]
+        common = 0
+        for one, two in zip(mine, other, strict=False):
+            if one != two:
+                break
+            common += 1
+        return 1 / (1 + len(mine) + len(other) - 2 * common)
+
+    def is_sibling(self, path: str) -> bool:
+        """Whether one file tests the other, by their names."""
+        return path != self.path and _stem(path) == _stem(self.path)
+
+
+def ask(parsed: Parsed, path: str, line: int) -> Question:
+    """Look round a line of a document."""
+    weights: dict[str, float] = {}
+
+    def weigh(text: str, weight: float) -> None:
+        for name in _WORD.findall(text):
+            if weights.get(name, 0.0) < weight:
+                weights[name] = weight
+
+    first, behind = max(line - _ABOVE, 0), min(line + _BELOW + 1, len(parsed.lines))
+    for at in range(first, behind):
+        distance = abs(at - line)
+        weigh(parsed.lines[at], (1.0 if at <= line else _BELOW_WEIGHT) * _HALF / (_HALF + distance))
+    for symbol in parsed.outline.symbols:
+        if symbol.first <= line <= symbol.last and (symbol.kind in TYPES or symbol.kind in ("function", "method")):
+            for at in range(symbol.first, symbol.head + 1):
+                weigh(parsed.lines[at], _AROUND_WEIGHT)
+    near = frozenset(weights)
+    for one in parsed.outline.imports:
+        for pair in _ALIAS.findall(one.text):
+            name, alias = (pair[0] or pair[2]), (pair[1] or pair[3])
+            weights[name] = max(weights.get(name, 0.0), weights.get(alias, 0.0))
+        weigh(one.text, _IMPORTED_WEIGHT)
+    return Question(path, family(path, parsed.language), line, parsed.text, weights, near, parsed.outline.imports)
+
+
+def _module_of(path: str) -> tuple[str, ...]:
+    pure = PurePosixPath(path)
+    stem = pure.name.partition(".")[0]
+    return pure.parts[:-1] if stem in _INDEX_FILES and len(pure.parts) > 1 else (*pure.parts[:-1], stem)
+
+
+def _stem(path: str) -> str:
+    """A file's name without what marks it as a test."""
+    stem = PurePosixPath(path).name.partition(".")[0] if "." in path else PurePosixPath(path).name
+    return _TEST.sub("", stem).lower()

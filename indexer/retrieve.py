@@ -1,0 +1,240 @@
+"""From a question to pieces of other files, the best first.
+
+Each source (definitions, members, modules, similar code, what was edited, neighbours) makes a ranked list of its own;
+reciprocal rank fusion (Cormack and others, 2009) makes one of them: what
+several lists have, or what one has at its top, comes first. A source that has no time left is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from indexer.library import Library
+from indexer.question import Question
+from indexer.store import Place
+from indexer.symbols import TYPES, Symbol
+
+_FUSION = 60  # the constant k of the paper
+_MOST_NAMES = 160
+_COMMON = 24  # definitions of one name; a name that has more says little
+_SHORT = 6  # lines that are shown whole
+_MOST_TYPES = 8
+_MOST_MEMBERS = 24  # of one type
+_RARE_NAMES = 12
+_MOST_PIECES = 60
+_LEAST_SIMILAR = 0.04
+_MOST_NEIGHBOURS = 10
+_WORD = re.compile(r"[^\W\d]\w+")
+
+WEIGHTS = {"definition": 3.0, "member": 1.5, "module": 1.0, "similar": 1.0, "recent": 0.5, "neighbour": 0.5}
+"""How much each source counts in the fusion. `python -m evaluation.retrieval` shows what a change does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Some lines of a file that belong together, and why they may help."""
+
+    path: str
+    lines: tuple[int, ...]
+    """From 0, in order."""
+    source: str
+    """One of WEIGHTS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate with its score after fusion, and all sources that named it."""
+
+    candidate: Candidate
+    score: float
+    sources: tuple[str, ...]
+
+
+def retrieve(
+    question: Question, library: Library, recent: Sequence[tuple[str, int]] = (), *, deadline: float = math.inf
+) -> list[Ranked]:
+    """Find what may help, the best first. `recent`: paths and lines that were edited or viewed, the last one first.
+
+    What is not done at `deadline` (of `time.monotonic`) is left out.
+    """
+    lists: list[list[Candidate]] = []
+    places = _definitions(question, library, deadline)
+    lists.append([_shown(place, "definition") for _, place in places])
+    for source in (_members, _modules):
+        if time.monotonic() < deadline:
+            lists.append(source(question, library, places))
+    if time.monotonic() < deadline:
+        lists.append(_recent(question, library, recent))
+    if time.monotonic() < deadline:
+        likeness = _Likeness.of(question, library)
+        lists.append(_similar(question, library, likeness))
+        if time.monotonic() < deadline:
+            lists.append(_neighbours(question, library, likeness))
+    return _fused(lists)
+
+
+def _fused(lists: Iterable[list[Candidate]]) -> list[Ranked]:
+    scores: dict[tuple[str, tuple[int, ...]], float] = {}
+    found: dict[tuple[str, tuple[int, ...]], list[Candidate]] = {}
+    for ranking in lists:
+        for rank, candidate in enumerate(ranking):
+            key = candidate.path, candidate.lines
+            scores[key] = scores.get(key, 0.0) + WEIGHTS[candidate.source] / (_FUSION + rank + 1)
+            found.setdefault(key, []).append(candidate)
+    best = sorted(scores, key=lambda key: (-scores[key], key))
+    return [Ranked(found[key][0], scores[key], tuple(one.source for one in found[key])) for key in best]
+
+
+def _shown(place: Place, source: str) -> Candidate:
+    """A definition as it is shown: whole when short, else its signature with the first line of its documentation."""
+    symbol = place.symbol
+    if symbol.last - symbol.first < _SHORT:
+        lines = range(symbol.first, symbol.last + 1)
+    else:
+        lines = range(symbol.first, symbol.head + 1)
+    documented = [symbol.documentation] if symbol.documentation >= 0 else []
+    return Candidate(place.path, tuple(sorted({*lines, *documented})), source)
+
+
+def _definitions(question: Question, library: Library, deadline: float) -> list[tuple[float, Place]]:
+    """Definitions of names near the cursor: those that the imports lead to first, then by rarity and by nearness."""
+    scored: list[tuple[float, Place]] = []
+    names = sorted(question.weights.items(), key=lambda item: -item[1])[:_MOST_NAMES]
+    for name, weight in names:
+        if time.monotonic() > deadline:
+            break
+        places = [one for one in library.definitions(name, question.family, _COMMON + 1) if one.path != question.path]
+        explicit = question.explicitly_imported(name)
+        for place in places:
+            agrees = question.path_in_imports(place.path, explicit)
+            if agrees:
+                affinity = 2.0 + 2.0 * agrees
+            elif explicit and len(places) <= _COMMON:
+                affinity = 1.5 / len(places)
+            elif agrees := question.path_in_imports(place.path, question.imports):
+                affinity = 0.5 + agrees
+            elif len(places) <= _COMMON:
+                affinity = (0.5 + question.nearness(place.path)) / len(places)
+            else:
+                continue
+            scored.append((weight * affinity, place))
+    scored.sort(key=lambda item: (-item[0], item[1].path, item[1].symbol.first))
+    return scored
+
+
+def _members(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
+    """What the types in play offer: members of the types among the best definitions."""
+    scored: list[tuple[float, Place]] = []
+    types = [(score, place) for score, place in places if place.symbol.kind in TYPES][:_MOST_TYPES]
+    for score, place in types:
+        members = [one for one in library.definitions_in(place.path) if _belongs(one.symbol, place.symbol)]
+        for order, member in enumerate(sorted(members, key=lambda one: _privacy(one.symbol.name))[:_MOST_MEMBERS]):
+            bonus = 1.0 + question.weights.get(member.symbol.name, 0.0)
+            scored.append((score * bonus / (1 + order / 8), member))
+    scored.sort(key=lambda item: -item[0])
+    return [_shown(place, "member") for _, place in scored]
+
+
+def _belongs(member: Symbol, type_: Symbol) -> bool:
+    return member.container == type_.name and member != type_
+
+
+def _privacy(name: str) -> int:
+    """Names that are meant for others come first; a constructor is one of them."""
+    if name in ("__init__", "constructor", "new"):
+        return 0
+    return 2 if name.startswith(("_", "#")) else 1
+
+
+def _modules(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
+    """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
+    best: dict[str, float] = {}
+    for score, place in places:
+        agrees = question.path_in_imports(place.path, question.imports)
+        if agrees >= 0.7:
+            best[place.path] = max(best.get(place.path, 0.0), score)
+    scored: list[tuple[float, Place]] = []
+    for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_TYPES]:
+        for place in library.definitions_in(path):
+            if not place.symbol.container and _privacy(place.symbol.name) < 2:
+                scored.append((score * (1.0 + question.weights.get(place.symbol.name, 0.0)), place))
+    scored.sort(key=lambda item: -item[0])
+    return [_shown(place, "module") for _, place in scored]
+
+
+@dataclass(frozen=True, slots=True)
+class _Likeness:
+    """Intersection over union of names, where a name counts less the more pieces of code use it."""
+
+    frequencies: dict[str, int]
+    """Of the names near the cursor that code uses at all: keywords are not among them."""
+    weights: dict[str, float]
+    """By name in lower case, as the store folds them."""
+
+    @classmethod
+    def of(cls, question: Question, library: Library) -> _Likeness:
+        frequencies = {name: count for name in question.near if (count := library.frequency(name))}
+        return cls(frequencies, {name.lower(): 1 / math.log2(2 + count) for name, count in frequencies.items()})
+
+    def with_names(self, names: Iterable[str]) -> float:
+        folded = {name.lower() for name in names}
+        common = sum(self.weights[name] for name in self.weights.keys() & folded)
+        union = sum(self.weights.values()) + sum(1.0 for name in folded if name not in self.weights)
+        return common / union if union else 0.0
+
+
+def _similar(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
+    """Pieces of code that use the same names: found by the rarest of them, ranked by likeness."""
+    rare = sorted(likeness.frequencies, key=lambda name: (likeness.frequencies[name], name))[:_RARE_NAMES]
+    if not rare:
+        return []
+    pieces = library.pieces_with(rare, question.family, _MOST_PIECES)
+    scored = [(likeness.with_names(piece.chunk.names), piece) for piece in pieces if piece.path != question.path]
+    best = sorted(
+        (item for item in scored if item[0] >= _LEAST_SIMILAR),
+        key=lambda item: (-item[0], item[1].path, item[1].chunk.first),
+    )
+    return [
+        Candidate(piece.path, tuple(range(piece.chunk.first, piece.chunk.last + 1)), "similar") for _, piece in best
+    ]
+
+
+def _recent(question: Question, library: Library, recent: Sequence[tuple[str, int]]) -> list[Candidate]:
+    """The pieces round what was edited or viewed last."""
+    found = []
+    for path, line in recent:
+        if path == question.path:
+            continue
+        for piece in library.pieces_of(path):
+            if piece.chunk.first <= line <= piece.chunk.last:
+                found.append(Candidate(path, tuple(range(piece.chunk.first, piece.chunk.last + 1)), "recent"))
+                break
+    return found
+
+
+def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
+    """What the file's test, or the file that it tests, or its folder defines, if it shares a name with this place."""
+    siblings: list[str] = []
+    folder: list[str] = []
+    for path in library.paths(question.family):
+        if question.is_sibling(path):
+            siblings.append(path)
+        elif path != question.path and path.rpartition("/")[0] == question.path.rpartition("/")[0]:
+            folder.append(path)
+    siblings.sort(key=lambda path: (-question.nearness(path), path))
+    scored: list[tuple[float, Place]] = []
+    for order, path in enumerate([*siblings[:2], *sorted(folder)[:_MOST_NEIGHBOURS]]):
+        lines = library.lines(path)
+        for place in library.definitions_in(path):
+            symbol = place.symbol
+            if symbol.container or _privacy(symbol.name) == 2:
+                continue
+            words = _WORD.findall(" ".join(lines[symbol.first : symbol.head + 1]))
+            if likeness_ := likeness.with_names(words):
+                scored.append((likeness_ * (2.0 if order < len(siblings[:2]) else 1.0), place))
+    scored.sort(key=lambda item: -item[0])
+    return [_shown(place, "neighbour") for _, place in scored]

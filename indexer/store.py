@@ -1,0 +1,250 @@
+"""What the index keeps, in SQLite: files with their text, definitions, and the names that each piece of code uses.
+
+One process writes; any number read at the same time (WAL). The same tables in memory hold what the editor has open.
+A file is replaced as a whole within one transaction: a reader, or a restart after a crash, never sees half of it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.analysis import Analysis
+from indexer.chunks import Chunk
+from indexer.symbols import Symbol
+
+SCHEMA = 1
+"""A new number for every change of the tables, or of what they are filled with: the file's name has it."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files(
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, modified INTEGER NOT NULL,
+    size INTEGER NOT NULL, hash BLOB NOT NULL, refusal TEXT, text BLOB);
+CREATE TABLE IF NOT EXISTS symbols(
+    file INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, container TEXT NOT NULL,
+    first INTEGER NOT NULL, head INTEGER NOT NULL, last INTEGER NOT NULL, documentation INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS symbols_by_name ON symbols(name);
+CREATE INDEX IF NOT EXISTS symbols_by_file ON symbols(file);
+CREATE TABLE IF NOT EXISTS chunks(
+    id INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS chunks_by_file ON chunks(file);
+CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
+    words, detail = none, tokenize = "unicode61 remove_diacritics 0 tokenchars '_$'");
+CREATE VIRTUAL TABLE IF NOT EXISTS frequencies USING fts5vocab(names, row);
+"""
+_CACHE = 8_000  # kilobytes of pages
+_WAIT = 5_000  # milliseconds for another process to finish its transaction
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells whether a file on disk is the one that was read."""
+
+    modified: int
+    """Nanoseconds."""
+    size: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A definition, and the file that it stands in."""
+
+    path: str
+    symbol: Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk, and the file that it stands in."""
+
+    path: str
+    chunk: Chunk
+
+
+class Store:
+    """An open database. Errors of SQLite are raised as they are: what to do about them depends on who asks."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._frequencies: dict[str, int] = {}
+
+    @classmethod
+    def in_memory(cls) -> Store:
+        """Make an empty store that no other process sees."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection.executescript(_TABLES)
+        return cls(connection)
+
+    @classmethod
+    def writable(cls, file: Path) -> Store:
+        """Open a store to write to it; made if it is not there."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file, isolation_level=None, timeout=_WAIT / 1e3)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA cache_size = -{4 * _CACHE}")
+            connection.executescript(_TABLES)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return cls(connection)
+
+    @classmethod
+    def readable(cls, file: Path) -> Store:
+        """Open a store that another process writes to. Raises sqlite3.Error where there is none yet."""
+        connection = sqlite3.connect(
+            f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+        connection.execute("PRAGMA query_only = ON")
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all or nothing of what is written inside."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def put(self, path: str, state: FileState, content: Analysis | str) -> None:
+        """Keep a file: its analysis, or the reason why it has none."""
+        self.remove([path])
+        analysis = content if isinstance(content, Analysis) else None
+        text = zlib.compress(analysis.text.encode("utf-8", "replace"), 1) if analysis is not None else None
+        file = self._connection.execute(
+            "INSERT INTO files(path, family, modified, size, hash, refusal, text) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                path,
+                analysis.family if analysis is not None else "",
+                state.modified,
+                state.size,
+                state.hash,
+                content if isinstance(content, str) else None,
+                text,
+            ),
+        ).lastrowid
+        if analysis is None:
+            return
+        self._connection.executemany(
+            "INSERT INTO symbols VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (file, one.name, one.kind, one.container, one.first, one.head, one.last, one.documentation)
+                for one in analysis.outline.symbols
+            ],
+        )
+        for chunk in analysis.chunks:
+            row = self._connection.execute(
+                "INSERT INTO chunks(file, first, last) VALUES (?, ?, ?)", (file, chunk.first, chunk.last)
+            ).lastrowid
+            self._connection.execute(
+                "INSERT INTO names(rowid, words) VALUES (?, ?)", (row, " ".join(sorted(chunk.names)))
+            )
+
+    def touch(self, path: str, state: FileState) -> None:
+        """Note that a file has a new date but its old content."""
+        self._connection.execute(
+            "UPDATE files SET modified = ?, size = ? WHERE path = ?", (state.modified, state.size, path)
+        )
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget files; those that are not there do not matter."""
+        for path in paths:
+            row = self._connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
+            if row is None:
+                continue
+            self._connection.execute("DELETE FROM names WHERE rowid IN (SELECT id FROM chunks WHERE file = ?)", row)
+            for table in ("chunks", "symbols"):
+                self._connection.execute(f"DELETE FROM {table} WHERE file = ?", row)
+            self._connection.execute("DELETE FROM files WHERE id = ?", row)
+
+    def states(self) -> dict[str, FileState]:
+        """Every file that is known, refused ones too."""
+        rows = self._connection.execute("SELECT path, modified, size, hash FROM files")
+        return {path: FileState(modified, size, hash_) for path, modified, size, hash_ in rows}
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many files are kept, how many are refused by what they contain, and how many definitions there are."""
+        kept, refused = self._connection.execute("SELECT count(text), count(refusal) FROM files").fetchone()
+        return kept, refused, self._connection.execute("SELECT count(*) FROM symbols").fetchone()[0]
+
+    def version(self) -> int:
+        """A number that changes whenever another process has written."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def refusal(self, path: str) -> str | None:
+        """Why a file's content is not used; None where it is, or where the file is not known."""
+        row = self._connection.execute("SELECT refusal FROM files WHERE path = ?", (path,)).fetchone()
+        return row[0] if row is not None else None
+
+    def has(self, path: str) -> bool:
+        """Whether a file's content is used."""
+        row = self._connection.execute("SELECT text IS NOT NULL FROM files WHERE path = ?", (path,)).fetchone()
+        return row is not None and bool(row[0])
+
+    def text(self, path: str) -> str | None:
+        """A file's text as it was read; None where it is not kept."""
+        row = self._connection.execute("SELECT text FROM files WHERE path = ?", (path,)).fetchone()
+        return zlib.decompress(row[0]).decode("utf-8", "replace") if row is not None and row[0] is not None else None
+
+    def paths(self, family: str) -> list[str]:
+        """All files of a family."""
+        return [path for (path,) in self._connection.execute("SELECT path FROM files WHERE family = ?", (family,))]
+
+    def definitions(self, name: str, family: str, most: int) -> list[Place]:
+        """Definitions of a name in files of a family, at most `most`."""
+        return self._places("s.name = ? AND f.family = ? LIMIT ?", (name, family, most))
+
+    def definitions_in(self, path: str) -> list[Place]:
+        """All definitions of a file, in order."""
+        return self._places("f.path = ? ORDER BY s.first", (path,))
+
+    def _places(self, where: str, values: tuple[object, ...]) -> list[Place]:
+        rows = self._connection.execute(
+            "SELECT f.path, s.name, s.kind, s.container, s.first, s.head, s.last, s.documentation "
+            f"FROM symbols s JOIN files f ON f.id = s.file WHERE {where}",
+            values,
+        )
+        return [Place(path, Symbol(*values)) for path, *values in rows]
+
+    def frequency(self, name: str) -> int:
+        """In how many chunks a name stands, in any case of its letters. Remembered, as it changes slowly."""
+        folded = name.lower()
+        if folded not in self._frequencies:
+            row = self._connection.execute("SELECT doc FROM frequencies WHERE term = ?", (folded,)).fetchone()
+            self._frequencies[folded] = row[0] if row is not None else 0
+        return self._frequencies[folded]
+
+    def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
+        """Chunks that use any of these names, the best by BM25 first, at most `most`."""
+        query = " OR ".join('"' + name.replace('"', "") + '"' for name in names)
+        rows = self._connection.execute(
+            "SELECT f.path, c.first, c.last, n.words FROM "
+            "(SELECT rowid, words FROM names WHERE names MATCH ? ORDER BY rank LIMIT ?) n "
+            "JOIN chunks c ON c.id = n.rowid JOIN files f ON f.id = c.file WHERE f.family = ?",
+            (query, 2 * most, family),
+        )
+        found = [Piece(path, Chunk(first, last, frozenset(text.split()))) for path, first, last, text in rows]
+        return found[:most]
+
+    def pieces_of(self, path: str) -> list[Piece]:
+        """All chunks of a file, in order."""
+        rows = self._connection.execute(
+            "SELECT c.first, c.last, n.words FROM files f "
+            "JOIN chunks c ON c.file = f.id JOIN names n ON n.rowid = c.id WHERE f.path = ? ORDER BY c.first",
+            (path,),
+        )
+        return [Piece(path, Chunk(first, last, frozenset(text.split()))) for first, last, text in rows]
