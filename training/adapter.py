@@ -16,31 +16,28 @@ from training.model import Model
 
 _PREFIX = "base_model.model."
 _EMBEDDINGS = f"{_PREFIX}model.embed_tokens.token_adapter.trainable_tokens_delta"
-_MEANINGS = {
-    "<fim_prefix>": (" before", " above", " prefix"),
-    "<fim_middle>": (" here", " middle", " insert"),
-    "<fim_suffix>": (" after", " below", " suffix"),
-}
+_TAUGHT = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
+_APART = 0.5  # how far the FIM tokens are moved apart, of an embedding's length
 
 
 def taught_tokens(tokenizer: Tokenizer) -> list[int]:
     """The tokens whose embeddings are replaced, in ascending order."""
-    return sorted(tokenizer.get_vocab(with_added_tokens=True)[name] for name in _MEANINGS)
+    return sorted(tokenizer.get_vocab(with_added_tokens=True)[name] for name in _TAUGHT)
 
 
 def taught_embeddings(source: GgufSource) -> Tensor:
-    """All embeddings, those of the FIM tokens made from words: the model never learned to tell its reserved ones apart.
+    """All embeddings, those of the FIM tokens moved apart in random directions: reserved tokens are all alike.
 
-    (Their cosines are above 0.99.) The mean of words that say the same, at the length of an average embedding, is
-    something that the frozen lower layers can read.
+    (Their cosines are above 0.99.) The model reads over them as they are, which is a good place to begin: on 24
+    held-out examples it starts from 3.16 nats a token, from 3.26 with the rows left alike, and from 6.44 with the mean
+    of words that say the same, such as ` before`.
     """
     tokenizer = source.tokenizer(RESERVED)
     embeddings = torch.from_numpy(source.tensor("model.embed_tokens.weight"))
-    length = embeddings.norm(dim=1).mean()
-    for name, words in _MEANINGS.items():
-        tokens = [token for word in words for token in tokenizer.encode(word, add_special_tokens=False).ids]
-        mean = embeddings[tokens].mean(dim=0)
-        embeddings[tokenizer.token_to_id(name)] = mean / mean.norm() * length
+    generator = torch.Generator().manual_seed(5)
+    for token in taught_tokens(tokenizer):
+        direction = torch.randn(embeddings.shape[1], generator=generator)
+        embeddings[token] += direction / direction.norm() * embeddings[token].norm() * _APART
     return embeddings
 
 

@@ -28,7 +28,7 @@ class LowRank:
     """The shape of the change."""
 
     rank: int = 32
-    alpha: int = 64
+    alpha: int = 32
     layers: int = 16
     """How many layers, from the top, are changed; nothing is computed backward below them."""
 
@@ -72,7 +72,7 @@ class Adapted(nn.Module):
     @torch.no_grad()
     def merge(self) -> None:
         """Take in what the factors are now; to be called after each step."""
-        self._merged.copy_(self._weight.float().addmm_(self.up, self.down, alpha=self._scale))
+        self._merged.copy_(torch.addmm(self._weight.float(), self.up, self.down, alpha=self._scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply activations `[n, in]`."""
