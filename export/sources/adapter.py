@@ -1,5 +1,6 @@
 """A LoRA adapter in PEFT's layout, merged into the weights below it while they are read.
 
+It may carry embeddings of a few tokens of its own, which replace those below. For the rest:
 W + s B A, with s = alpha / r, or alpha / sqrt(r) where it is rank-stabilized (Hu et al. 2021, arXiv 2106.09685;
 Kalajdzievski 2023, arXiv 2312.03732).
 """
@@ -23,6 +24,8 @@ from export.sources.source import Floats, Opened, Source, span
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
+_EMBEDDINGS = "model.embed_tokens.weight"
+_OWN_EMBEDDINGS = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 
 # What changes the arithmetic, and why it is refused; each is off where its value is empty.
 _REFUSED = {
@@ -31,7 +34,6 @@ _REFUSED = {
     "modules_to_save": "carries whole matrices of its own (modules_to_save)",
     "rank_pattern": "has ranks that differ by module (rank_pattern)",
     "alpha_pattern": "has scales that differ by module (alpha_pattern)",
-    "trainable_token_indices": "carries embeddings of its own (trainable_token_indices)",
     "layer_replication": "repeats layers (layer_replication)",
     "alora_invocation_tokens": "switches itself on by a token (alora_invocation_tokens)",
     "lora_bias": "learned biases (lora_bias)",
@@ -49,6 +51,7 @@ class AdaptedSource(Opened):
         self._scale = _scale(config)
         self._file = _open(folder)
         try:
+            self._tokens = self._match_tokens(config)
             self._pairs = self._match(config)
         except BaseException:
             self.close()
@@ -59,6 +62,12 @@ class AdaptedSource(Opened):
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read rows of a tensor with what the adapter adds to them; see `Source`."""
         values = self._base.tensor(name, rows)
+        if self._tokens and self._is_embeddings(name):
+            start, stop = span(rows, self.architecture.vocabulary)
+            values = values.copy()
+            for own, token in zip(self._file.rows(_OWN_EMBEDDINGS, slice(None)), self._tokens, strict=True):
+                if start <= token < stop:
+                    values[token - start] = own
         pair = self._pairs.get(name)
         if pair is None:
             return values
@@ -76,12 +85,32 @@ class AdaptedSource(Opened):
         """Let go of the adapter's file; the source below has its own `close`."""
         self._file.close()
 
+    def _is_embeddings(self, name: str) -> bool:
+        return name == _EMBEDDINGS or (name == "lm_head.weight" and self.architecture.tied_embeddings)
+
+    def _match_tokens(self, config: Mapping[str, Any]) -> list[int]:
+        """The tokens that have embeddings of their own, in the order of these. Raises ExportError."""
+        indices, stored = config.get("trainable_token_indices"), self._file.tensors.get(_OWN_EMBEDDINGS)
+        if not indices and stored is None:
+            return []
+        found: Any = indices.get("embed_tokens") if isinstance(indices, dict) else indices
+        tokens: list[Any] = found if isinstance(found, list) else []
+        architecture = self._base.architecture
+        fits = all(type(token) is int and 0 <= token < architecture.vocabulary for token in tokens)
+        if not tokens or not fits or stored is None or stored.shape != (len(tokens), architecture.hidden):
+            raise ExportError(
+                "The adapter's embeddings of its own (trainable_token_indices) do not fit this model; get it again"
+            )
+        return tokens
+
     def _match(self, config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         """Both factors of each adapted tensor. Raises ExportError where any is missing, misshapen or unknown."""
         rank = config["r"]
         shapes = dict(tensor_shapes(self._base.architecture))
         halves: dict[str, dict[str, str]] = {}
         for stored in self._file.tensors:
+            if stored == _OWN_EMBEDDINGS:
+                continue
             found = _NAME.fullmatch(stored)
             if found is None or f"{found[1]}.weight" not in shapes or "norm" in found[1]:
                 raise ExportError(f"The adapter adapts {stored!r:.100}, which is no matrix of this model")

@@ -174,6 +174,37 @@ def test_an_adapter_is_merged(stabilized: bool, scale: float, tmp_path: Path) ->
         assert not np.array_equal(source.tensor("lm_head.weight"), weights["lm_head.weight"])
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_adapter_brings_the_embeddings_of_a_few_tokens(tied: bool, tmp_path: Path) -> None:
+    architecture = VARIANTS["grouped and tied"] if tied else PLAIN
+    random = np.random.default_rng(3)
+    own = random.standard_normal((2, architecture.hidden)).astype(np.float32)
+    name = "model.layers.1.self_attn.q_proj"
+    stored = {
+        "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": own,
+        f"base_model.model.{name}.lora_A.weight": np.zeros((4, architecture.hidden), np.float32),
+        f"base_model.model.{name}.lora_B.weight": np.zeros((architecture.query_size, 4), np.float32),
+    }
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(safetensors_bytes(stored, "F32"))
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "trainable_token_indices": {"embed_tokens": [9, 5]}}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    weights = random_weights(architecture)
+    folder = write_folder(tmp_path / "base", architecture, weights)
+    expected = weights["model.embed_tokens.weight"].copy()
+    expected[[9, 5]] = own
+    with open_source(str(folder), adapter=adapter) as source:
+        assert np.array_equal(source.tensor("model.embed_tokens.weight"), expected)
+        assert np.array_equal(source.tensor("model.embed_tokens.weight", slice(6, 12)), expected[6:12])
+        head = expected if tied else weights["lm_head.weight"]
+        assert np.array_equal(source.tensor("lm_head.weight"), head)
+    config["trainable_token_indices"] = {"embed_tokens": [9, architecture.vocabulary]}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match="trainable_token_indices"), open_source(str(folder), adapter=adapter):
+        pass
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [

