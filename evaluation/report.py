@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 Record = dict[str, Any]
 """One function's record, see `evaluation.typing.Record`, as plain values."""
 
@@ -106,6 +108,7 @@ def machine() -> dict[str, str]:
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("mellum-lsp", "numpy", "tokenizers"))
     return {
         "cpu": f"{cpu}, {os.cpu_count()} cores",
+        "load": f"{psutil.getloadavg()[0]:.1f} processes wanted to run in the last minute",
         "system": platform.platform(),
         "python": sys.version.split()[0],
         "packages": packages,
