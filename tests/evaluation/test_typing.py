@@ -138,7 +138,7 @@ def test_the_real_server_is_measured_and_compared_with_an_earlier_run(
     report.give({"mellum-lsp": [dataclasses.asdict(record)]}, arguments)
     compared = capsys.readouterr().out
     assert "mellum-lsp, earlier" in compared
-    assert "( 1.00x)" in compared
+    assert "(   1.00 x)" in compared
 
 
 def test_percentiles_are_values_that_occurred() -> None:
