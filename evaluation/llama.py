@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from typing import Any, Literal
 
 from engine.manifest import PromptFormat
 from engine.model import default_threads
+from engine.prompt import prefix_window
 from engine.tokenizer import Tokenizer
 from evaluation.gguf_weights import merged
 from evaluation.packages import fetched, folder
@@ -73,11 +75,20 @@ def built() -> Path:
     if platform.machine() == "x86_64" and sys.platform != "win32":
         native = "-march=native -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
         switches |= {"GGML_NATIVE": "OFF", "CMAKE_C_FLAGS": native, "CMAKE_CXX_FLAGS": native}
+    cmake, build = _tool("cmake"), str(target / "build")
     options = [f"-D{name}={value}" for name, value in switches.items()]
-    build = str(target / "build")
-    subprocess.run(["cmake", "-S", str(source), "-B", build, "-G", "Ninja", *options], check=True)
-    subprocess.run(["cmake", "--build", build, "--target", "llama-server", "llama-quantize"], check=True)
+    options += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}"]
+    subprocess.run([cmake, "-S", str(source), "-B", build, *options], check=True)
+    subprocess.run([cmake, "--build", build, "--target", "llama-server", "llama-quantize"], check=True)
     return programs
+
+
+def _tool(name: str) -> str:
+    """A program beside this interpreter, where the extra puts it, else on the path. Raises RuntimeError."""
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    if (found := shutil.which(name, path=places)) is None:
+        raise RuntimeError(f"Building llama.cpp needs {name}; run: pip install -e '.[evaluation]'")
+    return found
 
 
 @contextmanager
@@ -247,18 +258,20 @@ class LlamaVim:
 
 
 def prompt(before: str, after: str, tokenizer: Tokenizer, style: PromptFormat, budget: int) -> list[int]:
-    """llama.vim's window, in the model's own layout: whole lines, as many as fit into as many tokens as ours may take.
+    """llama.vim's window, in the model's own layout; a model that knows no suffix gets the prefix alone.
 
-    A model that knows no suffix gets the prefix alone.
+    Where it has more tokens than `budget`, it is our window, which moves in big steps: were it cut line by line, every
+    Enter would cost llama.cpp its cached state.
     """
     suffix: list[int] = []
     if style.style != "plain":
         suffix = tokenizer.encode("".join(after.splitlines(keepends=True)[: _SUFFIX_LINES + 1]))[: budget // 8]
-    lines = before.splitlines(keepends=True)[-_PREFIX_LINES - 1 :]
-    counts = [len(tokenizer.encode(line)) for line in lines]
-    while len(lines) > 1 and sum(counts) > budget - len(suffix):
-        del lines[0], counts[0]
+    budget -= len(suffix)
+    lines = prefix_window(before, len(before), budget).splitlines(keepends=True)[-_PREFIX_LINES - 1 :]
     prefix = tokenizer.encode("".join(lines))
+    if len(prefix) > budget:
+        step = budget // 2
+        prefix = prefix[-(-(len(prefix) - budget) // step) * step :]
     if style.style == "mellum":
         laid_out = [style.fim_suffix, *suffix, style.fim_prefix, *prefix, style.fim_middle]
     elif style.style == "psm":

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 Record = dict[str, Any]
 """One function's record, see `evaluation.typing.Record`, as plain values."""
 
@@ -81,19 +83,17 @@ def give(records: dict[str, list[Record]], arguments: argparse.Namespace) -> Non
 
 
 def table(columns: dict[str, dict[str, float]]) -> str:
-    """Figures side by side, and how each side's differ from the first one's."""
-    names = list(columns)
-    rows = list(dict.fromkeys(name for values in columns.values() for name in values))
-    width = max(len(row) for row in rows)
-    lines = [" " * width + "".join(f"  {name:>24.24}" for name in names)]
-    for row in rows:
-        first = columns[names[0]].get(row, float("nan"))
-        cells = []
-        for name in names:
-            value = columns[name].get(row, float("nan"))
-            ratio = f" ({value / first:5.2f}x)" if name != names[0] and first else " " * 9
-            cells.append(f"  {value:15.2f}{ratio}")
-        lines.append(f"{row:{width}}" + "".join(cells))
+    """Figures side by side, and how each side's differ from the first one's: a table that Markdown reads, too."""
+    first, *others = columns
+    width = max(len(row) for values in columns.values() for row in values)
+    lines = [f"| {'':{width}} | {first:>12} |" + "".join(f" {name:>24} |" for name in others)]
+    lines.append(f"| {'-' * width} | {'-' * 11}: |" + f" {'-' * 23}: |" * len(others))
+    for row, value in columns[first].items():
+        line = f"| {row:{width}} | {value:12.2f} |"
+        for name in others:
+            other = columns[name].get(row, float("nan"))
+            line += f" {other:12.2f} ({other / value:7.2f} x) |" if value else f" {other:12.2f}             |"
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -106,6 +106,7 @@ def machine() -> dict[str, str]:
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("mellum-lsp", "numpy", "tokenizers"))
     return {
         "cpu": f"{cpu}, {os.cpu_count()} cores",
+        "load": f"{psutil.getloadavg()[0]:.1f} processes wanted to run in the last minute",
         "system": platform.platform(),
         "python": sys.version.split()[0],
         "packages": packages,

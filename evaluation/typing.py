@@ -50,7 +50,7 @@ class Record:
     seconds: list[float] = field(default_factory=list)
     """Time to suggestion: of each request that was answered before the next key."""
     waits: list[float] = field(default_factory=list)
-    """From each key to the next answer, be it to a later key's request: nothing that took too long is left out."""
+    """From each key to the next answer, be it to a later key's request, or to the end: nothing slow is left out."""
     superseded: int = 0
     """Requests that the next key made stale before they were answered."""
     computed: list[int] = field(default_factory=list)
@@ -148,6 +148,7 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
         waiting.append(clock())
         key_at = waiting[-1] + pause[page.written] * pressed
         asked = side.ask(page)
+    record.waits += [clock() - at for at in waiting]
     await side.rest()
     record.cpu_seconds = side.cpu_seconds() - used
     return record

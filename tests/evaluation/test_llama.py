@@ -99,13 +99,12 @@ async def test_a_request_that_is_not_wanted_any_more_still_helps(answering: Answ
     assert answering.asked[0]["prompt"] == tokenizer.encode("return ")
 
 
-def test_the_prompt_is_whole_lines_within_the_budget(tokenizer: Tokenizer) -> None:
+def test_the_prompt_is_the_lines_before_the_cursor_within_the_budget(tokenizer: Tokenizer) -> None:
     before = "".join(f"line_{number} = {number}\n" for number in range(400)) + "last = "
     tokens = prompt(before, "\nmore\n", tokenizer, PLAIN, 300)
-    text = tokenizer.decode(tokens)
-    assert 250 < len(tokens) <= 300
-    assert before.endswith(text)
-    assert text.startswith("line_")
+    assert 100 <= len(tokens) <= 300
+    assert before.endswith(tokenizer.decode(tokens))
+    assert prompt(before + "1\n", "", tokenizer, PLAIN, 300)[: len(tokens)] == tokens, "Enter moves nothing"
     assert len(tokenizer.decode(prompt(before, "", tokenizer, PLAIN, 10_000)).splitlines()) == 257
     laid_out = prompt("a = ", "\nb\n", tokenizer, MELLUM, 300)
     assert laid_out == [7, *tokenizer.encode("\nb\n"), 5, *tokenizer.encode("a = "), 6]

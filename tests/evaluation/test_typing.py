@@ -71,6 +71,17 @@ def test_silence_saves_nothing_and_shows_nothing() -> None:
     assert len(record.computed) == len(record.seconds)
 
 
+def test_a_key_that_is_never_answered_has_waited_until_the_end() -> None:
+    class Mute(Written):
+        def ask(self, page: Page) -> asyncio.Task[Answer]:
+            return asyncio.create_task(asyncio.sleep(60))  # type: ignore[arg-type]
+
+    record = asyncio.run(type_function(Mute(lambda page: ""), FUNCTION, "none", FAST))
+    assert record.superseded == len(record.waits) == record.keys
+    assert max(record.waits) > 0.1
+    assert not record.seconds
+
+
 def test_what_is_always_wrong_is_never_taken_and_counted_as_wrong_all_the_time() -> None:
     record = run(lambda page: "#wrong")
     assert record.keys == record.characters
@@ -127,7 +138,7 @@ def test_the_real_server_is_measured_and_compared_with_an_earlier_run(
     report.give({"mellum-lsp": [dataclasses.asdict(record)]}, arguments)
     compared = capsys.readouterr().out
     assert "mellum-lsp, earlier" in compared
-    assert "( 1.00x)" in compared
+    assert "(   1.00 x)" in compared
 
 
 def test_percentiles_are_values_that_occurred() -> None:
