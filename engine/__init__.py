@@ -1,11 +1,12 @@
 """From a prompt to a suggestion: model, KV state, decoding, stopping, trimming. Knows no LSP and no workspace."""
 
-from engine.completion import Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
+from engine.completion import Alternative, Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
 from engine.engine import Engine
 from engine.manifest import ModelError
 from engine.scheduler import Scheduler
 
 __all__ = [
+    "Alternative",
     "Cancelled",
     "CompletionRequest",
     "ContextSnippet",

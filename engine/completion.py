@@ -36,7 +36,11 @@ class CompletionRequest:
     """Least relevant first: the most relevant stands nearest to the document."""
     explicit: bool = False
     """Asked for by a key, not by typing: whatever the model has to say is shown, however unsure it is."""
+    candidates: int = 1
+    """How many different suggestions are wanted at most."""
     max_tokens: int = 96
+    deadline: float | None = None
+    """Seconds after which the answer leaves with what is complete by then; None where nobody is in a hurry."""
     confidence: float = 0.0
     """The joint probability that shown text keeps, from 0 (all is shown) to 1."""
 
@@ -53,8 +57,17 @@ class StopReason(StrEnum):
     BLOCK = "block"  # the block policy: statement or block complete
     GATE = "gate"  # with one more token the text would be less sure than `confidence`
     SUFFIX = "suffix"  # the text reached what already stands below
+    DEADLINE = "deadline"  # time was up; more of it is being made
     LOOP = "loop"  # the model says the same over and over
     LENGTH = "length"  # max_tokens, or the context is full
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another text for the same place, less likely than the suggestion."""
+
+    text: str
+    replaces: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,8 @@ class Suggestion:
     """The joint probability of the tokens that wrote the text."""
     dropped: str = ""
     """What was decoded behind the text: not sure enough, or not complete."""
+    alternatives: tuple[Alternative, ...] = ()
+    """The likeliest first; each begins with another token."""
     steps: int = 0
     """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)

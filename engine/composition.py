@@ -76,6 +76,11 @@ class Composition:
             return self._finish(StopReason.LENGTH, self._whole_lines() if "\n" in self.generated else None)
         return False
 
+    def cut_short(self) -> bool:
+        """Time is up: end it with its last whole line, or the last whole word of the first; False if there is none."""
+        end = self._whole_lines() if "\n" in self.generated else self._before_word(len(self.generated))
+        return bool(self.generated[:end].strip()) and self._finish(StopReason.DEADLINE, end)
+
     def _append(self, characters: str) -> None:
         common = min(len(characters), len(self._ahead))
         self._ahead = self._ahead[common:]
@@ -94,9 +99,12 @@ class Composition:
 
     def _whole_words(self, end: int) -> int:
         """The last place up to `end` that does not cut a word of the text in two: half a name is nobody's wish."""
-        if end < len(self.generated) and _is_word(self.generated[end]):
-            while end and _is_word(self.generated[end - 1]):
-                end -= 1
+        is_inside = end < len(self.generated) and _is_word(self.generated[end])
+        return self._before_word(end) if is_inside else end
+
+    def _before_word(self, end: int) -> int:
+        while end and _is_word(self.generated[end - 1]):
+            end -= 1
         return end
 
 

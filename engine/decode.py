@@ -44,15 +44,27 @@ def is_looping(tokens: Sequence[int], *, longest: int = 8, times: int = 4, least
     return False
 
 
-def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required: str) -> tuple[int, float, str]:
-    """Pick the likeliest token that agrees with the text that has to come; also returns what is then left of it.
+def likeliest(
+    logits: NDArray[np.float32], vocabulary: Vocabulary, required: str, count: int
+) -> list[tuple[int, float, str]]:
+    """Pick up to `count` tokens, the likeliest first, that agree with the text that has to come (which may be empty).
 
-    The log probability is that among the agreeing tokens: what is typed already is certain.
+    Returns each with its log probability among all tokens that agree, for what is typed already is certain; and with
+    what is left of the text behind it.
     """
-    agreeing = vocabulary.agreeing_with(required)
-    tokens = list(agreeing)
-    best, log_probability = pick(logits[tokens])
-    return tokens[best], log_probability, agreeing[tokens[best]]
+    agreeing = vocabulary.agreeing_with(required) if required else {}
+    tokens = np.array(list(agreeing)) if required else np.arange(len(logits))
+    among = logits[tokens]
+    best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
+    best = best[np.argsort(-among[best])]
+    largest = among[best[0]]
+    total = float(np.log(np.exp(among - largest).sum()) + largest)
+    return [(int(tokens[one]), float(among[one]) - total, agreeing.get(int(tokens[one]), "")) for one in best]
+
+
+def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required: str) -> tuple[int, float, str]:
+    """Pick the likeliest token that agrees with the text that has to come: see `likeliest`."""
+    return likeliest(logits, vocabulary, required, 1)[0]
 
 
 def decode(

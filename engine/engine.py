@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from engine.completion import CompletionRequest, IsCancelled, Suggestion
+from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
-from engine.decode import decode, prefill
+from engine.decode import decode, likeliest, prefill
 from engine.draft import LONGEST, Drafts, Speculation
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
-from engine.model import Model
+from engine.model import Model, Slot
 from engine.prompt import Budget, Prompt, lay_out
 from engine.providers import Provider
 from engine.slots import Slots
 from engine.stop import BlockPolicy
 from engine.tokenizer import Tokenizer
-from engine.trim import trim
+from engine.trim import Trimmed, trim
 
 # What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time.
 _PREFILL_SECONDS = 0.4
@@ -31,6 +32,8 @@ _PROMPT_TOKENS = (256, 4096)
 _CHUNK_SECONDS = 0.08
 _CHUNK_TOKENS = (32, 512)
 _MAX_TOKENS = 256
+_WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
+_LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
 
 
@@ -105,11 +108,18 @@ class Engine:
         return self._tokenizer.decode(list(tokens))
 
     def complete(
-        self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False, *, expected: str = ""
+        self,
+        request: CompletionRequest,
+        is_cancelled: IsCancelled = lambda: False,
+        *,
+        expected: str = "",
+        until: float | None = None,
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
         `expected`: what an earlier suggestion had in mind for this place; it saves time where the model still agrees.
+        `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
+        not even a word, it takes longer: an empty answer helps nobody, and who types on cancels it.
         """
         clock = _Clock()
         self._model.begin()
@@ -118,38 +128,25 @@ class Engine:
         slot = self._slots.take(prompt.tokens)
         reused = len(slot.tokens)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
-        before, after = request.text[: request.offset], request.text[request.offset :]
-        composition = Composition(
-            BlockPolicy(prefix=before, suffix=after, language=request.language),
-            self._tokenizer.stream(),
-            ends=self.manifest.prompt.stop,
-            last_word=prompt.last_word,
-            gate=request.gate,
-            max_tokens=min(request.max_tokens, _MAX_TOKENS),
-        )
-        drafts = Drafts(
-            self._speculation,
-            prompt.tokens,
-            prefix_end=prompt.prefix_end,
-            expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
-        )
-        steps = decode(
-            self._model,
-            slot,
-            pending,
-            vocabulary=self._tokenizer.vocabulary,
-            required=prompt.last_word_spelled,
-            drafts=drafts,
-            is_cancelled=is_cancelled,
-        )
+        drafts = self._drafts(prompt, expected)
+        steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, is_cancelled)
+        composition = self._composition(request, prompt)
         for token, log_probability in steps:
             if not composition.tokens:
                 clock.lap("prefill")
             if composition.add(token, log_probability):
                 break
+            if until is not None and time.perf_counter() > until and composition.cut_short():
+                break
         clock.lap("decode")
-        trimmed = trim(composition.text, prefix=before, suffix=after, language=request.language)
+        trimmed = self._trim(request, composition)
         clock.lap("trim")
+        others: dict[str, Alternative] = {}
+        if request.candidates > 1:
+            for other in self._alternatives(request, prompt, slot, composition.tokens[0], is_cancelled):
+                if other.text not in ("", trimmed.text):
+                    others.setdefault(other.text, other)
+            clock.lap("alternatives")
         return Suggestion(
             text=trimmed.text,
             replaces=trimmed.replaces,
@@ -160,9 +157,63 @@ class Engine:
             reused_tokens=reused,
             probability=composition.probability,
             dropped=composition.dropped,
+            alternatives=tuple(others.values()),
             steps=drafts.steps,
             timings=clock.laps,
         )
+
+    def _alternatives(
+        self, request: CompletionRequest, prompt: Prompt, slot: Slot, chosen: int, is_cancelled: IsCancelled
+    ) -> Iterator[Alternative]:
+        """Begin with other tokens than the likeliest one, and go on from there."""
+        slot.keep(len(prompt.tokens) - 1)
+        logits = self._model.run(slot, prompt.tokens[-1:], [0])[0]
+        firsts = likeliest(logits, self._tokenizer.vocabulary, prompt.last_word_spelled, request.candidates)
+        for token, log_probability, required in firsts:
+            if token == chosen or log_probability < _LEAST_CHANCE:
+                continue
+            slot.keep(len(prompt.tokens))
+            composition, drafts = self._composition(request, prompt), self._drafts(prompt)
+            drafts.take(token)
+            steps = self._decode(slot, [token], required, drafts, is_cancelled)
+            is_complete = composition.add(token, log_probability)
+            while not is_complete and (step := next(steps, None)) is not None:
+                is_complete = composition.add(*step)
+            trimmed = self._trim(request, composition)
+            yield Alternative(trimmed.text, trimmed.replaces)
+
+    def _composition(self, request: CompletionRequest, prompt: Prompt) -> Composition:
+        before, after = _around(request)
+        return Composition(
+            BlockPolicy(prefix=before, suffix=after, language=request.language),
+            self._tokenizer.stream(),
+            ends=self.manifest.prompt.stop,
+            last_word=prompt.last_word,
+            gate=request.gate,
+            max_tokens=min(request.max_tokens, _MAX_TOKENS),
+        )
+
+    def _drafts(self, prompt: Prompt, expected: str = "") -> Drafts:
+        tokens = self._tokenizer.encode(prompt.last_word + expected) if expected else ()
+        return Drafts(self._speculation, prompt.tokens, prefix_end=prompt.prefix_end, expected=tokens)
+
+    def _decode(
+        self, slot: Slot, pending: Sequence[int], required: str, drafts: Drafts, is_cancelled: IsCancelled
+    ) -> Iterator[tuple[int, float]]:
+        vocabulary = self._tokenizer.vocabulary
+        return decode(
+            self._model,
+            slot,
+            pending,
+            vocabulary=vocabulary,
+            required=required,
+            drafts=drafts,
+            is_cancelled=is_cancelled,
+        )
+
+    def _trim(self, request: CompletionRequest, composition: Composition) -> Trimmed:
+        before, after = _around(request)
+        return trim(composition.text, prefix=before, suffix=after, language=request.language)
 
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
         """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
@@ -176,6 +227,12 @@ class Engine:
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""
         self._model.interrupt()
+
+
+def _around(request: CompletionRequest) -> tuple[str, str]:
+    """The text on both sides of the cursor, as much of it as anything looks at: a document may be large."""
+    text, offset = request.text, request.offset
+    return text[max(offset - _WINDOW, 0) : offset], text[offset : offset + _WINDOW]
 
 
 class _Clock:

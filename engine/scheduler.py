@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from engine.completion import Cancelled, CompletionRequest, Suggestion
+from engine.completion import Cancelled, CompletionRequest, StopReason, Suggestion
 from engine.engine import Engine
 from engine.suggestions import Suggestions
 
@@ -180,7 +180,10 @@ class Scheduler:
             if job.priority is Priority.WARM_UP:
                 self._engine.warm_up(job.request, is_cancelled)
             else:
-                self._answer(job, self._engine.complete(job.request, is_cancelled, expected=job.expected))
+                deadline = job.request.deadline
+                until = None if deadline is None or job.is_idle else job.queued + deadline
+                suggestion = self._engine.complete(job.request, is_cancelled, expected=job.expected, until=until)
+                self._answer(job, suggestion)
         except Cancelled:
             with self._changed:
                 if job.is_preempted and not job.future.cancelled() and not self._closed:
@@ -204,17 +207,24 @@ class Scheduler:
         self._work_ahead(job.document, job.request, suggestion)
 
     def _work_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
-        """In idle time, make the suggestion that follows this one's acceptance."""
+        """In idle time, make the suggestion that follows this one's acceptance; or first finish this one."""
+        if suggestion.stop is StopReason.DEADLINE:
+            self._add_ahead(_Job(document, request, Priority.PREFETCH, suggestion.text + suggestion.dropped))
+            return
         if not suggestion.text:
             return
         before, after = request.text[: request.offset], request.text[request.offset + suggestion.replaces :]
         offset = request.offset + len(suggestion.text)
-        following = replace(request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False)
-        if self._suggestions.find(following) is not None:
-            return
+        following = replace(
+            request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False, candidates=1
+        )
+        if self._suggestions.find(following) is None:
+            self._add_ahead(_Job(document, following, Priority.PREFETCH, suggestion.dropped))
+
+    def _add_ahead(self, job: _Job) -> None:
+        """Queue work that nobody waits for, unless it is under way or somebody waits for other work."""
         with self._changed:
-            jobs = [job for job in self._jobs() if job.document == document and not job.future.done()]
-            if any(not job.is_idle or job.is_for(following) for job in jobs):
-                return
-            self._drop(document, is_idle=True)
-            self._add(_Job(document, following, Priority.PREFETCH, suggestion.dropped))
+            others = [other for other in self._jobs() if other.document == job.document and not other.future.done()]
+            if not any(not other.is_idle or other.is_for(job.request) for other in others):
+                self._drop(job.document, is_idle=True)
+                self._add(job)

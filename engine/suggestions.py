@@ -69,6 +69,7 @@ class Suggestions:
                     text=text[len(typed) :],
                     tokens=(),
                     log_probabilities=(),
+                    alternatives=made.suggestion.alternatives if not typed else (),
                     reused_tokens=made.suggestion.prompt_tokens,
                     timings={},
                 )

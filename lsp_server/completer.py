@@ -16,6 +16,8 @@ from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
 from lsp_server.status import ModelFacts
 
+_CANDIDATES = 3  # for who asks by a key, to choose from
+
 Signature = tuple[str, int, int]
 
 
@@ -43,39 +45,52 @@ class Completer:
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
         """Load a model; takes seconds. Raises ModelError."""
         folder = find_model(choice.model)
-        return cls(
-            Engine.load(
-                folder,
-                provider=choice.provider,
-                threads=choice.threads,
-                prompt_tokens=choice.context_tokens,
-                progress=progress,
-            )
+        engine = Engine.load(
+            folder,
+            provider=choice.provider,
+            threads=choice.threads,
+            prompt_tokens=choice.context_tokens,
+            state_memory=None if choice.state_memory is None else choice.state_memory * 1_000_000,
+            progress=progress,
         )
+        return cls(engine)
 
     def submit(
         self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
-        request = CompletionRequest(
-            path=snapshot.path,
-            language=snapshot.language,
-            text=snapshot.text,
-            offset=snapshot.offset,
-            context=snippets,
-            explicit=snapshot.explicit,
-            max_tokens=settings.max_tokens,
-            confidence=settings.confidence_in(snapshot.language),
-        )
-        return self._scheduler.submit(snapshot.document.uri, request)
+        return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, settings))
+
+    def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
+        """In idle time, get ready for a request at this place."""
+        self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, settings))
+
+    def rest(self, uri: str | None = None) -> None:
+        """Stop all work for a document, or for all of them."""
+        self._scheduler.rest(uri)
 
     def close(self) -> None:
-        """Cancel all work, wait for the inference thread (one chunk of prefill at most), and let go of the model.
+        """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
 
         Only a completer that nobody uses any more may be closed.
         """
         self._scheduler.close()
         del self._scheduler, self._engine, self.count_tokens
+
+
+def _request(snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> CompletionRequest:
+    return CompletionRequest(
+        path=snapshot.path,
+        language=snapshot.language,
+        text=snapshot.text,
+        offset=snapshot.offset,
+        context=snippets,
+        explicit=snapshot.explicit,
+        candidates=_CANDIDATES if snapshot.explicit else 1,
+        max_tokens=settings.max_tokens,
+        deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
+        confidence=settings.confidence_in(snapshot.language),
+    )
 
 
 def signature_of(model: str | None) -> Signature | None:

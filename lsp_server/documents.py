@@ -35,6 +35,8 @@ class Document(TextDocument):
         super().__init__(*arguments, **options)
         self._text = ""
         self._anchor = 0, 0
+        self.last_edit = 0
+        """Where the last change ended, in code points: probably the cursor. Unknown of a whole new text: its start."""
         self._has_surrogates = False
         self._broken: str | None = None
         self._encoding = str(getattr(self.position_codec.encoding, "value", self.position_codec.encoding))
@@ -60,6 +62,7 @@ class Document(TextDocument):
 
     def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
         """Apply one change: a range replaced, or the whole text."""
+        self.last_edit = 0
         if not isinstance(change, types.TextDocumentContentChangePartial):
             self._replace_all(change.text)
             return
@@ -77,6 +80,7 @@ class Document(TextDocument):
             self._replace_all(text)
         else:
             self._text, self._anchor = text, anchor  # which lies at or before `start`, where nothing has changed
+        self.last_edit = min(start + len(change.text), len(self._text))
 
     def offset_at_position(self, client_position: types.Position) -> int:
         """Turn a position in the client's units into an offset in code points; what lies outside is clamped.

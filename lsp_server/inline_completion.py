@@ -17,7 +17,7 @@ from lsp_server.feedback import ACCEPTED
 from lsp_server.snapshot import Snapshot
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
-    from engine import ContextSnippet, Suggestion
+    from engine import Alternative, ContextSnippet, Suggestion
     from lsp_server.completer import Completer
     from lsp_server.session import Session
 
@@ -37,11 +37,11 @@ async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCom
     work = asyncio.create_task(_complete(session, snapshot))
     session.begin_work(snapshot.document.uri, work)
     try:
-        item = await work
+        items = await work
     except asyncio.CancelledError:
         if (this := asyncio.current_task()) is not None and this.cancelling():
             raise  # by the client
-        item = None  # by a newer request, or by an edit
+        items = []  # by a newer request, or by an edit
     except Exception:
         # the language and the offset say where to look; the text is the user's own
         log.exception(
@@ -51,25 +51,28 @@ async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCom
             snapshot.start,
             len(snapshot.source),
         )
-        item = None
-    return types.InlineCompletionList(items=[] if item is None else [item])
+        items = []
+    return types.InlineCompletionList(items=items)
 
 
-async def _complete(session: Session, snapshot: Snapshot) -> types.InlineCompletionItem | None:
-    """Compute a suggestion for the snapshot; None if there is none, or no longer."""
+async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCompletionItem]:
+    """Compute suggestions for the snapshot, the likeliest first; empty if there are none, or no longer."""
     if (completer := session.completer) is None:
-        return None
-    snippets = await _snippets(session, snapshot, completer)
+        return []
+    snippets = await snippets_for(session, snapshot, completer)
     future = completer.submit(snapshot, snippets, session.settings)
     suggestion = await asyncio.wrap_future(future)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
-    if session.is_stale(snapshot):
-        return None
-    return to_item(snapshot, suggestion, session)
+    if session.is_stale(snapshot) or not suggestion.text:
+        return []
+    identifier = session.feedback.show()  # of all that are shown together: one of them can be accepted
+    shown: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
+    items = [to_item(snapshot, one, identifier) for one in shown]
+    return [item for item in items if item is not None]
 
 
-async def _snippets(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
+async def snippets_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
     """What the index has found when its time is up; a suggestion without context is better than none."""
     if session.context is None:
         return ()
@@ -86,17 +89,17 @@ async def _snippets(session: Session, snapshot: Snapshot, completer: Completer) 
     return ()
 
 
-def to_item(snapshot: Snapshot, suggestion: Suggestion, session: Session) -> types.InlineCompletionItem | None:
+def to_item(
+    snapshot: Snapshot, suggestion: Suggestion | Alternative, identifier: str
+) -> types.InlineCompletionItem | None:
     """Make the item that every client shows and accepts alike."""
     text = suggestion.text.replace("\r\n", "\n")
-    if not text:
-        return None
     document = snapshot.document
     end = snapshot.end + suggestion.replaces
     range_ = types.Range(document.client_position_at_offset(snapshot.start), document.client_position_at_offset(end))
     if range_.start.line != range_.end.line:
         log.warning("A suggestion that replaces the end of a line cannot be shown")
         return None
-    command = types.Command(title="Accepted", command=ACCEPTED, arguments=[session.feedback.show()])
+    command = types.Command(title="Accepted", command=ACCEPTED, arguments=[identifier])
     whole = snapshot.selected + text
     return types.InlineCompletionItem(insert_text=whole, filter_text=whole, range=range_, command=command)

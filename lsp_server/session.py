@@ -22,9 +22,10 @@ from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel, in_thread
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
-from lsp_server.snapshot import Snapshot
+from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
+from lsp_server.warm_up import warm_up
 from lsp_server.workspace_index import WorkspaceIndex
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Session:
         self._complaints: set[str] = set()
         self._resident = ResidentModel(server, self._state_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
+        self._warm_ups: dict[str, asyncio.Task[None]] = {}
         self._paths: dict[str, str] = {}
         self._context: Context | None = None
         self._making_context: asyncio.Task[None] | None = None
@@ -120,6 +122,7 @@ class Session:
             self._resident.want(self.settings.model_choice)
         else:
             self._stop_work()
+            self._rest()
         self.folders_changed()
         if self.status().state is not before:
             self._send_status()
@@ -148,7 +151,10 @@ class Session:
         work.add_done_callback(forget)
 
     def document_changed(self, uri: str) -> None:
-        """A document was opened or edited: what is being computed for it is stale, and the index has to know."""
+        """A document was opened or edited: what is being computed for it is stale, and the index has to know.
+
+        When a pause follows, the place is warmed up.
+        """
         self._stop_work(uri)
         document = self.documents.open_document(uri)
         if document is None:
@@ -160,10 +166,14 @@ class Session:
             self._context.update(path, document.language_id or "", document.text, Path(file) if file else None)
             if is_new:
                 self._context.opened()
+        if self.completer is not None:
+            snapshot = snapshot_at_last_edit(self.documents, document)
+            self._warm_ups[uri] = asyncio.create_task(warm_up(self, snapshot))
 
     def document_closed(self, uri: str) -> None:
         """A document was closed."""
         self._stop_work(uri)
+        self._rest(uri)
         path = self._paths.pop(uri, None)
         if self._context is not None and path is not None:
             self._context.forget(path)
@@ -195,9 +205,15 @@ class Session:
         return self._resident.close()
 
     def _stop_work(self, uri: str | None = None) -> None:
-        for key in list(self._work) if uri is None else [uri]:
-            if (work := self._work.pop(key, None)) is not None:
-                work.cancel()
+        for tasks in (self._work, self._warm_ups):
+            for key in list(tasks) if uri is None else [uri]:
+                if (task := tasks.pop(key, None)) is not None:
+                    task.cancel()
+
+    def _rest(self, uri: str | None = None) -> None:
+        """Stop what the model does ahead, too."""
+        if self.completer is not None:
+            self.completer.rest(uri)
 
     async def _make_context(self) -> None:
         """Import the index's packages on another thread, then tell it of all documents and folders."""

@@ -28,6 +28,7 @@ class ModelChoice:
     provider: Provider
     threads: int | None
     context_tokens: int | None
+    state_memory: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,22 @@ class Settings:
     """The joint probability that shown text keeps, 0 to 1; 0 shows everything."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
     """The same for some LSP language ids."""
+    deadline: int = 400
+    """Milliseconds after which a suggestion is shown as far as it has come; 0 waits for all of it."""
+    state_memory: int | None = None
+    """Megabytes for what the model has read; null for a quarter of the memory."""
 
     @property
     def model_choice(self) -> ModelChoice:
         """The part that takes loading a model again when it changes."""
-        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens)
+        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
 
     def confidence_in(self, language: str) -> float:
         """How sure a suggestion in this language has to be."""
         return self.confidence_by_language.get(language, self.confidence)
 
 
-_AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1}
+_AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1}
 
 
 def read_settings(raw: object) -> tuple[Settings, list[str]]:

@@ -33,6 +33,22 @@ class Snapshot:
     """Where that range ends in `source` if the suggestion takes the place of nothing else."""
 
 
+def snapshot_at_last_edit(documents: Documents, document: Document) -> Snapshot:
+    """Freeze the place at which a suggestion will probably be asked for."""
+    return Snapshot(
+        document=document,
+        source=document.source,
+        path=documents.path_of(document.uri),
+        language=document.language_id or "",
+        text=document.text,
+        offset=document.last_edit,
+        explicit=False,
+        selected="",
+        start=document.last_edit,
+        end=document.last_edit,
+    )
+
+
 def take_snapshot(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | None:
     """Freeze what a request is about.
 

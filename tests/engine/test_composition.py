@@ -54,6 +54,22 @@ def test_a_token_behind_the_end_does_not_count(engine: Engine) -> None:
     assert composition.probability == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [
+        ([" self", ".", "wid"], "self."),
+        ([" self"], None),
+        ([" (", "\n", " ", " one"], "("),
+        (["\n", " ", " one"], None),
+    ],
+)
+def test_when_time_is_up_only_what_is_whole_is_shown(engine: Engine, tokens: list[str], shown: str | None) -> None:
+    composition = written(engine, [(text, 0.9) for text in tokens])
+    assert composition.cut_short() is (shown is not None)
+    assert composition.text == (shown or "")
+    assert (composition.stop is StopReason.DEADLINE) is (shown is not None)
+
+
 def test_without_confidence_everything_is_shown(engine: Engine) -> None:
     composition = written(engine, [(" self", 0.1), (".", 0.1), ("width", 0.1), ("\n", 0.1)], confidence=0)
     assert composition.text == "self.width"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import CompletionRequest, Engine, Scheduler, Suggestion
+from engine import CompletionRequest, Engine, Scheduler, StopReason, Suggestion
 from engine import scheduler as scheduling
 from engine.slots import Slots
 
@@ -157,3 +157,16 @@ def test_resting_stops_all_work_and_leaves_none(scheduler: Scheduler) -> None:
     assert all(future.cancelled() for future in futures)
     with scheduler._changed:
         assert not scheduler._waiting
+
+
+def test_what_the_deadline_cut_off_is_finished_in_idle_time(scheduler: Scheduler, engine: Engine) -> None:
+    text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
+    asked = CompletionRequest("a.py", "python", text, len(text), deadline=0.0)
+    part = scheduler.submit("a", asked).result(DEADLINE)
+    assert part.stop is StopReason.DEADLINE
+    until(lambda: is_quiet(scheduler))
+    whole = scheduler.submit("a", asked)
+    assert whole.done()
+    assert whole.result().stop is not StopReason.DEADLINE
+    assert whole.result().text.startswith(part.text)
+    assert len(whole.result().text) > len(part.text) > 0

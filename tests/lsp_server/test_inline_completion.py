@@ -111,7 +111,7 @@ async def test_emoji_and_line_ends_are_counted_alike_in_every_encoding(model_cac
         async with serving(model_cache) as server:
             client = server.client
             await client.initialize(
-                {"general": {"positionEncodings": [encoding]}}, initializationOptions={"confidence": 0}
+                {"general": {"positionEncodings": [encoding]}}, initializationOptions={"confidence": 0, "deadline": 0}
             )
             await client.state("ready")
             client.open(URI, text)
@@ -343,3 +343,20 @@ async def test_typing_shows_only_what_is_sure_and_a_key_shows_it_all(client: Cli
     client.notify("workspace/didChangeConfiguration", {"settings": sure})
     assert await client.complete(URI, 1, 13) == []
     assert await client.complete(URI, 1, 13, triggerKind=1)
+
+
+async def test_who_asks_by_a_key_may_choose_and_accepts_one(client: Client) -> None:
+    text = "import math\n\n\ndef area(radius):\n    return "
+    client.open(URI, text)
+    items = await client.complete(URI, 4, 11, triggerKind=1)
+    assert 1 < len(items) <= 3
+    for item in items:
+        check_item(item, text, 4, 11)
+    assert len({item["insertText"] for item in items}) == len(items)
+    for item in items:
+        await client.request(
+            "workspace/executeCommand",
+            {"command": item["command"]["command"], "arguments": item["command"]["arguments"]},
+        )
+    status = await client.request("mellum/status")
+    assert (status["shown"], status["accepted"]) == (1, 1)

@@ -23,6 +23,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "logLevel": "debug",
         "confidence": 1,
         "confidenceByLanguage": {"python": 0.5},
+        "deadline": 250,
+        "stateMemory": 1024,
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
@@ -38,6 +40,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         log_level="debug",
         confidence=1.0,
         confidence_by_language={"python": 0.5},
+        deadline=250,
+        state_memory=1024,
     )
     assert len(raw) == len(fields(Settings)), "none is left out here"
     assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
@@ -66,6 +70,8 @@ def test_nothing_and_null_mean_the_defaults() -> None:
         ({"confidence": 1.2}, "mellum.confidence must be a number from 0 to 1"),
         ({"confidenceByLanguage": 0.5}, "mellum.confidenceByLanguage must be an object of language ids, not a number"),
         ({"confidenceByLanguage": {"go": True}}, "mellum.confidenceByLanguage must be a number from 0 to 1"),
+        ({"deadline": -1}, "mellum.deadline must be at least 0, not -1"),
+        ({"stateMemory": 0.5}, "mellum.stateMemory must be a whole number, not a number"),
         ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),
         ([1, 2], "The settings of mellum must be an object, not a list"),
         ("on", "The settings of mellum must be an object, not a string"),

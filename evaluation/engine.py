@@ -1,0 +1,208 @@
+"""What the engine's tricks are worth on this machine, as ratios of one run: `python -m evaluation.engine`.
+
+Prints: what a step of 8 tokens costs against one, and copying a token's state against computing it; a jump back to a
+place seen before against a keystroke; milliseconds from a cancellation to a free engine; tokens a second with drafts
+against without, and how often the text is the same; Python's share of a step; and what each confidence shows. The
+points are the ends of random words in functions of the standard library. `--model` names another model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from engine import Cancelled, CompletionRequest, Engine, Suggestion
+from engine.draft import Speculation
+from engine.models import find_model
+from engine.slots import Slots
+from evaluation.latency import source_files
+
+_CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9)
+_JUMPS, _CANCELLATIONS = 24, 40
+
+
+def main() -> None:
+    """Measure one after the other, each against its like in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model's name or folder")
+    parser.add_argument("--points", type=int, default=100, help="how many places to complete with and without drafts")
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of the longest prompt")
+    arguments = parser.parse_args()
+    engine = Engine.load(find_model(arguments.model), prompt_tokens=arguments.prompt)
+    requests = list(points(arguments.points))
+    _steps(engine)
+    _jumps(engine, requests[:_JUMPS])
+    _cancellations(engine, requests)
+    plain = _speculation(engine, requests)
+    _overhead(engine, requests[: len(requests) // 4])
+    _confidence(engine, requests, plain)
+
+
+def points(count: int) -> Iterator[CompletionRequest]:
+    """Places behind random words of code, indented as function bodies are, in files of the standard library."""
+    chance = random.Random(5)
+    texts = {file.name: file.read_bytes().decode() for file in source_files()}
+    while count:
+        name, text = chance.choice(list(texts.items()))
+        offset = text.find(" ", chance.randrange(len(text))) + 1
+        line = text[text.rfind("\n", 0, offset) + 1 :].split("\n", 1)[0]
+        if offset and line.startswith("        ") and not line.lstrip().startswith(("#", '"', "'")):
+            count -= 1
+            yield CompletionRequest(f"lib/{name}", "python", text, offset, max_tokens=48)
+
+
+def _milliseconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return (time.perf_counter() - started) * 1e3
+
+
+def _show(what: str, value: float, unit: str = "") -> None:
+    print(f"{what:66} {value:8.2f} {unit}", flush=True)
+
+
+def _steps(engine: Engine) -> None:
+    """Steps of one and of eight tokens in turns, behind 400 others; and a copy of those."""
+    model = engine._model
+    slot, copy = model.new_slot(512), model.new_slot(512)
+    tokens = list(range(1000, 1400))
+    prefill = _milliseconds(lambda: model.run(slot, tokens, [0]))
+
+    def step(count: int) -> float:
+        slot.keep(400)
+        return _milliseconds(lambda: model.run(slot, tokens[:count], range(count)))
+
+    one, eight = zip(*((step(1), step(8)) for _ in range(30)), strict=True)
+    _show("a step of 8 tokens, against a step of one", statistics.median(eight) / statistics.median(one))
+    _show("computing a token's state, against copying it", prefill / _milliseconds(lambda: copy.copy(slot, 400)))
+
+
+def _jumps(engine: Engine, requests: list[CompletionRequest]) -> None:
+    """One token at each place: new, with one more character typed, and back again after all the others."""
+    engine._slots = Slots(
+        engine._model, capacity=4 * engine.budget.prompt, memory=engine.manifest.kv_bytes_per_token * 100_000
+    )
+    requests = [replace(request, max_tokens=1) for request in requests[:12]]
+    new = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
+    back = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
+    typed = [replace(one, offset=one.offset + 1) for one in requests]
+    keystroke = [_milliseconds(lambda one=one: engine.complete(one)) for one in typed]  # type: ignore[misc]
+    _show("a jump to a new place, against a keystroke", statistics.median(new) / statistics.median(keystroke))
+    _show(
+        "a jump back to a place seen before, against a keystroke",
+        statistics.median(back) / statistics.median(keystroke),
+    )
+
+
+def _cancellations(engine: Engine, requests: list[CompletionRequest]) -> None:
+    """Interrupt a completion at a random moment of its first half second."""
+    chance, waits = random.Random(3), []
+    for request in requests[:_CANCELLATIONS]:
+        engine._slots = Slots(engine._model, capacity=4 * engine.budget.prompt, memory=0)
+        cancelled, ended = threading.Event(), 0.0
+
+        def work(request: CompletionRequest = request, cancelled: threading.Event = cancelled) -> None:
+            nonlocal ended
+            try:
+                engine.complete(request, cancelled.is_set)
+            except Cancelled:
+                ended = time.perf_counter()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(chance.uniform(0, 0.5))
+        started = time.perf_counter()
+        cancelled.set()
+        engine.interrupt()
+        thread.join()
+        if ended:
+            waits.append((ended - started) * 1e3)
+    waits.sort()
+    _show(f"cancelled to free, p50 of {len(waits)}", statistics.median(waits), "ms")
+    _show("cancelled to free, p95", waits[len(waits) * 95 // 100], "ms")
+
+
+def _speculation(engine: Engine, requests: list[CompletionRequest]) -> list[Suggestion]:
+    """Complete each point with and without drafts, in turns, from a state that is there; returns those without."""
+    ours, off = engine._speculation, Speculation((1.0,))
+    found: dict[bool, list[Suggestion]] = {False: [], True: []}
+    for index, request in enumerate(requests):
+        engine.warm_up(request)
+        for drafted in (index % 2 == 0, index % 2 == 1):
+            engine._speculation = ours if drafted else off
+            found[drafted].append(engine.complete(request))
+    engine._speculation = ours
+    rates, per_step = {}, {}
+    for drafted, suggestions in found.items():
+        tokens = sum(len(suggestion.tokens) for suggestion in suggestions)
+        rates[drafted] = tokens / sum(one.timings["prefill"] + one.timings["decode"] for one in suggestions)
+        per_step[drafted] = tokens / sum(suggestion.steps for suggestion in suggestions)
+    same = statistics.mean(a.text == b.text for a, b in zip(found[False], found[True], strict=True))
+    _show("tokens a second with drafts, against without", rates[True] / rates[False])
+    _show("tokens a step with drafts", per_step[True])
+    _show(f"the same text with and without drafts, of {len(requests)} points", same * 100, "%")
+    return found[False]
+
+
+@contextmanager
+def _timed(engine: Engine) -> Iterator[list[float]]:
+    """Note how long each run of the runtime takes."""
+    session, seconds = engine._model._session, list[float]()
+
+    class Timed:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(session, name)
+
+        def run_with_iobinding(self, *arguments: Any) -> None:
+            started = time.perf_counter()
+            session.run_with_iobinding(*arguments)
+            seconds.append(time.perf_counter() - started)
+
+    engine._model._session = Timed()
+    engine._slots = Slots(engine._model, capacity=4 * engine.budget.prompt, memory=0)
+    yield seconds
+    engine._model._session = session
+
+
+def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
+    """What a decode step takes outside of the runtime: picking, drafts, text, the rules of where to stop."""
+    rest, steps, policy = 0.0, 0, 0.0
+    with _timed(engine) as seconds:
+        for request in requests:
+            engine.warm_up(request)
+            seconds.clear()
+            suggestion = engine.complete(request)
+            rest += suggestion.timings["prefill"] + suggestion.timings["decode"] - sum(seconds)
+            policy += suggestion.timings["trim"]
+            steps += suggestion.steps
+    _show("Python in a step", rest / steps * 1e3, "ms")
+    _show("Python behind a suggestion, to trim it", policy / len(requests) * 1e3, "ms")
+
+
+def _confidence(engine: Engine, requests: list[CompletionRequest], everything: list[Suggestion]) -> None:
+    """Of all points: at how many each confidence shows something, how often that is what stands there, and how much."""
+    print(f"\n{'confidence':>10} {'shown':>8} {'right':>8} {'characters saved a point':>26} {'steps a point':>14}")
+    for confidence in _CONFIDENCES:
+        shown = right = saved = steps = 0
+        for request, whole in zip(requests, everything, strict=True):
+            suggestion = engine.complete(replace(request, confidence=confidence)) if confidence else whole
+            steps += suggestion.steps
+            shown += bool(suggestion.text)
+            if suggestion.text and request.text.startswith(suggestion.text, request.offset):
+                right += 1
+                saved += len(suggestion.text)
+        print(
+            f"{confidence:10.1f} {shown / len(requests):8.0%} {right / max(shown, 1):8.0%} "
+            f"{saved / len(requests):26.1f} {steps / len(requests):14.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Getting ready where the cursor rests: the state of that place is computed before anything is asked for.
+
+Some editors ask with every keystroke, others only after a pause of their own, and in that pause this happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lsp_server.inline_completion import snippets_for
+from lsp_server.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from lsp_server.session import Session
+
+_REST_SECONDS = 0.03  # an editor that asks with every keystroke has asked by then
+
+
+async def warm_up(session: Session, snapshot: Snapshot) -> None:
+    """Wait whether a request comes, then compute ahead for the place. Cancelled by a request and by an edit."""
+    await asyncio.sleep(_REST_SECONDS)
+    if not session.is_wanted(snapshot.language) or (completer := session.completer) is None:
+        return
+    snippets = await snippets_for(session, snapshot, completer)
+    if session.completer is completer and not session.is_stale(snapshot):
+        completer.warm_up(snapshot, snippets, session.settings)
