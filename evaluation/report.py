@@ -27,7 +27,12 @@ def figures(records: Sequence[Record]) -> dict[str, float]:
     def of_all(name: str) -> list[float]:
         return [value for record in records for value in record[name]]
 
-    seconds, waits, computed = of_all("seconds"), of_all("waits"), of_all("computed")
+    seconds, waits = of_all("seconds"), of_all("waits")
+    computed = {
+        step: [tokens for record in records for tokens in record["computed"][step]]
+        for step in ("arrival", "character", "enter", "accept")
+    }
+    models = sum(len(tokens) for tokens in computed.values())
     taken = {part: sum(record["taken"][part] for record in records) for part in ("whole", "line", "word")}
     requests = len(seconds) + total("superseded")
     return {
@@ -38,12 +43,16 @@ def figures(records: Sequence[Record]) -> dict[str, float]:
         **{f"time to suggestion p{p}, ms": 1e3 * percentile(seconds, p) for p in (50, 90, 99)},
         **{f"from a key to the next answer p{p}, ms": 1e3 * percentile(waits, p) for p in (50, 90, 99)},
         "answered before the next key, %": 100 * len(seconds) / max(requests, 1),
-        "answered without the model, % of answers": 100 * (1 - len(computed) / max(len(seconds), 1)),
+        "answered without the model, % of answers": 100 * (1 - models / max(len(seconds), 1)),
         "wrong from the first word, % of time on screen": 100 * total("wrong") / max(total("on_screen"), 1e-9),
         "flickers in 100 keys": 100 * total("flickers") / max(total("keys"), 1),
-        "tokens recomputed where the model answers, median": percentile(computed, 50),
-        "tokens recomputed where the model answers, p95": percentile(computed, 95),
-        "tokens recomputed in 100 characters": 100 * sum(computed) / max(total("characters"), 1),
+        **{
+            f"tokens recomputed after {step}, {name}": percentile(tokens, p)
+            for step, tokens in computed.items()
+            if step != "arrival"
+            for name, p in (("median", 50), ("p95", 95))
+        },
+        "tokens recomputed in 100 characters": 100 * sum(map(sum, computed.values())) / max(total("characters"), 1),
         "CPU seconds in 100 characters": 100 * total("cpu_seconds") / max(total("characters"), 1),
     }
 

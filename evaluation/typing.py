@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from engine.models import cache_folder
 from evaluation import report
@@ -35,6 +35,9 @@ from evaluation.typist import (
 
 WORDS_A_MINUTE = 100.0
 
+Step = Literal["arrival", "character", "enter", "accept"]
+"""What brought the cursor where it is."""
+
 
 @dataclass(slots=True)
 class Record:
@@ -53,8 +56,8 @@ class Record:
     """From each key to the next answer, be it to a later key's request, or to the end: nothing slow is left out."""
     superseded: int = 0
     """Requests that the next key made stale before they were answered."""
-    computed: list[int] = field(default_factory=list)
-    """Prompt tokens computed, of each request that a model answered."""
+    computed: dict[Step, list[int]] = field(default_factory=lambda: {step: [] for step in get_args(Step)})
+    """Prompt tokens computed, of each request that a model answered, by what came before it."""
     on_screen: float = 0.0
     """Seconds with a suggestion on screen."""
     wrong: float = 0.0
@@ -115,6 +118,7 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
     screen = Screen(record, clock)
     waiting = [clock()]
     asked = side.ask(page)
+    step: Step = "arrival"
     key_at = waiting[0] + pause[0]
     while True:
         done, _ = await asyncio.wait([asked], timeout=max(key_at - clock(), 0))
@@ -124,7 +128,7 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
             record.waits += [clock() - at for at in waiting]
             waiting.clear()
             if answer.computed is not None:
-                record.computed.append(answer.computed)
+                record.computed[step].append(answer.computed)
             screen.answered(page, answer)
             await asyncio.sleep(max(key_at - clock(), 0))
         else:
@@ -136,10 +140,11 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
             record.taken[part] += 1
             if part == "whole":
                 side.taken()
-            pressed = 1
+            pressed, step = 1, "accept"
         else:
             after, pressed = press(page, assistance)
             piece = after.before[len(page.before) :]
+            step = "enter" if piece.startswith("\n") else "character"
         record.keys += pressed
         page = after
         screen.typed(page, piece)

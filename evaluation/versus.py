@@ -92,12 +92,11 @@ async def _rates(folder: Path, tokenizer: Tokenizer, servers: dict[str, LlamaSer
         model.run(slot, part, range(len(part)))
         return time.perf_counter() - started
 
-    for turn in range(_ROUNDS):
+    for _ in range(_ROUNDS):
         for name, server in servers.items():
-            fresh = [1000 + turn, *tokens[1:_READ]]  # no prompt is known from the turn before
-            read = await server.complete(fresh, 1)
-            verified = await server.complete([*fresh, *tokens[_READ:]], 1)
-            written = await server.complete(fresh, _WRITTEN, ignore_eos=True)
+            read = await server.complete(tokens[:_READ], 1, cache_prompt=False)
+            verified = await server.complete(tokens, 1)
+            written = await server.complete(tokens[:_READ], _WRITTEN, ignore_eos=True)
             seconds[name]["read"].append(read.prefill_seconds / read.computed)
             seconds[name]["verify"].append(verified.prefill_seconds * _VERIFIED / verified.computed)
             seconds[name]["write"].append(written.decode_seconds / written.decoded)

@@ -204,9 +204,12 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
                 raise
             setup(wheel=None, force=False)
             folder = find_model()
-        return Engine.load(folder, provider=provider)
+        engine = Engine.load(folder, provider=provider)
     except ModelError as error:
         raise _failure(str(error)) from error
+    if engine.opened.fell_back:
+        _err.print(Text(f"{engine.opened.reason}.", style="yellow"), soft_wrap=True)
+    return engine
 
 
 def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:

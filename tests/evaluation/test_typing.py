@@ -68,7 +68,10 @@ def test_silence_saves_nothing_and_shows_nothing() -> None:
     assert record.keys == record.keys_alone == record.characters
     assert record.on_screen == record.flickers == 0
     assert len(record.seconds) + record.superseded == record.keys
-    assert len(record.computed) == len(record.seconds)
+    assert sum(map(len, record.computed.values())) == len(record.seconds)
+    assert record.computed["arrival"] in ([3], [])
+    assert record.computed["accept"] == []
+    assert 0 < len(record.computed["enter"]) <= FUNCTION.text.count("\n") < len(record.computed["character"])
 
 
 def test_a_key_that_is_never_answered_has_waited_until_the_end() -> None:

@@ -100,6 +100,9 @@ def test_doctor_says_why_a_provider_is_not_used(model_cache: Path) -> None:
     assert "does not work here (this build of ONNX Runtime does not have it), so the model runs on the CPU" in problem
     assert done.returncode == 1
     assert done.stderr == ""
+    done = run("complete", f"{SOURCE}:{line_of('def mean(data)')}", "--provider", absent, cache=model_cache)
+    assert done.returncode == 0
+    assert done.stderr == f"{problem}\n"
 
 
 def test_doctor_without_a_model_names_the_command(tmp_path: Path) -> None:
