@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine, Suggestion
+from engine.decode import decode
 from engine.draft import EXPECTED, LONGEST, Drafts, Speculation
+from engine.model import Model
+from engine.tokenizer import Vocabulary
+from tests.export.small import LLAMA, RandomSource
+from tests.export.test_formats import load, write
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))
@@ -102,3 +107,34 @@ def test_drafts_save_steps_and_change_nothing(pairs: list[tuple[Suggestion, Sugg
         np.abs(np.subtract(plain.log_probabilities, drafted.log_probabilities)).max() for plain, drafted in same
     ]
     assert np.median(difference) < 0.1
+
+
+def decoded(
+    model: Model, prompt: list[int], costs: Sequence[float], expected: Sequence[int]
+) -> list[tuple[int, float]]:
+    """The first 24 tokens behind a prompt."""
+    drafts = Drafts(Speculation(costs), prompt, prefix_end=len(prompt), expected=expected)
+    steps = decode(
+        model,
+        model.new_slot(128),
+        prompt,
+        vocabulary=Vocabulary({}),
+        required="",
+        drafts=drafts,
+        is_cancelled=lambda: False,
+    )
+    return [next(steps) for _ in range(24)]
+
+
+def test_in_float32_drafts_change_no_token_and_no_probability(tmp_path: Path) -> None:
+    """Drafts that are right, wrong from some token on, and looked up: all end in the tokens of plain decoding."""
+    source = RandomSource(LLAMA)
+    write(source, tmp_path, "fp32", "cpu")
+    model, random = load(tmp_path, source), np.random.default_rng(4)
+    for wrong_from in (*range(12), 24):
+        prompt = random.integers(0, LLAMA.vocabulary, 40).tolist()
+        plain = decoded(model, prompt, OFF, ())
+        expected = [token if place < wrong_from else 0 for place, (token, _) in enumerate(plain)]
+        drafted = decoded(model, prompt, CHEAP, expected)
+        assert [token for token, _ in drafted] == [token for token, _ in plain]
+        assert np.allclose([one for _, one in drafted], [one for _, one in plain], atol=1e-5)
