@@ -28,7 +28,6 @@ from training.batches import Batch, batch_of, packed, step_examples
 from training.examples import Example, read_examples
 from training.model import LowRank, Model
 
-_WARM_UP = 20_000  # tokens
 _DECAY = 0.35  # share of all tokens over which the rate falls to zero
 _CLIP = 1.0
 _VALIDATED = 32  # held-out examples: more would cost more than the curve is worth on slow machines
@@ -41,6 +40,8 @@ class Settings:
     tokens: int
     """How many to read in all; the rate's decay follows from it, so that a run can be given more or less later."""
     step_tokens: int = 2048
+    warm_up: int = 20_000
+    """Tokens over which the rate rises."""
     rate: float = 1e-3
     seed: int = 0
     validate_every: int = 100_000
@@ -62,7 +63,7 @@ class State:
 
 def rate_at(tokens: int, settings: Settings) -> float:
     """The learning rate: a short rise, a plateau, and a straight fall to zero at the end."""
-    rise = min((tokens + settings.step_tokens) / _WARM_UP, 1.0)
+    rise = min((tokens + settings.step_tokens) / settings.warm_up, 1.0)
     fall = min((settings.tokens - tokens) / (_DECAY * settings.tokens), 1.0)
     return settings.rate * max(min(rise, fall), 0.0)
 
