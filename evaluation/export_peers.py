@@ -7,8 +7,8 @@ our engine as a graph with copied states, to measure what it loses; its speed is
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,18 +26,11 @@ PEERS = {
     "genai": ("onnxruntime-genai's builder", "int4"),
 }
 
-_EXPORT = {
-    "optimum": """
+_OPTIMUM = """
 import sys
 from optimum.exporters.onnx import main_export
 main_export(sys.argv[1], sys.argv[2], task="text-generation-with-past", do_validation=False)
-""",
-    "genai": """
-import sys
-from onnxruntime_genai.models.builder import create_model
-create_model(None, sys.argv[1], sys.argv[2], "int4", "cpu", sys.argv[2] + "-cache")
-""",
-}
+"""
 
 _RATES = {
     "optimum": """
@@ -93,10 +86,15 @@ class PeerExport:
 
 
 def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) -> PeerExport:
-    """Run a peer's exporter in its own interpreter. Raises CalledProcessError with what it said."""
+    """Run a peer's exporter in its own interpreter. Raises CalledProcessError; what it said is beside the folder."""
+    if peer == "optimum":
+        arguments = ["-c", _OPTIMUM, str(checkpoint), str(folder)]
+    else:
+        arguments = ["-m", "onnxruntime_genai.models.builder", "-i", str(checkpoint), "-o", str(folder)]
+        arguments += ["-p", "int4", "-e", "cpu", "-c", f"{folder}-cache"]
     started = time.perf_counter()
-    command = [str(python), "-c", _EXPORT[peer], str(checkpoint), str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with Path(f"{folder}.log").open("w") as said:
+        process = subprocess.Popen([str(python), *arguments], stdout=said, stderr=said)
     watched, peak, processor = psutil.Process(process.pid), 0, 0.0
     while process.poll() is None:
         peak = max(peak, anonymous_memory(process.pid))
@@ -105,9 +103,8 @@ def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) ->
         time.sleep(0.02)
     seconds = time.perf_counter() - started
     if process.returncode:
-        assert process.stderr is not None
-        raise subprocess.CalledProcessError(process.returncode, command[:2], stderr=process.stderr.read()[-2000:])
-    shutil.rmtree(f"{folder}-cache", ignore_errors=True)
+        print(Path(f"{folder}.log").read_text()[-2000:], file=sys.stderr)
+        raise subprocess.CalledProcessError(process.returncode, f"the export with {peer}")
     return PeerExport(seconds, processor, peak, sum(file.stat().st_size for file in folder.glob(f"{GRAPH_FILE}*")))
 
 
