@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled
@@ -190,6 +191,10 @@ def _element_type(session: onnxruntime.InferenceSession) -> type[np.floating[Any
 
 
 def default_threads() -> int:
-    """All cores of a small machine, half of a large one: the editor and its other servers want some, too."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores // 2, 2), 8, cores)
+    """All cores of a small machine, half of a large one: the editor and its other servers want some, too.
+
+    Cores, not the two threads that many of them run: those share what a step is waiting for, which is memory.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
+    return min(max(cores // 2, 2), 8, allowed)
