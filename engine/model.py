@@ -33,14 +33,13 @@ class Slot(ABC):
         del self.tokens[tokens:]
 
     def copy(self, other: Slot, tokens: int) -> None:
-        """Take over the first `tokens` tokens of another slot, whose state stays as it is."""
-        self._copy_states(other, tokens)
-        self.tokens = other.tokens[:tokens]
-        self.filled = max(self.filled, tokens)
+        """Take over the first `tokens` tokens of another slot, which stays as it is; none if that is not cheap."""
+        self.tokens = other.tokens[: self._copy_states(other, tokens)]
+        self.filled = max(self.filled, len(self.tokens))
 
     @abstractmethod
-    def _copy_states(self, other: Any, tokens: int) -> None:
-        """Copy keys and values."""
+    def _copy_states(self, other: Any, tokens: int) -> int:
+        """Copy keys and values; returns of how many tokens."""
 
     @abstractmethod
     def append(
@@ -68,9 +67,12 @@ class InPlaceSlot(Slot):
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
         self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
 
-    def _copy_states(self, other: InPlaceSlot, tokens: int) -> None:
+    def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
+        if any(state.device_name() != "cpu" for state in self._states):
+            return 0  # the way through this process takes as long as computing it there
         for state, source in zip(self._states, other._states, strict=True):
             state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
+        return tokens
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
@@ -98,8 +100,9 @@ class CopiedSlot(Slot):
         empty = np.empty((1, manifest.kv_heads, 0, manifest.head_size), _element_type(session))
         self._states = {name: empty for name in self._inputs if name.startswith("past_key_values.")}
 
-    def _copy_states(self, other: CopiedSlot, tokens: int) -> None:
+    def _copy_states(self, other: CopiedSlot, tokens: int) -> int:
         self._states = {name: state[:, :, :tokens] for name, state in other._states.items()}
+        return tokens
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
