@@ -7,6 +7,7 @@ repeats all that stands right of the cursor and goes on behind it on the same li
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from syntax import COMMENT, Delimiter, Delimiters, indentation, is_quote
 
@@ -49,7 +50,7 @@ class Closers:
 
     def _closed(self, delimiters: Delimiters, ahead: str) -> frozenset[int]:
         lowest = inside = len(self._at_cursor)
-        for delimiter in delimiters.read(ahead).delimiters if inside else ():
+        for delimiter in delimiters.read(ahead).delimiters if inside and ahead else ():
             if delimiter.is_stray:
                 break
             if not delimiter.closes or len(delimiter.open_after) >= lowest:
@@ -111,6 +112,17 @@ class Closers:
             skipped = len(self.rest) - len(closers)
             return Meeting(offset + agreed, skipped + agreed, is_undecided=undecided)
         return Meeting(offset, is_undecided=undecided)
+
+
+@lru_cache(maxsize=8)
+def look_around(prefix: str, suffix: str, language: str) -> tuple[Delimiters, Closers]:
+    """What is open at a cursor, and what the document closes behind it.
+
+    Remembered, since the policy and the trim of one suggestion ask for the same: reading a window of the document and
+    walking its leaves takes as long as a decode step.
+    """
+    delimiters = Delimiters(prefix, language)
+    return delimiters, Closers(delimiters, line=prefix[prefix.rfind("\n") + 1 :], suffix=suffix)
 
 
 def _unmatched(text: str, opener: str, closer: str) -> int | None:

@@ -52,14 +52,13 @@ def likeliest(
     Returns each with its log probability among all tokens that agree, for what is typed already is certain; and with
     what is left of the text behind it.
     """
-    agreeing = vocabulary.agreeing_with(required) if required else {}
-    tokens = np.array(list(agreeing)) if required else np.arange(len(logits))
+    tokens, begun = vocabulary.agreeing_with(required) if required else (np.arange(len(logits)), dict[int, str]())
     among = logits[tokens]
     best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
     best = best[np.argsort(-among[best])]
     largest = among[best[0]]
     total = float(np.log(np.exp(among - largest).sum()) + largest)
-    return [(int(tokens[one]), float(among[one]) - total, agreeing.get(int(tokens[one]), "")) for one in best]
+    return [(int(tokens[one]), float(among[one]) - total, begun.get(int(tokens[one]), "")) for one in best]
 
 
 def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required: str) -> tuple[int, float, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled
@@ -33,14 +34,13 @@ class Slot(ABC):
         del self.tokens[tokens:]
 
     def copy(self, other: Slot, tokens: int) -> None:
-        """Take over the first `tokens` tokens of another slot, whose state stays as it is."""
-        self._copy_states(other, tokens)
-        self.tokens = other.tokens[:tokens]
-        self.filled = max(self.filled, tokens)
+        """Take over the first `tokens` tokens of another slot, which stays as it is; none if that is not cheap."""
+        self.tokens = other.tokens[: self._copy_states(other, tokens)]
+        self.filled = max(self.filled, len(self.tokens))
 
     @abstractmethod
-    def _copy_states(self, other: Any, tokens: int) -> None:
-        """Copy keys and values."""
+    def _copy_states(self, other: Any, tokens: int) -> int:
+        """Copy keys and values; returns of how many tokens."""
 
     @abstractmethod
     def append(
@@ -70,12 +70,12 @@ class InPlaceSlot(Slot):
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
         self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
 
-    def _copy_states(self, other: InPlaceSlot, tokens: int) -> None:
+    def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
+        if any(state.device_name() != "cpu" for state in self._states):
+            return 0  # the way through this process takes as long as computing it there
         for state, source in zip(self._states, other._states, strict=True):
-            if state.device_name() == "cpu":
-                state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
-            else:
-                state.update_inplace(source.numpy())
+            state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
+        return tokens
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
@@ -103,8 +103,9 @@ class CopiedSlot(Slot):
         empty = np.empty((1, manifest.kv_heads, 0, manifest.head_size), _element_type(session))
         self._states = {name: empty for name in self._inputs if name.startswith("past_key_values.")}
 
-    def _copy_states(self, other: CopiedSlot, tokens: int) -> None:
+    def _copy_states(self, other: CopiedSlot, tokens: int) -> int:
         self._states = {name: state[:, :, :tokens] for name, state in other._states.items()}
+        return tokens
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
@@ -198,6 +199,10 @@ def _element_type(session: onnxruntime.InferenceSession) -> type[np.floating[Any
 
 
 def default_threads() -> int:
-    """All cores of a small machine, half of a large one: the editor and its other servers want some, too."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores // 2, 2), 8, cores)
+    """All cores of a small machine, half of a large one: the editor and its other servers want some, too.
+
+    Cores, not the two threads that many of them run: those share what a step is waiting for, which is memory.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
+    return min(max(cores // 2, 2), 8, allowed)

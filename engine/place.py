@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.closers import Closers
+from engine.closers import Closers, look_around
 from syntax import COMMENT, Delimiters, Language, indentation, is_quote, language_named, opens_block
 
 _LOOK = 4000  # code points of the suffix that are looked at
@@ -39,10 +39,9 @@ class Place:
     def of(cls, *, prefix: str, suffix: str, language: str) -> Place:
         """Look around the cursor, in a bounded part of the document."""
         row = language_named(language)
-        delimiters = Delimiters(prefix, language)
+        delimiters, closers = look_around(prefix, suffix, language)
         line = prefix[prefix.rfind("\n") + 1 :]
         below = _lines_below(suffix[:_LOOK])
-        closers = Closers(delimiters, line=line, suffix=suffix)
         head = _line_above(delimiters, row)
         opens = opens_block(head, row) or head.rstrip().endswith(_OPENING)
         wants_body = opens and not line.strip() and indentation(below[0]) <= indentation(head)

@@ -12,7 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
 from engine.manifest import ModelError
@@ -42,16 +44,15 @@ class Vocabulary:
     def __init__(self, spellings: dict[str, int]) -> None:
         self._ids = spellings
         self._sorted = sorted(spellings)
+        self._sorted_ids = np.array([spellings[word] for word in self._sorted], np.int64)
 
-    def agreeing_with(self, text: str) -> dict[int, str]:
-        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind each."""
-        last = bisect_left(self._sorted, text + chr(0x10FFFF))
-        longer = self._sorted[bisect_left(self._sorted, text) : last]
-        agreeing = {self._ids[token]: "" for token in longer}
-        for length in range(1, len(text)):
-            if (shorter := self._ids.get(text[:length])) is not None:
-                agreeing[shorter] = text[length:]
-        return agreeing
+    def agreeing_with(self, text: str) -> tuple[NDArray[np.int64], dict[int, str]]:
+        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind the latter."""
+        first, last = bisect_left(self._sorted, text), bisect_left(self._sorted, text + chr(0x10FFFF))
+        begun = {
+            self._ids[text[:length]]: text[length:] for length in range(1, len(text)) if text[:length] in self._ids
+        }
+        return np.append(self._sorted_ids[first:last], np.array(list(begun), np.int64)), begun
 
 
 class Tokenizer:

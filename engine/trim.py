@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from engine.closers import Closers
+from engine.closers import Closers, look_around
 from syntax import Delimiters, at_line_end, indentation, is_quote
 
 _CLOSERS = frozenset(")]}>\"'`;,:")
@@ -37,13 +37,13 @@ def trim(generated: str, *, prefix: str, suffix: str, language: str) -> Trimmed:
 
 
 def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimmed:
-    delimiters = Delimiters(prefix, language)
+    delimiters, closers = look_around(prefix, suffix, language)
     line = prefix[prefix.rfind("\n") + 1 :]
     text = without_carriage_returns(generated)
     text = without_spurious_space(text, line)
     text = without_loops(text, prefix)
     text = without_lines_below(text, suffix, line)
-    text, replaces = across_closers(text, delimiters, Closers(delimiters, line=line, suffix=suffix))
+    text, replaces = across_closers(text, delimiters, closers)
     if not replaces:
         text = without_rest_of_line(text, suffix[:_LOOK].split("\n", 1)[0].rstrip())
     text = balanced(text.rstrip(), delimiters)

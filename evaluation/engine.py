@@ -153,7 +153,7 @@ def _speculation(engine: Engine, requests: list[CompletionRequest]) -> list[Sugg
 
 @contextmanager
 def _timed(engine: Engine) -> Iterator[list[float]]:
-    """Note how long each run of the runtime takes."""
+    """Note how long this thread computes in each run of the runtime."""
     session, seconds = engine._model._session, list[float]()
 
     class Timed:
@@ -161,9 +161,9 @@ def _timed(engine: Engine) -> Iterator[list[float]]:
             return getattr(session, name)
 
         def run_with_iobinding(self, *arguments: Any) -> None:
-            started = time.perf_counter()
+            started = time.thread_time()
             session.run_with_iobinding(*arguments)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.thread_time() - started)
 
     engine._model._session = Timed()
     engine._slots = Slots(engine._model, capacity=4 * engine.budget.prompt, memory=0)
@@ -172,18 +172,20 @@ def _timed(engine: Engine) -> Iterator[list[float]]:
 
 
 def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
-    """What a decode step takes outside of the runtime: picking, drafts, text, the rules of where to stop."""
-    rest, steps, policy = 0.0, 0, 0.0
+    """Processor time outside of the runtime: of decode steps, and of reading the place and trimming, once a request."""
+    once, whole, steps = 0.0, 0.0, 0
     with _timed(engine) as seconds:
         for request in requests:
             engine.warm_up(request)
-            seconds.clear()
-            suggestion = engine.complete(request)
-            rest += suggestion.timings["prefill"] + suggestion.timings["decode"] - sum(seconds)
-            policy += suggestion.timings["trim"]
+            for few in (replace(request, max_tokens=1), request):  # the second finds the place read already
+                seconds.clear()
+                started = time.thread_time()
+                suggestion = engine.complete(few)
+                rest = time.thread_time() - started - sum(seconds)
+                once, whole = (once + rest, whole) if few is not request else (once, whole + rest)
             steps += suggestion.steps
-    _show("Python in a step", rest / steps * 1e3, "ms")
-    _show("Python behind a suggestion, to trim it", policy / len(requests) * 1e3, "ms")
+    _show("Python in a step", whole / steps * 1e3, "ms")
+    _show("Python in a keystroke, to read the place around the cursor", once / len(requests) * 1e3, "ms")
 
 
 def _confidence(engine: Engine, requests: list[CompletionRequest], everything: list[Suggestion]) -> None:

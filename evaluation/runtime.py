@@ -1,11 +1,12 @@
 """What ONNX Runtime's settings cost, side by side in one run: `python -m evaluation.runtime`.
 
-Prints, for each way of letting threads spin, milliseconds a decode step and a prefill of 256 tokens take, and the CPU
-seconds that the process burns in the second after the last step.
+Prints, for each way of letting threads spin and for each number of threads, milliseconds a decode step and a prefill
+of 256 tokens take, and the CPU seconds that the process burns in the second after the last step.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -29,9 +30,9 @@ _ROUNDS, _STEPS = 3, 30
 class _Candidate:
     """A session with some settings, and a slot of its own."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = default_threads()
+        options.intra_op_num_threads = threads
         for key, value in settings.items():
             options.add_session_config_entry(key, value)
         self.session = onnxruntime.InferenceSession(
@@ -58,7 +59,10 @@ class _Candidate:
 def main() -> None:
     """Alternate between the settings, so that a change of the machine's speed meets all of them."""
     folder = find_model()
-    candidates = {name: _Candidate(folder, settings) for name, settings in _SETTINGS.items()}
+    candidates = {name: _Candidate(folder, settings, default_threads()) for name, settings in _SETTINGS.items()}
+    ours = list(_SETTINGS.values())[-1]
+    for threads in range(1, min(os.cpu_count() or 1, 8) + 1):
+        candidates[f"{threads} of {os.cpu_count()} threads"] = _Candidate(folder, ours, threads)
     decode: dict[str, list[float]] = {name: [] for name in candidates}
     prefill: dict[str, list[float]] = {name: [] for name in candidates}
     idle: dict[str, list[float]] = {name: [] for name in candidates}

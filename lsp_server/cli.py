@@ -242,7 +242,8 @@ def _figures(suggestion: Suggestion, engine: Engine) -> Table:
     """Every step's time and the tokens it was spent on."""
     notes = {
         "prefill": f"{suggestion.computed_tokens} prompt tokens computed, {suggestion.reused_tokens} reused",
-        "decode": f"{len(suggestion.tokens)} tokens, stopped by: {suggestion.stop}",
+        "decode": f"{len(suggestion.tokens)} tokens in {suggestion.steps} steps, {suggestion.probability:.0%} sure, "
+        f"stopped by: {suggestion.stop}",
     }
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="left", style="bold")

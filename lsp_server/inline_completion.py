@@ -64,11 +64,12 @@ async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCo
     suggestion = await asyncio.wrap_future(future)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
-    if session.is_stale(snapshot) or not suggestion.text:
+    candidates: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
+    shown = [candidate for candidate in candidates if candidate.text]
+    if session.is_stale(snapshot) or not shown:
         return []
     identifier = session.feedback.show()  # of all that are shown together: one of them can be accepted
-    shown: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
-    items = [to_item(snapshot, one, identifier) for one in shown]
+    items = [to_item(snapshot, candidate, identifier) for candidate in shown]
     return [item for item in items if item is not None]
 
 

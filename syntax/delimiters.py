@@ -184,6 +184,7 @@ def _without_newline(leaf: _Leaf, source: bytes) -> int:
     return leaf.end - source.endswith(b"\n", leaf.start, leaf.end)
 
 
+@lru_cache(maxsize=16)  # the rules of one trim ask for the same
 def _read(before: bytes, generated: str, stack: Stack, language: str) -> Reading:
     start = len(before)
     source = before + _encoded(generated)

@@ -71,7 +71,8 @@ def test_names_of_special_tokens_in_text_stay_text(tokenizer: Tokenizer, path: P
 
 
 def test_tokens_that_agree_with_a_text_extend_it_or_begin_it(tokenizer: Tokenizer) -> None:
-    agreeing = {tokenizer.decode([token]): left for token, left in tokenizer.vocabulary.agreeing_with("retu").items()}
+    tokens, begun = tokenizer.vocabulary.agreeing_with("retu")
+    agreeing = {tokenizer.decode([token]): begun.get(token, "") for token in tokens.tolist()}
     assert agreeing["return"] == agreeing["returns"] == ""
     assert agreeing["ret"] == "u"
     assert agreeing["r"] == "etu"
