@@ -1,10 +1,11 @@
 """Does the context hold what the next line needs? `python -m evaluation.retrieval`.
 
 Tasks come from real packages (see `packages.py`): a line in a function's body that uses a name which the package
-defines exactly once, in another file. The line is taken out, and context is asked for at its start. Recall is the share of tasks
-whose packed context holds the first line of that definition, at 512, 1024 and 2048 tokens, for four strategies: none,
-files by path distance, chunks by BM25 of the names round the cursor, and ours. `--lines N` also completes N of the
-lines with the default model, or `--model`, and prints exact match and edit similarity. `--json FILE` keeps the figures.
+defines exactly once, in another file that the document can see. The line is taken out, and context is asked for at its
+start. Recall is the share of tasks whose packed context holds the first line of that definition, at 512, 1024 and 2048
+tokens, for four strategies: none, files by path distance, chunks by BM25 of the names round the cursor, and ours.
+`--lines N` also completes N of the lines with the default model, or `--model`, and prints exact match and edit
+similarity. `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
