@@ -3,6 +3,7 @@
 from indexer.folder import why_not
 from indexer.index import Index
 from indexer.pack import Snippet
-from indexer.reader import database_of
+from indexer.reader import counts_of, database_of
+from indexer.worker import index_now
 
-__all__ = ["Index", "Snippet", "database_of", "why_not"]
+__all__ = ["Index", "Snippet", "counts_of", "database_of", "index_now", "why_not"]

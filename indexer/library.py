@@ -13,18 +13,21 @@ class Library:
     def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
         self._open, self._open_paths, self._folders = open_documents, open_paths, folders
         self._lines: dict[str, list[str]] = {}
+        self._definitions: dict[str, list[Place]] = {}
 
-    def definitions(self, name: str, family: str, most: int) -> list[Place]:
-        """Definitions of a name in files of a family."""
-        found = self._open.definitions(name, family, most)
+    def definitions(self, names: Collection[str], family: str, most: int) -> list[Place]:
+        """Definitions of some names in files of a family. Of a name with more than `most`, only some of them."""
+        found = self._open.definitions(names, family, most)
         for store in self._folders:
-            found += [one for one in store.definitions(name, family, most) if one.path not in self._open_paths]
+            found += [one for one in store.definitions(names, family, most) if one.path not in self._open_paths]
         return found
 
     def definitions_in(self, path: str) -> list[Place]:
-        """All definitions of a file, in order."""
-        stores = [self._open] if path in self._open_paths else self._folders
-        return next((found for store in stores if (found := store.definitions_in(path))), [])
+        """All definitions of a file, in order. Remembered, as its lines are."""
+        if path not in self._definitions:
+            stores = [self._open] if path in self._open_paths else self._folders
+            self._definitions[path] = next((found for store in stores if (found := store.definitions_in(path))), [])
+        return self._definitions[path]
 
     def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
         """Chunks that use any of these names, the best of each store first."""
@@ -40,11 +43,12 @@ class Library:
 
     def frequency(self, name: str) -> int:
         """In how many chunks a name stands."""
-        return sum(store.frequency(name) for store in (self._open, *self._folders))
+        stores = [self._open, *self._folders] if self._open_paths else self._folders
+        return sum(store.frequency(name) for store in stores)
 
-    def paths(self, family: str) -> list[str]:
-        """All files of a family."""
-        return list(dict.fromkeys(path for store in (self._open, *self._folders) for path in store.paths(family)))
+    def paths(self, family: str, **where: Collection[str]) -> list[str]:
+        """Files of a family, in order: all, or those of a `folder`, `module` or `subject`."""
+        return sorted({path for store in (self._open, *self._folders) for path in store.paths(family, **where)})
 
     def lines(self, path: str) -> list[str]:
         """A file's lines; none where it is not known. Remembered for as long as this library is used."""

@@ -11,8 +11,9 @@ from indexer.retrieve import Ranked
 
 CHARACTERS_A_TOKEN = 3.2
 """Of code, about; for callers that cannot count. `python -m evaluation.retrieval` prints what it is for its model."""
-_HEADER = 4  # tokens of a file's header beside its path
-_MOST_REFUSED = 40  # candidates in a row that do not fit, behind which no others are tried
+_MOST_CHARACTERS_A_TOKEN = 6
+_HEADER = 2  # tokens of a file's header beside its path
+_MOST_REFUSED = 12  # candidates in a row that do not fit, behind which no others are tried
 _LONGEST = 3000  # code points of one candidate
 
 Count = Callable[[str], int]
@@ -51,7 +52,6 @@ def pack(
     """Fill a budget, in tokens; returns snippets by file, least relevant first."""
     files: dict[str, _Open] = {}
     taken: set[str] = set()
-    cost_of: dict[str, int] = {}
     left, refused = budget, 0
     for one in ranked:
         path = one.candidate.path
@@ -65,9 +65,12 @@ def pack(
             continue
         opened = files.get(path)
         new = [at for at in one.candidate.lines if opened is None or at not in opened.lines]
-        cost = sum(_cost(lines[at], cost_of, count) for at in new)
+        added = "".join(f"{lines[at]}\n" for at in new)
         if opened is None:
-            cost += _HEADER + count(path)
+            added = f"{path}\n{added}"
+        cost = left + 1
+        if len(added) <= left * _MOST_CHARACTERS_A_TOKEN:  # else counting is a waste of time
+            cost = count(added) + (_HEADER if opened is None else 0) if added else 0
         if cost > left:
             refused += 1
             continue
@@ -81,12 +84,6 @@ def pack(
         opened.tokens += cost
     chosen = sorted(files.items(), key=lambda item: item[1].score)
     return [_snippet(path, opened, library.lines(path)) for path, opened in chosen]
-
-
-def _cost(line: str, known: dict[str, int], count: Count) -> int:
-    if line not in known:
-        known[line] = count(line + "\n")
-    return known[line]
 
 
 def _snippet(path: str, opened: _Open, lines: list[str]) -> Snippet:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from indexer.analysis import Parsed, family
+from indexer.paths import module_of, packages_of, subject_of
 from indexer.symbols import TYPES, Imports
 
 _ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
@@ -15,11 +15,13 @@ _HALF = 8  # lines from the cursor at which a name counts half as much
 _BELOW_WEIGHT = 0.6
 _IMPORTED_WEIGHT = 0.25  # of a name that is imported and not near the cursor
 _AROUND_WEIGHT = 0.8  # of a name in the head of a definition that the cursor is in
+_FIELD_WEIGHT = 0.4  # of a name in a field of the type that the cursor is in
+_FOLDER_IS_MODULE = frozenset(
+    {"go", "jvm", "csharp", "swift"}
+)  # families whose files see their folder without an import
 _WORD = re.compile(r"[^\W\d]\w+")
-_INDEX_FILES = frozenset({"__init__", "index", "mod", "lib", "main"})
 _SOURCE_FOLDERS = frozenset({"src", "lib", "main", "java", "kotlin", "python", "source", "pkg", "internal"})
 _ALIAS = re.compile(r"(\w+)\s+as\s+(\w+)|(\w+)\s*=>\s*(\w+)")
-_TEST = re.compile(r"^(?:test_|tests?$)|_test$|[._-](?:test|spec)$|Tests?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +49,28 @@ class Question:
         A module is named by the end of its path: `from a.b import c` may mean `x/a/b.py`, `x/a/b/__init__.py` or
         `x/a/b/c.py`; in Go and Java the folder is what is named.
         """
-        parts = _module_of(path)
-        if not parts:
-            return 0.0
+        module, packages = module_of(path), packages_of(path)
         best = 0.0
         for one in imports:
             words = one.words
-            if parts[-1] in words:
-                outer = [part for part in parts[:-1] if part not in _SOURCE_FOLDERS]
+            if module in words:
                 agree = 0
-                for part in reversed(outer):
-                    if part not in words:
+                for package in reversed([name for name in packages if name not in _SOURCE_FOLDERS]):
+                    if package not in words:
                         break
                     agree += 1
                 best = max(best, 0.7 + min(agree, 3) * 0.1)
-            elif len(parts) > 1 and parts[-2] in words:
-                best = max(best, 0.5 if words[-1] == parts[-2] or parts[-2] in words[-2:] else 0.35)
+            elif packages and packages[-1] in words:
+                best = max(best, 0.5 if packages[-1] in words[-2:] else 0.35)
         return best
+
+    def sees_folder(self) -> bool:
+        """Whether the files of its folder are at hand without an import."""
+        return self.family in _FOLDER_IS_MODULE
 
     def nearness(self, path: str) -> float:
         """How near a file lies in the tree of folders, 1 in the same folder, less for every step between."""
-        mine, other = PurePosixPath(self.path).parts[:-1], PurePosixPath(path).parts[:-1]
+        mine, other = self.path.split("/")[:-1], path.split("/")[:-1]
         common = 0
         for one, two in zip(mine, other, strict=False):
             if one != two:
@@ -77,7 +80,7 @@ class Question:
 
     def is_sibling(self, path: str) -> bool:
         """Whether one file tests the other, by their names."""
-        return path != self.path and _stem(path) == _stem(self.path)
+        return path != self.path and subject_of(path) == subject_of(self.path)
 
 
 def ask(parsed: Parsed, path: str, line: int) -> Question:
@@ -97,6 +100,10 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
         if symbol.first <= line <= symbol.last and (symbol.kind in TYPES or symbol.kind in ("function", "method")):
             for at in range(symbol.first, symbol.head + 1):
                 weigh(parsed.lines[at], _AROUND_WEIGHT)
+    types = {one.name for one in parsed.outline.symbols if one.kind in TYPES and one.first <= line <= one.last}
+    for symbol in parsed.outline.symbols:
+        if symbol.kind == "field" and symbol.container in types:
+            weigh(parsed.lines[symbol.first], _FIELD_WEIGHT)
     near = frozenset(weights)
     for one in parsed.outline.imports:
         for pair in _ALIAS.findall(one.text):
@@ -104,15 +111,3 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
             weights[name] = max(weights.get(name, 0.0), weights.get(alias, 0.0))
         weigh(one.text, _IMPORTED_WEIGHT)
     return Question(path, family(path, parsed.language), line, parsed.text, weights, near, parsed.outline.imports)
-
-
-def _module_of(path: str) -> tuple[str, ...]:
-    pure = PurePosixPath(path)
-    stem = pure.name.partition(".")[0]
-    return pure.parts[:-1] if stem in _INDEX_FILES and len(pure.parts) > 1 else (*pure.parts[:-1], stem)
-
-
-def _stem(path: str) -> str:
-    """A file's name without what marks it as a test."""
-    stem = PurePosixPath(path).name.partition(".")[0] if "." in path else PurePosixPath(path).name
-    return _TEST.sub("", stem).lower()

@@ -19,6 +19,18 @@ def database_of(root: Path, cache: Path) -> Path:
     return cache / "index" / f"{resolved.name or 'root'}-{digest}" / f"index-{SCHEMA}.sqlite"
 
 
+def counts_of(database: Path) -> tuple[int, int, int]:
+    """How many files an index holds, how many it refuses by their content, and how many definitions it has.
+
+    Raises sqlite3.Error where there is none.
+    """
+    store = Store.readable(database)
+    try:
+        return store.counts()
+    finally:
+        store.close()
+
+
 class Reader:
     """Opens the database when it is there, and again when it was replaced."""
 

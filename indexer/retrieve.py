@@ -8,29 +8,33 @@ several lists have, or what one has at its top, comes first. A source that has n
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from indexer.library import Library
+from indexer.paths import folder_of, module_of, subject_of
 from indexer.question import Question
 from indexer.store import Place
 from indexer.symbols import TYPES, Symbol
 
-_FUSION = 60  # the constant k of the paper
+_FUSION = 20  # the constant k; the paper's 60 finds 2 points less: what leads a list matters most here
 _MOST_NAMES = 160
 _COMMON = 24  # definitions of one name; a name that has more says little
 _SHORT = 6  # lines that are shown whole
 _MOST_TYPES = 8
-_MOST_MEMBERS = 24  # of one type
+_MOST_MODULES = 12
+_MOST_FOLDER = 40  # files of the document's own folder, where that is its module
+_IS_MODULE = 0.7  # of `path_in_imports`
+_MOST_MEMBERS = 200  # of one type
+_MOST_SHOWN = 6  # definitions that are shown with more than their signature
+_MOST_DEFINITIONS = 120
 _RARE_NAMES = 12
 _MOST_PIECES = 60
 _LEAST_SIMILAR = 0.04
-_MOST_NEIGHBOURS = 10
-_WORD = re.compile(r"[^\W\d]\w+")
+_MOST_NEIGHBOURS = 6
 
-WEIGHTS = {"definition": 3.0, "member": 1.5, "module": 1.0, "similar": 1.0, "recent": 0.5, "neighbour": 0.5}
+WEIGHTS = {"definition": 3.0, "member": 2.0, "module": 1.5, "similar": 1.0, "recent": 0.5, "neighbour": 0.5}
 """How much each source counts in the fusion. `python -m evaluation.retrieval` shows what a change does."""
 
 
@@ -62,8 +66,9 @@ def retrieve(
     What is not done at `deadline` (of `time.monotonic`) is left out.
     """
     lists: list[list[Candidate]] = []
-    places = _definitions(question, library, deadline)
-    lists.append([_shown(place, "definition") for _, place in places])
+    places = _definitions(question, library)
+    shown = [_shown(place, "definition") for _, place in places[:_MOST_SHOWN]]
+    lists.append([*shown, *(_brief(place, "definition") for _, place in places[_MOST_SHOWN:_MOST_DEFINITIONS])])
     for source in (_members, _modules):
         if time.monotonic() < deadline:
             lists.append(source(question, library, places))
@@ -90,24 +95,32 @@ def _fused(lists: Iterable[list[Candidate]]) -> list[Ranked]:
 
 
 def _shown(place: Place, source: str) -> Candidate:
-    """A definition as it is shown: whole when short, else its signature with the first line of its documentation."""
+    """A definition as it is shown first: whole when short, else its signature with its documentation's first line."""
     symbol = place.symbol
-    if symbol.last - symbol.first < _SHORT:
-        lines = range(symbol.first, symbol.last + 1)
-    else:
-        lines = range(symbol.first, symbol.head + 1)
+    if symbol.last - symbol.first >= _SHORT:
+        return _brief(place, source, documented=True)
     documented = [symbol.documentation] if symbol.documentation >= 0 else []
-    return Candidate(place.path, tuple(sorted({*lines, *documented})), source)
+    return Candidate(place.path, tuple(sorted({*range(symbol.first, symbol.last + 1), *documented})), source)
 
 
-def _definitions(question: Question, library: Library, deadline: float) -> list[tuple[float, Place]]:
+def _brief(place: Place, source: str, *, documented: bool = False) -> Candidate:
+    """A definition's signature."""
+    symbol = place.symbol
+    lines = {*range(symbol.first, symbol.head + 1)}
+    if documented and symbol.documentation >= 0:
+        lines.add(symbol.documentation)
+    return Candidate(place.path, tuple(sorted(lines)), source)
+
+
+def _definitions(question: Question, library: Library) -> list[tuple[float, Place]]:
     """Definitions of names near the cursor: those that the imports lead to first, then by rarity and by nearness."""
+    names = sorted(question.weights, key=lambda name: (-question.weights[name], name))[:_MOST_NAMES]
+    by_name: dict[str, list[Place]] = {}
+    for place in library.definitions(names, question.family, _COMMON):
+        if place.path != question.path:
+            by_name.setdefault(place.symbol.name, []).append(place)
     scored: list[tuple[float, Place]] = []
-    names = sorted(question.weights.items(), key=lambda item: -item[1])[:_MOST_NAMES]
-    for name, weight in names:
-        if time.monotonic() > deadline:
-            break
-        places = [one for one in library.definitions(name, question.family, _COMMON + 1) if one.path != question.path]
+    for name, places in by_name.items():
         explicit = question.explicitly_imported(name)
         for place in places:
             agrees = question.path_in_imports(place.path, explicit)
@@ -121,49 +134,57 @@ def _definitions(question: Question, library: Library, deadline: float) -> list[
                 affinity = (0.5 + question.nearness(place.path)) / len(places)
             else:
                 continue
-            scored.append((weight * affinity, place))
+            scored.append((question.weights[name] * affinity, place))
     scored.sort(key=lambda item: (-item[0], item[1].path, item[1].symbol.first))
     return scored
 
 
 def _members(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
-    """What the types in play offer: members of the types among the best definitions."""
+    """What the types in play offer: members of the types among the best definitions, those used most often first."""
     scored: list[tuple[float, Place]] = []
     types = [(score, place) for score, place in places if place.symbol.kind in TYPES][:_MOST_TYPES]
     for score, place in types:
         members = [one for one in library.definitions_in(place.path) if _belongs(one.symbol, place.symbol)]
-        for order, member in enumerate(sorted(members, key=lambda one: _privacy(one.symbol.name))[:_MOST_MEMBERS]):
-            bonus = 1.0 + question.weights.get(member.symbol.name, 0.0)
-            scored.append((score * bonus / (1 + order / 8), member))
+        scored += [(score * _interest(question, library, one.symbol.name), one) for one in members[:_MOST_MEMBERS]]
     scored.sort(key=lambda item: -item[0])
-    return [_shown(place, "member") for _, place in scored]
+    return [_brief(place, "member") for _, place in scored]
+
+
+def _interest(question: Question, library: Library, name: str) -> float:
+    """How likely it is that somebody wants a name of a type or a module: often used, near, and meant for others."""
+    often = math.log2(2 + min(library.frequency(name), 200))
+    return often * (1.0 + 2 * question.weights.get(name, 0.0)) * (0.3 if _is_private(name) else 1.0)
 
 
 def _belongs(member: Symbol, type_: Symbol) -> bool:
     return member.container == type_.name and member != type_
 
 
-def _privacy(name: str) -> int:
-    """Names that are meant for others come first; a constructor is one of them."""
-    if name in ("__init__", "constructor", "new"):
-        return 0
-    return 2 if name.startswith(("_", "#")) else 1
+def _is_private(name: str) -> bool:
+    return name.startswith(("_", "#")) and name != "__init__"
 
 
 def _modules(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
     """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
     best: dict[str, float] = {}
+    words = {word for one in question.imports for word in one.words if len(word) > 1}
+    for path in library.paths(question.family, module=words):
+        if path != question.path and (agrees := question.path_in_imports(path, question.imports)) >= _IS_MODULE:
+            best[path] = agrees * question.weights.get(module_of(path), 0.1)
+    if question.sees_folder():
+        for path in library.paths(question.family, folder=[folder_of(question.path)])[:_MOST_FOLDER]:
+            if path != question.path:
+                best.setdefault(path, 0.1)
     for score, place in places:
-        agrees = question.path_in_imports(place.path, question.imports)
-        if agrees >= 0.7:
-            best[place.path] = max(best.get(place.path, 0.0), score)
+        if place.path in best:
+            best[place.path] = max(best[place.path], score)
     scored: list[tuple[float, Place]] = []
-    for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_TYPES]:
+    for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_MODULES]:
         for place in library.definitions_in(path):
-            if not place.symbol.container and _privacy(place.symbol.name) < 2:
-                scored.append((score * (1.0 + question.weights.get(place.symbol.name, 0.0)), place))
+            if not place.symbol.container and not _is_private(place.symbol.name):
+                scored.append((score * _interest(question, library, place.symbol.name), place))
     scored.sort(key=lambda item: -item[0])
-    return [_shown(place, "module") for _, place in scored]
+    return [_brief(place, "module") for _, place in scored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,23 +239,25 @@ def _recent(question: Question, library: Library, recent: Sequence[tuple[str, in
 
 def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
     """What the file's test, or the file that it tests, or its folder defines, if it shares a name with this place."""
-    siblings: list[str] = []
-    folder: list[str] = []
-    for path in library.paths(question.family):
-        if question.is_sibling(path):
-            siblings.append(path)
-        elif path != question.path and path.rpartition("/")[0] == question.path.rpartition("/")[0]:
-            folder.append(path)
+    siblings = [
+        path
+        for path in library.paths(question.family, subject=[subject_of(question.path)])
+        if question.is_sibling(path)
+    ]
     siblings.sort(key=lambda path: (-question.nearness(path), path))
+    folder = [
+        path for path in library.paths(question.family, folder=[folder_of(question.path)]) if path != question.path
+    ]
     scored: list[tuple[float, Place]] = []
-    for order, path in enumerate([*siblings[:2], *sorted(folder)[:_MOST_NEIGHBOURS]]):
-        lines = library.lines(path)
-        for place in library.definitions_in(path):
+    for path in dict.fromkeys([*siblings[:2], *folder[:_MOST_NEIGHBOURS]]):
+        pieces = library.pieces_of(path)
+        definitions = library.definitions_in(path)
+        for place in definitions:
             symbol = place.symbol
-            if symbol.container or _privacy(symbol.name) == 2:
+            piece = next((one for one in pieces if one.chunk.first <= symbol.first <= one.chunk.last), None)
+            if symbol.container or _is_private(symbol.name) or piece is None:
                 continue
-            words = _WORD.findall(" ".join(lines[symbol.first : symbol.head + 1]))
-            if likeness_ := likeness.with_names(words):
-                scored.append((likeness_ * (2.0 if order < len(siblings[:2]) else 1.0), place))
+            if like := likeness.with_names(piece.chunk.names):
+                scored.append((like * (2.0 if question.is_sibling(path) else 1.0), place))
     scored.sort(key=lambda item: -item[0])
-    return [_shown(place, "neighbour") for _, place in scored]
+    return [_brief(place, "neighbour") for _, place in scored]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,19 @@ from pathlib import Path
 
 from indexer.analysis import Analysis
 from indexer.chunks import Chunk
+from indexer.paths import folder_of, module_of, subject_of
 from indexer.symbols import Symbol
 
 SCHEMA = 1
 """A new number for every change of the tables, or of what they are filled with: the file's name has it."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files(
-    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, modified INTEGER NOT NULL,
-    size INTEGER NOT NULL, hash BLOB NOT NULL, refusal TEXT, text BLOB);
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, folder TEXT NOT NULL,
+    module TEXT NOT NULL, subject TEXT NOT NULL, modified INTEGER NOT NULL, size INTEGER NOT NULL, hash BLOB NOT NULL,
+    refusal TEXT, text BLOB);
+CREATE INDEX IF NOT EXISTS files_by_folder ON files(folder);
+CREATE INDEX IF NOT EXISTS files_by_module ON files(module);
+CREATE INDEX IF NOT EXISTS files_by_subject ON files(subject);
 CREATE TABLE IF NOT EXISTS symbols(
     file INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, container TEXT NOT NULL,
     first INTEGER NOT NULL, head INTEGER NOT NULL, last INTEGER NOT NULL, documentation INTEGER NOT NULL);
@@ -36,6 +42,8 @@ CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
 CREATE VIRTUAL TABLE IF NOT EXISTS frequencies USING fts5vocab(names, row);
 """
 _CACHE = 8_000  # kilobytes of pages
+_MOST_PATHS = 50_000
+_TEXTS = 64  # files whose text is remembered until something changes
 _WAIT = 5_000  # milliseconds for another process to finish its transaction
 
 
@@ -71,6 +79,8 @@ class Store:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._frequencies: dict[str, int] = {}
+        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._version = -1
 
     @classmethod
     def in_memory(cls) -> Store:
@@ -126,10 +136,14 @@ class Store:
         analysis = content if isinstance(content, Analysis) else None
         text = zlib.compress(analysis.text.encode("utf-8", "replace"), 1) if analysis is not None else None
         file = self._connection.execute(
-            "INSERT INTO files(path, family, modified, size, hash, refusal, text) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO files(path, family, folder, module, subject, modified, size, hash, refusal, text) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 path,
                 analysis.family if analysis is not None else "",
+                folder_of(path),
+                module_of(path),
+                subject_of(path),
                 state.modified,
                 state.size,
                 state.hash,
@@ -163,6 +177,7 @@ class Store:
     def remove(self, paths: Iterable[str]) -> None:
         """Forget files; those that are not there do not matter."""
         for path in paths:
+            self._texts.pop(path, None)
             row = self._connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
             if row is None:
                 continue
@@ -182,8 +197,12 @@ class Store:
         return kept, refused, self._connection.execute("SELECT count(*) FROM symbols").fetchone()[0]
 
     def version(self) -> int:
-        """A number that changes whenever another process has written."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        """A number that changes whenever another process has written. Asking for it is what notices that."""
+        version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        if version != self._version:
+            self._version = version
+            self._texts.clear()
+        return version
 
     def refusal(self, path: str) -> str | None:
         """Why a file's content is not used; None where it is, or where the file is not known."""
@@ -197,16 +216,39 @@ class Store:
 
     def text(self, path: str) -> str | None:
         """A file's text as it was read; None where it is not kept."""
+        if path in self._texts:
+            self._texts.move_to_end(path)
+            return self._texts[path]
         row = self._connection.execute("SELECT text FROM files WHERE path = ?", (path,)).fetchone()
-        return zlib.decompress(row[0]).decode("utf-8", "replace") if row is not None and row[0] is not None else None
+        if row is None or row[0] is None:
+            return None
+        text = self._texts[path] = zlib.decompress(row[0]).decode("utf-8", "replace")
+        if len(self._texts) > _TEXTS:
+            self._texts.popitem(last=False)
+        return text
 
-    def paths(self, family: str) -> list[str]:
-        """All files of a family."""
-        return [path for (path,) in self._connection.execute("SELECT path FROM files WHERE family = ?", (family,))]
+    def paths(self, family: str, **where: Collection[str]) -> list[str]:
+        """Files of a family, in order; `folder`, `module` or `subject` of one of these only (see `paths.py`)."""
+        conditions, values = ["family = ?"], [family]
+        for column, wanted in where.items():
+            conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+            values += wanted
+        query = f"SELECT path FROM files WHERE {' AND '.join(conditions)} ORDER BY path LIMIT ?"
+        return [path for (path,) in self._connection.execute(query, (*values, _MOST_PATHS))]
 
-    def definitions(self, name: str, family: str, most: int) -> list[Place]:
-        """Definitions of a name in files of a family, at most `most`."""
-        return self._places("s.name = ? AND f.family = ? LIMIT ?", (name, family, most))
+    def definitions(self, names: Collection[str], family: str, most: int) -> list[Place]:
+        """Definitions of some names in files of a family. Of a name with more than `most`, only some of them."""
+        marks = ", ".join("?" * len(names))
+        counts = self._connection.execute(
+            f"SELECT name, count(*) FROM symbols WHERE name IN ({marks}) GROUP BY name", tuple(names)
+        ).fetchall()
+        rare = [name for name, count in counts if count <= most]
+        marks = ", ".join("?" * len(rare))
+        found = self._places(f"s.name IN ({marks}) AND f.family = ?", (*rare, family)) if rare else []
+        for name, count in counts:
+            if count > most:
+                found += self._places("s.name = ? AND f.family = ? LIMIT ?", (name, family, most + 1))
+        return found
 
     def definitions_in(self, path: str) -> list[Place]:
         """All definitions of a file, in order."""

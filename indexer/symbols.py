@@ -20,7 +20,7 @@ import tree_sitter
 from syntax import grammar_of, language_named
 
 _TAGS_TOO = "; with the grammar's own tags"
-_LONGEST_SIGNATURE = 12  # lines
+_LONGEST_SIGNATURE = 8  # lines
 _LONGEST_WORD = 100  # code points of a name; what is longer is data
 _MOST_SYMBOLS = 2_000  # of one file
 TYPES = frozenset({"class", "interface", "enum", "type", "module"})

@@ -37,6 +37,22 @@ Tell = Callable[[dict[str, Any]], None]
 """Takes `{"progress": [done, total]}`, `{"ready": files}`, `{"waiting": true}` or `{"problem": sentence}`."""
 
 
+def index_now(root: Path, database: Path, tell: Tell) -> bool:
+    """Read what is new in a folder; False if another process keeps its index already."""
+    is_ours = True
+
+    def hear(message: dict[str, Any]) -> None:
+        nonlocal is_ours
+        if "waiting" in message:
+            is_ours = False
+            changes.stop()
+        tell(message)
+
+    changes = Changes()
+    run(root, database, changes, hear, once=True)
+    return is_ours
+
+
 def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False) -> None:
     """Keep an index in step with its folder until `changes` are stopped; with `once`, read what is new and return."""
     database.parent.mkdir(parents=True, exist_ok=True)

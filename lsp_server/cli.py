@@ -1,4 +1,4 @@
-"""The command line: `mellum-lsp serve | complete | context | setup | export | models | doctor`."""
+"""The command line: `mellum-lsp serve | complete | context | index | setup | export | models | doctor`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
-from engine.models import DEFAULT_MODEL, chosen_model, find_model
+from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
-from indexer import Index
-from lsp_server import export_command, models_command
-from lsp_server.place import Place, PlaceError, parse_place, project_path, read_source
+from indexer import Index, Snippet
+from lsp_server import export_command, index_command, models_command
+from lsp_server.place import Place, PlaceError, parse_place, project_path, project_root, read_source
 from syntax import language_of
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 
 app.command(name="export")(export_command.export)
+app.command(name="index")(index_command.index)
 app.add_typer(models_command.app, name="models")
 
 _PlaceArgument = Annotated[
@@ -120,8 +121,9 @@ def complete(
     as_json: _AsJson = False,
 ) -> None:
     """Complete the code at a place in a file, and show what every step of it took."""
-    found, request = _request(place, open_files)
+    found = _place(place)
     engine = _engine(model, provider)
+    request, _ = _request(found, open_files, engine)
     suggestion = engine.complete(request)
     if as_json:
         _print_json(
@@ -134,12 +136,14 @@ def complete(
 
 @app.command()
 def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = None, as_json: _AsJson = False) -> None:
-    """Show the exact prompt that the model would get at a place in a file."""
-    _, request = _request(place, open_files)
+    """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
+    found = _place(place)
     engine = _engine(model)
+    request, snippets = _request(found, open_files, engine)
     prompt = engine.lay_out(request)
     if as_json:
-        _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens)})
+        chosen = [asdict(snippet) for snippet in snippets]
+        _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens), "snippets": chosen})
         return
     _out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     _out.rule(style="dim")
@@ -150,6 +154,13 @@ def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = Non
         + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
     )
+    if not snippets:
+        _out.print("No context: nothing else is open, and no index of this project is there. Run: mellum-lsp index")
+        return
+    table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
+    for snippet in snippets:
+        table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
+    _out.print(table)
 
 
 @app.command()
@@ -180,18 +191,36 @@ def main() -> None:
         sys.exit(130)
 
 
-def _request(place: str, open_files: list[Path] | None) -> tuple[Place, CompletionRequest]:
-    """Build the request that the server would build for this place with these files open."""
+def _place(written: str) -> Place:
     try:
-        found = parse_place(place)
-        index = Index()
+        return parse_place(written)
+    except PlaceError as error:
+        raise _failure(str(error)) from error
+
+
+def _request(found: Place, open_files: list[Path] | None, engine: Engine) -> tuple[CompletionRequest, list[Snippet]]:
+    """Build the request that the server would build for this place with these files open, if the project is indexed."""
+    index = Index(cache_folder())
+    if (root := project_root(found.file)) is not None:
+        index.open_folder(root, watched=False)
+    try:
         for file in open_files or []:
             index.update(project_path(file), language_of(file.name), read_source(file))
     except PlaceError as error:
         raise _failure(str(error)) from error
-    snippets = index.context_for(found.path, found.language, found.text, found.offset, within=1.0)
+    snippets = index.context_for(
+        found.path,
+        found.language,
+        found.text,
+        found.offset,
+        within=1.0,
+        tokens=engine.budget.context,
+        count=engine.count_tokens,
+    )
+    index.close()
     context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
-    return found, CompletionRequest(found.path, found.language, found.text, found.offset, context, explicit=True)
+    request = CompletionRequest(found.path, found.language, found.text, found.offset, context, explicit=True)
+    return request, snippets
 
 
 def _engine(model: str | None, provider: Provider = "auto") -> Engine:

@@ -65,12 +65,15 @@ def read_source(file: Path) -> str:
 
 
 def project_path(file: Path) -> str:
-    """Name a file relative to the nearest folder above it that looks like a project, else by its name alone."""
-    absolute = file.absolute()
-    for folder in absolute.parents:
-        if any((folder / marker).exists() for marker in _ROOT_MARKERS):
-            return absolute.relative_to(folder).as_posix()
-    return absolute.name
+    """Name a file relative to its project, else by its name alone."""
+    root = project_root(file)
+    return file.absolute().relative_to(root).as_posix() if root is not None else file.name
+
+
+def project_root(file: Path) -> Path | None:
+    """Find the nearest folder above a file that looks like a project."""
+    folders = file.absolute().parents
+    return next((folder for folder in folders if any((folder / marker).exists() for marker in _ROOT_MARKERS)), None)
 
 
 def _offset(text: str, line: int, column: int | None, name: str) -> int:

@@ -101,9 +101,9 @@ def test_what_changes_on_disk_is_soon_in_the_index(root: Path, database: Path, t
         store = reader.store()
         assert store is not None
         (root / "new.py").write_text("def brand_new(): pass\n")
-        until(lambda: store.definitions("brand_new", "python", 5))
+        until(lambda: store.definitions(["brand_new"], "python", 5))
         (root / "new.py").write_text("def renamed(): pass\n")
-        until(lambda: store.definitions("renamed", "python", 5) and not store.definitions("brand_new", "python", 5))
+        until(lambda: store.definitions(["renamed"], "python", 5) and not store.definitions(["brand_new"], "python", 5))
         (root / "json" / "decoder.py").unlink()
         (root / "json").rename(root / "other")
         until(lambda: store.has("other/encoder.py") and not store.has("json/encoder.py"))
@@ -258,7 +258,7 @@ def test_where_the_system_watches_no_more_it_says_so_and_looks_by_itself(
         assert any("watches no more files" in one.get("problem", "") for one in said)
         (root / "new.py").write_text("def brand_new(): pass\n")
         store = Store.readable(database)
-        until(lambda: store.definitions("brand_new", "python", 5))
+        until(lambda: store.definitions(["brand_new"], "python", 5))
         store.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
 from lsp_server.place import PlaceError, parse_place
 
 SOURCE = Path(statistics.__file__)
@@ -32,7 +33,7 @@ def line_of(text: str) -> int:
     )
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("complete",), ("context",), ("setup",), ("doctor",)])
+@pytest.mark.parametrize("command", [(), ("serve",), ("complete",), ("context",), ("setup",), ("doctor",), ("index",)])
 def test_help_teaches(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
@@ -80,6 +81,42 @@ def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path
     prompt = json.loads(run("context", "--json", str(main), "--open", str(other), cache=model_cache).stdout)
     assert "<filename>shapes.py\nclass Rectangle" in prompt["text"]
     assert prompt["context_tokens"] > 20
+
+
+def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+    project = tmp_path / "project"
+    (project / "package").mkdir(parents=True)
+    (project / "pyproject.toml").write_text("[project]\n")
+    (project / "package" / "shapes.py").write_text("class Rectangle:\n    def area_of(self, unit):\n        return 1\n")
+    (project / "main.py").write_text("from package.shapes import Rectangle\n\nprint(Rectangle().")
+    main = str(project / "main.py")
+    assert "Run: mellum-lsp index" in run("context", main, cache=cache).stdout
+    done = run("index", str(project), cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "3 files with 3 definitions" in done.stdout  # a class, its method, and a table of TOML
+    prompt = json.loads(run("context", "--json", main, cache=cache).stdout)
+    (snippet,) = prompt["snippets"]
+    assert snippet["path"] == "package/shapes.py"
+    assert "definition" in snippet["sources"]
+    assert snippet["text"] in prompt["text"]
+    assert prompt["context_tokens"] - 5 <= snippet["tokens"] <= prompt["context_tokens"] + 5
+    assert "package/shapes.py" in run("context", main, cache=cache).stdout
+
+
+def test_index_why_names_the_reason(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*.gen.py\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "a.gen.py").write_text("")
+    (tmp_path / "a.py").write_text("x = 1\n")
+    done = run("index", "why", str(tmp_path / "a.gen.py"))
+    assert done.returncode == 1
+    assert "is not indexed: ignored by .gitignore, line 1: *.gen.py." in done.stdout
+    done = run("index", "why", str(tmp_path / "a.py"))
+    assert done.returncode == 0
+    assert "is in the index of" in done.stdout
+    assert "is not a folder" in run("index", str(tmp_path / "a.py")).stderr
 
 
 def test_doctor_measures_and_finds_nothing_wrong(model_cache: Path) -> None:
