@@ -282,7 +282,8 @@ def _print_lines(tasks: list[Task], model: str | None) -> dict[str, float]:
             f"edit similarity, {name}": statistics.mean(similar),
         }
         print(
-            f"{name:20} exact match {100 * statistics.mean(exact):5.1f} %, edit similarity {statistics.mean(similar):.3f}"
+            f"{name:20} exact match {100 * statistics.mean(exact):5.1f} %, "
+            f"edit similarity {statistics.mean(similar):.3f}"
         )
     for store in stores.values():
         store.close()
