@@ -28,9 +28,8 @@ def taught_tokens(tokenizer: Tokenizer) -> list[int]:
 def taught_embeddings(source: GgufSource) -> Tensor:
     """All embeddings, those of the FIM tokens moved apart in random directions: reserved tokens are all alike.
 
-    (Their cosines are above 0.99.) The model reads over them as they are, which is a good place to begin: on 24
-    held-out examples it starts from 3.16 nats a token, from 3.26 with the rows left alike, and from 6.44 with the mean
-    of words that say the same, such as ` before`.
+    The model reads over them as they are, which is a good place to begin. The means of words that say the same, such as
+    ` before`, were a far worse one: the first held-out loss of a run was twice as high.
     """
     tokenizer = source.tokenizer(RESERVED)
     embeddings = torch.from_numpy(source.tensor("model.embed_tokens.weight"))

@@ -46,7 +46,7 @@ class Settings:
     seed: int = 0
     validate_every: int = 100_000
     packed: int = 1100
-    """Tokens that go through the model at once, at about 0.5 MB each; two such groups make a step."""
+    """Tokens that go through the model at once; two such groups make a step."""
     shape: LowRank = field(default_factory=LowRank)
 
 

@@ -28,7 +28,7 @@ from training.model import Adapted, LowRank, Model  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
 SHAPE = LowRank(rank=4, alpha=4, layers=2)
-SETTINGS = Settings(tokens=1600, step_tokens=400, warm_up=400, rate=4e-3, shape=SHAPE)
+SETTINGS = Settings(tokens=2400, step_tokens=600, warm_up=600, rate=4e-3, shape=SHAPE)
 
 
 @dataclass(frozen=True, slots=True)
