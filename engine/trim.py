@@ -75,9 +75,8 @@ def without_loops(text: str, prefix: str) -> str:
     for start in range(max(len(above) - _LOOPS + 1, 0), len(rows)):
         for period in range(1, _LONGEST_PERIOD + 1):
             part = rows[start : start + period]
-            if not any(character.isalnum() for character in "".join(part)):
-                continue
-            if rows[start : start + _LOOPS * period] == part * _LOOPS:
+            is_loop = rows[start : start + _LOOPS * period] == part * _LOOPS
+            if is_loop and any(character.isalnum() for character in "".join(part)):
                 kept = max(start + period - len(above), 0)
                 return "\n".join(lines[:kept])
     return "\n".join(lines)

@@ -46,16 +46,20 @@ def main() -> None:
 
 
 def points(count: int) -> Iterator[CompletionRequest]:
-    """Places behind random words of code, indented as function bodies are, in files of the standard library."""
+    """Places behind random words of code, indented as function bodies are, in files of the standard library.
+
+    What stood behind the cursor on its line is gone, as if it were still to be written.
+    """
     chance = random.Random(5)
     texts = {file.name: file.read_bytes().decode() for file in source_files()}
     while count:
         name, text = chance.choice(list(texts.items()))
         offset = text.find(" ", chance.randrange(len(text))) + 1
-        line = text[text.rfind("\n", 0, offset) + 1 :].split("\n", 1)[0]
-        if offset and line.startswith("        ") and not line.lstrip().startswith(("#", '"', "'")):
+        end = text.find("\n", offset)
+        line = text[text.rfind("\n", 0, offset) + 1 : end]
+        if 0 < offset < end and line.startswith("        ") and not line.lstrip().startswith(("#", '"', "'")):
             count -= 1
-            yield CompletionRequest(f"lib/{name}", "python", text, offset, max_tokens=48)
+            yield CompletionRequest(f"lib/{name}", "python", text[:offset] + text[end:], offset, max_tokens=48)
 
 
 def _milliseconds(function: Callable[[], object]) -> float:
@@ -189,7 +193,8 @@ def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
 
 
 def _confidence(engine: Engine, requests: list[CompletionRequest], everything: list[Suggestion]) -> None:
-    """Of all points: at how many each confidence shows something, how often that is what stands there, and how much."""
+    """Of all points: at how many each confidence shows something, how often that is what stood there, and how much."""
+    texts = {f"lib/{file.name}": file.read_bytes().decode() for file in source_files()}
     print(f"\n{'confidence':>10} {'shown':>8} {'right':>8} {'characters saved a point':>26} {'steps a point':>14}")
     for confidence in _CONFIDENCES:
         shown = right = saved = steps = 0
@@ -197,12 +202,13 @@ def _confidence(engine: Engine, requests: list[CompletionRequest], everything: l
             suggestion = engine.complete(replace(request, confidence=confidence)) if confidence else whole
             steps += suggestion.steps
             shown += bool(suggestion.text)
-            if suggestion.text and request.text.startswith(suggestion.text, request.offset):
+            if suggestion.text and texts[request.path].startswith(suggestion.text, request.offset):
                 right += 1
                 saved += len(suggestion.text)
         print(
             f"{confidence:10.1f} {shown / len(requests):8.0%} {right / max(shown, 1):8.0%} "
-            f"{saved / len(requests):26.1f} {steps / len(requests):14.1f}"
+            f"{saved / len(requests):26.1f} {steps / len(requests):14.1f}",
+            flush=True,
         )
 
 

@@ -80,7 +80,7 @@ def test_suggestions_of_the_model_are_as_sure_as_was_asked_for_and_the_cut_is_fi
     offsets = [index + 2 for index in range(len(SOURCE)) if SOURCE.startswith("= ", index)][::8]
     closed = shown = 0
     for offset in offsets:
-        request = CompletionRequest("lib/textwrap.py", "python", SOURCE[:offset], offset)
+        request = CompletionRequest("lib/textwrap.py", "python", SOURCE[:offset], offset, max_tokens=24)
         everything = engine.complete(request)
         for confidence in (0.2, 0.7):
             suggestion = engine.complete(replace(request, confidence=confidence))
