@@ -22,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from engine import CompletionRequest, ContextSnippet, Engine
@@ -43,7 +44,7 @@ BUDGETS = (512, 1024, 2048)
 _TASKS = 60  # of one package
 _TASKS_A_FILE = 3
 _SHORTEST_NAME = 4
-_CHUNKS = 200  # that BM25 and path distance may choose from
+_CHUNKS = 60  # that BM25 and path distance may choose from
 _MODEL_BUDGET = 1024
 
 _FAMILIES = {"Python": "python", "TypeScript": "javascript", "Go": "go", "Java": "jvm", "Rust": "rust"}
@@ -111,6 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tokenizer = Tokenizer(find_model(arguments.model) / TOKENIZER_FILE)
 
+    @cache
     def count(text: str) -> int:
         return len(tokenizer.encode(text))
 

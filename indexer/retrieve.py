@@ -122,13 +122,16 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
     scored: list[tuple[float, Place]] = []
     for name, places in by_name.items():
         explicit = question.explicitly_imported(name)
-        for place in places:
-            agrees = question.path_in_imports(place.path, explicit)
-            if agrees:
+        agreements = [question.path_in_imports(one.path, explicit or question.imports) for one in places]
+        best = max(agreements)
+        for place, agrees in zip(places, agreements, strict=True):
+            if best >= _IS_MODULE and agrees < best:
+                continue  # the imports say which one is meant
+            if agrees and explicit:
                 affinity = 2.0 + 2.0 * agrees
             elif explicit and len(places) <= _COMMON:
                 affinity = 1.5 / len(places)
-            elif agrees := question.path_in_imports(place.path, question.imports):
+            elif agrees:
                 affinity = 0.5 + agrees
             elif len(places) <= _COMMON:
                 affinity = (0.5 + question.nearness(place.path)) / len(places)
