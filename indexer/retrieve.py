@@ -25,6 +25,7 @@ _SHORT = 6  # lines that are shown whole
 _MOST_TYPES = 8
 _MOST_MODULES = 12
 _MOST_FOLDER = 40  # files of the document's own folder, where that is its module
+_NEARER = 0.05
 _IS_MODULE = 0.7  # of `path_in_imports`
 _MOST_MEMBERS = 200  # of one type
 _MOST_SHOWN = 6  # definitions that are shown with more than their signature
@@ -122,7 +123,11 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
     scored: list[tuple[float, Place]] = []
     for name, places in by_name.items():
         explicit = question.explicitly_imported(name)
-        agreements = [question.path_in_imports(one.path, explicit or question.imports) for one in places]
+        agreements = [
+            agrees and agrees + _NEARER * question.nearness(one.path)  # which one `from .name import` means
+            for one in places
+            for agrees in [question.path_in_imports(one.path, explicit or question.imports)]
+        ]
         best = max(agreements)
         for place, agrees in zip(places, agreements, strict=True):
             if best >= _IS_MODULE and agrees < best:
