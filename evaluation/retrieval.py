@@ -22,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from engine import CompletionRequest, ContextSnippet, Engine
@@ -43,7 +44,7 @@ BUDGETS = (512, 1024, 2048)
 _TASKS = 60  # of one package
 _TASKS_A_FILE = 3
 _SHORTEST_NAME = 4
-_CHUNKS = 200  # that BM25 and path distance may choose from
+_CHUNKS = 60  # that BM25 and path distance may choose from
 _MODEL_BUDGET = 1024
 
 _FAMILIES = {"Python": "python", "TypeScript": "javascript", "Go": "go", "Java": "jvm", "Rust": "rust"}
@@ -111,6 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tokenizer = Tokenizer(find_model(arguments.model) / TOKENIZER_FILE)
 
+    @cache
     def count(text: str) -> int:
         return len(tokenizer.encode(text))
 
@@ -124,13 +126,15 @@ def main() -> None:
         made = make_tasks(package, store)
         tasks += made
         for task in made:
+            library = Library(Store.in_memory(), (), [store])
+            question = ask(parse(task.text, task.path), task.path, task.line)
             for name, strategy in STRATEGIES.items():
+                started = time.perf_counter()
+                ranked = list(strategy(question, library))
+                if name == "ours":
+                    seconds.append(time.perf_counter() - started)
                 for budget in BUDGETS:
-                    started = time.perf_counter()
-                    snippets = snippets_for(task, store, strategy, budget, count)
-                    if name == "ours":
-                        seconds.append(time.perf_counter() - started)
-                    hit = holds(snippets, task)
+                    hit = holds(pack(ranked, question, library, budget, count), task)
                     found[name, budget][package.language].append(hit)
                     found[name, budget][package.name].append(hit)
         store.close()
@@ -251,8 +255,8 @@ def _print_recall(found: dict[tuple[str, int], dict[str, list[bool]]], seconds: 
             print(f"{f'{name}, {budget} tokens':36}" + "".join(f"{100 * shares[group]:15.1f}" for group in groups))
     ordered = sorted(seconds)
     for percent in (50, 95):
-        figures[f"context p{percent}, ms"] = 1e3 * ordered[len(ordered) * percent // 100]
-        print(f"{f'context at a new place p{percent}, ms':36}{figures[f'context p{percent}, ms']:15.1f}")
+        figures[f"ranking p{percent}, ms"] = 1e3 * ordered[len(ordered) * percent // 100]
+        print(f"{f'ranking p{percent}, ms':36}{figures[f'context p{percent}, ms']:15.1f}")
     return figures
 
 
@@ -281,10 +285,7 @@ def _print_lines(tasks: list[Task], model: str | None) -> dict[str, float]:
             f"exact match, {name}": statistics.mean(exact),
             f"edit similarity, {name}": statistics.mean(similar),
         }
-        print(
-            f"{name:20} exact match {100 * statistics.mean(exact):5.1f} %, "
-            f"edit similarity {statistics.mean(similar):.3f}"
-        )
+        print(f"{name:20} exact match {100 * statistics.mean(exact):5.1f} %, similarity {statistics.mean(similar):.3f}")
     for store in stores.values():
         store.close()
     return figures

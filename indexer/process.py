@@ -73,7 +73,7 @@ def _start(root: Path, database: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join(filter(None, (house, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
         # -P: what lies in the current folder, somebody's project, must not be taken for our packages
-        [sys.executable, "-P", "-m", "indexer.worker", str(root), str(database)],
+        [sys.executable, "-P", "-m", "indexer", str(root), str(database)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

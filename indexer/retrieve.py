@@ -25,6 +25,7 @@ _SHORT = 6  # lines that are shown whole
 _MOST_TYPES = 8
 _MOST_MODULES = 12
 _MOST_FOLDER = 40  # files of the document's own folder, where that is its module
+_NEARER = 0.05
 _IS_MODULE = 0.7  # of `path_in_imports`
 _MOST_MEMBERS = 200  # of one type
 _MOST_SHOWN = 6  # definitions that are shown with more than their signature
@@ -122,13 +123,20 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
     scored: list[tuple[float, Place]] = []
     for name, places in by_name.items():
         explicit = question.explicitly_imported(name)
-        for place in places:
-            agrees = question.path_in_imports(place.path, explicit)
-            if agrees:
+        agreements = [
+            agrees and agrees + _NEARER * question.nearness(one.path)  # which one `from .name import` means
+            for one in places
+            for agrees in [question.path_in_imports(one.path, explicit or question.imports)]
+        ]
+        best = max(agreements)
+        for place, agrees in zip(places, agreements, strict=True):
+            if best >= _IS_MODULE and agrees < best:
+                continue  # the imports say which one is meant
+            if agrees and explicit:
                 affinity = 2.0 + 2.0 * agrees
             elif explicit and len(places) <= _COMMON:
                 affinity = 1.5 / len(places)
-            elif agrees := question.path_in_imports(place.path, question.imports):
+            elif agrees:
                 affinity = 0.5 + agrees
             elif len(places) <= _COMMON:
                 affinity = (0.5 + question.nearness(place.path)) / len(places)

@@ -1,22 +1,17 @@
-"""The one process that writes a workspace folder's index: `python -m indexer.worker FOLDER DATABASE`.
+"""What keeps a workspace folder's index in step, in a process of its own (see `__main__.py`): the only one that writes.
 
-It lives as long as its standard input, and says on standard output, as lines of JSON, what it does. A second worker for
-the same folder, of another editor, waits in line. Killed at any moment, it leaves a whole index, perhaps an older one.
+A second worker for the same folder, of another editor, waits in line. Killed at any moment, it leaves a
+whole index, perhaps an older one.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from indexer.folder import Folder, Stopped
@@ -29,7 +24,6 @@ _CHECK_WATCHER = 30.0
 _IN_LINE = 0.5  # seconds between attempts to become the one who writes
 _DISK_FULL_PAUSE = 30.0
 _REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
-_NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -173,33 +167,3 @@ def remove_database(database: Path) -> None:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
-
-
-def main(arguments: Iterable[str]) -> None:
-    """Run as a process of its own."""
-    root, database = map(Path, arguments)
-    if sys.platform == "win32":
-        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-    else:
-        psutil.Process().nice(_NICENESS)
-    changes = Changes()
-
-    def tell(message: dict[str, Any]) -> None:
-        try:
-            print(json.dumps(message), flush=True)
-        except OSError:
-            changes.stop()  # nobody is there any more
-
-    def listen() -> None:
-        for line in sys.stdin:
-            changes.add(json.loads(line)["changed"])
-        changes.stop()
-
-    threading.Thread(target=listen, name="listen", daemon=True).start()
-    run(root, database, changes, tell)
-    sys.stdout.flush()
-    os._exit(0)  # the listening thread may hold standard input, on which Python would wait
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -158,7 +158,7 @@ def test_refused_files_are_remembered_with_their_reason(root: Path, database: Pa
 def test_killed_at_any_moment_it_leaves_a_whole_index(root: Path, database: Path, tmp_path: Path) -> None:
     for file in sorted(STANDARD_LIBRARY.glob("*.py"))[:80]:
         shutil.copy(file, root)
-    command = [sys.executable, "-m", "indexer.worker", str(root), str(database)]
+    command = [sys.executable, "-m", "indexer", str(root), str(database)]
     for moment in (0.3, 0.6, 0.9, 1.4):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         with pytest.raises(subprocess.TimeoutExpired):

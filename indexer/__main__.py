@@ -1,0 +1,51 @@
+"""The index's worker as a process: `python -m indexer FOLDER DATABASE`.
+
+It lives as long as its standard input, on which it is told of changed files, and says on standard output, as lines of
+JSON, what it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from indexer.watch import Changes
+from indexer.worker import run
+
+_NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Run as a process of its own."""
+    root, database = map(Path, arguments)
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        psutil.Process().nice(_NICENESS)
+    changes = Changes()
+
+    def tell(message: dict[str, Any]) -> None:
+        try:
+            print(json.dumps(message), flush=True)
+        except OSError:
+            changes.stop()  # nobody is there any more
+
+    def listen() -> None:
+        for line in sys.stdin:
+            changes.add(json.loads(line)["changed"])
+        changes.stop()
+
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+    run(root, database, changes, tell)
+    sys.stdout.flush()
+    os._exit(0)  # the listening thread may hold standard input, on which Python would wait
+
+
+main(sys.argv[1:])
