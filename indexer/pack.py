@@ -87,5 +87,5 @@ def pack(
 
 
 def _snippet(path: str, opened: _Open, lines: list[str]) -> Snippet:
-    text = "\n".join(lines[at] for at in sorted(opened.lines)) + "\n"
+    text = "\n".join(lines[at] for at in sorted(opened.lines)).rstrip() + "\n"
     return Snippet(path, text, opened.score, tuple(opened.sources), opened.tokens)
