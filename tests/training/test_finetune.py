@@ -26,6 +26,8 @@ from training.adapter import load_adapter, save_adapter, taught_embeddings, taug
 from training.finetune import Run, Settings, train  # noqa: E402
 from training.model import Adapted, LowRank, Model  # noqa: E402
 
+torch.set_num_threads(1)  # on a machine that others use, two threads mostly wait for each other
+
 HOUSE = Path(__file__).parents[2]
 SHAPE = LowRank(rank=4, alpha=4, layers=2)
 SETTINGS = Settings(tokens=2400, step_tokens=600, warm_up=600, rate=4e-3, shape=SHAPE)
