@@ -42,10 +42,10 @@ class Settings:
     """Longest prompt; null for what this machine reads in a fraction of a second."""
     max_tokens: int = 96
     """Longest suggestion."""
-    index_workspace: bool = True
-    """Whether files that are not open may be shown to the model; false: open documents only."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment says."""
+    index_workspace: bool = True
+    """Whether files that are not open may be shown to the model; false: open documents only."""
 
     @property
     def model_choice(self) -> ModelChoice:

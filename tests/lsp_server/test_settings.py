@@ -18,10 +18,11 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "contextTokens": 2048,
         "maxTokens": 32,
         "logLevel": "debug",
+        "indexWorkspace": False,
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
-    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug")
+    assert settings == Settings(False, ("markdown", "plaintext"), "/models/mellum-4b", 2, 2048, 32, "debug", False)
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:
