@@ -256,7 +256,7 @@ def _print_recall(found: dict[tuple[str, int], dict[str, list[bool]]], seconds: 
     ordered = sorted(seconds)
     for percent in (50, 95):
         figures[f"ranking p{percent}, ms"] = 1e3 * ordered[len(ordered) * percent // 100]
-        print(f"{f'ranking p{percent}, ms':36}{figures[f'context p{percent}, ms']:15.1f}")
+        print(f"{f'ranking p{percent}, ms':36}{figures[f'ranking p{percent}, ms']:15.1f}")
     return figures
 
 

@@ -49,8 +49,6 @@ class Settings:
     """Longest prompt; null for what this machine reads in a fraction of a second."""
     max_tokens: int = 96
     """Longest suggestion."""
-    index_workspace: bool = True
-    """Whether files that are not open may be shown to the model; false: open documents only."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment says."""
     confidence: float = 0.7
@@ -61,6 +59,8 @@ class Settings:
     """Milliseconds after which a suggestion is shown as far as it has come; 0 waits for all of it."""
     state_memory: int | None = None
     """Megabytes for what the model has read; null for a quarter of the memory."""
+    index_workspace: bool = True
+    """Whether files that are not open may be shown to the model; false: open documents only."""
 
     @property
     def model_choice(self) -> ModelChoice:
