@@ -103,7 +103,8 @@ class Tokenizer:
 
     def decode(self, tokens: list[int]) -> str:
         """Text of `tokens`, special ones shown by their names."""
-        return self._tokenizer.decode(tokens, skip_special_tokens=False)
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False)
+        return text
 
     def stream(self) -> Callable[[int], str]:
         """Decode token by token: each call gives the characters that became whole with this token."""
@@ -111,7 +112,8 @@ class Tokenizer:
         return lambda token: stream.step(self._tokenizer, token) or ""
 
     def _encode_whole(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return tokens
 
     def _cuts_at(self, rule: re.Pattern[str]) -> bool:
         """Whether this tokenizer gives the same tokens for a difficult text in segments as for the whole."""

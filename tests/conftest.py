@@ -46,7 +46,14 @@ def empty_cache(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, CACHE_VARIABLE: str(tmp_path / "cache")}
 
 
+@pytest.fixture
+def engine(loaded_engine: Engine) -> Engine:
+    """The default model, as between two requests: an interruption that came after the last one's end is forgotten."""
+    loaded_engine._model.begin()
+    return loaded_engine
+
+
 @pytest.fixture(scope="session")
-def engine(model_cache: Path) -> Engine:
+def loaded_engine(model_cache: Path) -> Engine:
     """The default model, with a prompt of fixed length, so that results do not depend on this machine's speed."""
     return Engine.load(model_cache / "models" / DEFAULT_MODEL, threads=1, prompt_tokens=512)

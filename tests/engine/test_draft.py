@@ -79,17 +79,17 @@ def speculating(engine: Engine, costs: tuple[float, ...]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pairs(engine: Engine) -> list[tuple[Suggestion, Suggestion]]:
+def pairs(loaded_engine: Engine) -> list[tuple[Suggestion, Suggestion]]:
     """Suggestions at places of a real file, without drafts and with long ones."""
     found = []
     offsets = [index + 2 for index in range(len(SOURCE)) if SOURCE.startswith("= ", index)][30::60]
     for offset in offsets:
         request = CompletionRequest("lib/argparse.py", "python", SOURCE, offset, max_tokens=32)
-        engine.warm_up(request)
+        loaded_engine.warm_up(request)
         both = []
         for costs in (OFF, CHEAP):
-            with speculating(engine, costs):
-                both.append(engine.complete(request))
+            with speculating(loaded_engine, costs):
+                both.append(loaded_engine.complete(request))
         found.append((both[0], both[1]))
     return found
 
