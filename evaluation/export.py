@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,6 @@ from typing import cast
 from tokenizers import Tokenizer
 
 from engine.manifest import read_manifest, write_manifest
-from engine.model import Model, Slot
 from evaluation.export_peers import (
     PEERS,
     anonymous_memory,
@@ -41,6 +39,7 @@ from evaluation.export_peers import (
     write_checkpoint,
 )
 from evaluation.quality import HELD_OUT, gguf_of
+from evaluation.rates import PROMPT, ROUNDS, STEPS, rates
 from export.calibrate import code_tokens
 from export.default_model import RESERVED
 from export.graph import Format, Target
@@ -50,7 +49,6 @@ from export.sources.random_weights import SHAPES, RandomSource
 from export.verify import Verification, verify_all
 
 FORMATS = ("int8-cpu", "int4-cpu", "fp32-cpu", "fp16-cuda", "int4-cuda")
-_ROUNDS, _STEPS, _PROMPT = 3, 10, 256
 _LENGTH = 256
 _LARGEST = 20 << 30  # bytes of a float32 model that is run or given to peers
 
@@ -112,7 +110,7 @@ def main() -> None:
         place = Path(temporary)
         rows = {name: row for name, row in _own(arguments, place) if _say(row)}
         rows |= {name: row for name, row in _peers(arguments, place) if _say(row)}
-        for name, (load, prefill, decode) in _rates(
+        for name, (load, prefill, decode) in rates(
             {n: place / n for n in rows if n in FORMATS and (place / n).exists()}
         ):
             rows[name] = replace(rows[name], load=load, prefill=prefill, decode=decode)
@@ -160,7 +158,7 @@ def _peers(arguments: argparse.Namespace, place: Path) -> Iterator[tuple[str, Ro
     for peer, python in pythons.items():
         name, format = PEERS[peer]
         done = export_with_peer(peer, python, place / "checkpoint", place / peer)
-        prefill, decode = rates_of_peer(peer, python, place / peer, _PROMPT, _STEPS, _ROUNDS)
+        prefill, decode = rates_of_peer(peer, python, place / peer, PROMPT, STEPS, ROUNDS)
         yield peer, Row(f"{name}, {format}", done.seconds, done.processor, done.peak, done.size, None, prefill, decode)
 
 
@@ -229,33 +227,6 @@ def _peak_memory() -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
-
-
-def _rates(folders: dict[str, Path]) -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Load each model, then let them take turns: seconds to load, prefill tokens a second, seconds a decoded token."""
-    running: dict[str, Model] = {}
-    loads: dict[str, float] = {}
-    for name, folder in folders.items():
-        started = time.perf_counter()
-        running[name] = Model(folder, read_manifest(folder))
-        loads[name] = time.perf_counter() - started
-    prefill: dict[str, list[float]] = {name: [] for name in running}
-    decode: dict[str, list[float]] = {name: [] for name in running}
-    slots = {name: model.new_slot(_PROMPT + _STEPS) for name, model in running.items()}
-    tokens = [100 + index % 1000 for index in range(_PROMPT)]
-    for _ in range(_ROUNDS):
-        for name, model in running.items():
-            slots[name].keep(0)
-            prefill[name].append(_seconds(model, slots[name], tokens))
-            decode[name] += [_seconds(model, slots[name], [100 + step]) for step in range(_STEPS)]
-    for name in running:
-        yield name, (loads[name], _PROMPT / statistics.median(prefill[name]), statistics.median(decode[name]))
-
-
-def _seconds(model: Model, slot: Slot, tokens: list[int]) -> float:
-    started = time.perf_counter()
-    model.run(slot, tokens, [len(tokens) - 1])
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

