@@ -89,7 +89,7 @@ def by_path(question: Question, library: Library) -> Iterable[Ranked]:
 
 def by_bm25(question: Question, library: Library) -> Iterable[Ranked]:
     """The chunks that SQLite's FTS5 finds best for all names round the cursor."""
-    names = [name for name in question.near if library.frequency(name)]
+    names = [name for name, count in library.frequencies(question.near).items() if count]
     pieces = library.pieces_with(names, question.family, _CHUNKS) if names else []
     return [_ranked(rank, piece) for rank, piece in enumerate(one for one in pieces if one.path != question.path)]
 

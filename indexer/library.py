@@ -13,21 +13,22 @@ class Library:
     def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
         self._open, self._open_paths, self._folders = open_documents, open_paths, folders
         self._lines: dict[str, list[str]] = {}
-        self._definitions: dict[str, list[Place]] = {}
 
-    def definitions(self, names: Collection[str], family: str, most: int) -> list[Place]:
-        """Definitions of some names in files of a family. Of a name with more than `most`, only some of them."""
-        found = self._open.definitions(names, family, most)
+    def definitions(
+        self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
+    ) -> list[Place]:
+        """Definitions of some names in files of a family; see `Store.definitions`."""
+        found = self._open.definitions(names, family, most, imported)
         for store in self._folders:
-            found += [one for one in store.definitions(names, family, most) if one.path not in self._open_paths]
+            found += [
+                one for one in store.definitions(names, family, most, imported) if one.path not in self._open_paths
+            ]
         return found
 
-    def definitions_in(self, path: str) -> list[Place]:
-        """All definitions of a file, in order. Remembered, as its lines are."""
-        if path not in self._definitions:
-            stores = [self._open] if path in self._open_paths else self._folders
-            self._definitions[path] = next((found for store in stores if (found := store.definitions_in(path))), [])
-        return self._definitions[path]
+    def definitions_in(self, path: str, container: str | None = None) -> list[Place]:
+        """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
+        stores = [self._open] if path in self._open_paths else self._folders
+        return next((found for store in stores if (found := store.definitions_in(path, container))), [])
 
     def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
         """Chunks that use any of these names, the best of each store first."""
@@ -41,10 +42,11 @@ class Library:
         stores = [self._open] if path in self._open_paths else self._folders
         return next((found for store in stores if (found := store.pieces_of(path))), [])
 
-    def frequency(self, name: str) -> int:
-        """In how many chunks a name stands."""
+    def frequencies(self, names: Collection[str]) -> dict[str, int]:
+        """In how many chunks each name stands."""
         stores = [self._open, *self._folders] if self._open_paths else self._folders
-        return sum(store.frequency(name) for store in stores)
+        counts = [store.frequencies(names) for store in stores]
+        return dict(zip(names, map(sum, zip(*counts, strict=True)), strict=True)) if counts else dict.fromkeys(names, 0)
 
     def paths(self, family: str, **where: Collection[str]) -> list[str]:
         """Files of a family, in order: all, or those of a `folder`, `module` or `subject`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _INDEX_FILES = frozenset({"__init__", "index", "mod", "lib", "main"})
 _TEST = re.compile(r"^(?:test_|tests?$)|_test$|[._-](?:test|spec)$|Tests?$", re.IGNORECASE)
+_REMEMBERED = 4096  # paths that are asked about again and again
 
 
 def folder_of(path: str) -> str:
@@ -13,6 +15,7 @@ def folder_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def module_of(path: str) -> str:
     """The name by which imports know a file: its own, or its folder's for files such as `__init__.py`."""
     *folders, name = path.split("/")
@@ -20,10 +23,11 @@ def module_of(path: str) -> str:
     return folders[-1] if stem in _INDEX_FILES and folders else stem
 
 
-def packages_of(path: str) -> list[str]:
+@lru_cache(maxsize=_REMEMBERED)
+def packages_of(path: str) -> tuple[str, ...]:
     """The folders above a module, the innermost last."""
     *folders, name = path.split("/")
-    return folders[:-1] if name.partition(".")[0] in _INDEX_FILES else folders
+    return tuple(folders[:-1] if name.partition(".")[0] in _INDEX_FILES else folders)
 
 
 def subject_of(path: str) -> str:

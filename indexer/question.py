@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from indexer.analysis import Parsed, family
 from indexer.paths import module_of, packages_of, subject_of
@@ -38,31 +38,29 @@ class Question:
     near: frozenset[str]
     """Those near the cursor."""
     imports: tuple[Imports, ...]
+    imported: frozenset[str]
+    """All words of those that may name a module."""
+    agreements: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
+    """What `path_in_imports` has found already."""
 
     def explicitly_imported(self, name: str) -> list[Imports]:
         """Import statements that name a name."""
         return [one for one in self.imports if name in one.words]
 
-    def path_in_imports(self, path: str, imports: Iterable[Imports]) -> float:
+    def path_in_imports(self, path: str, imports: Sequence[Imports] = ()) -> float:
         """How well a file's path agrees with any of some import statements: from 0 to 1, which is the named module.
 
-        A module is named by the end of its path: `from a.b import c` may mean `x/a/b.py`, `x/a/b/__init__.py` or
-        `x/a/b/c.py`; in Go and Java the folder is what is named.
+        Without statements, all of the document's are meant. A module is named by the end of its path: `from a.b import
+        c` may mean `x/a/b.py`, `x/a/b/__init__.py` or `x/a/b/c.py`; in Go and Java the folder is what is named.
         """
-        module, packages = module_of(path), packages_of(path)
-        best = 0.0
-        for one in imports:
-            words = one.words
-            if module in words:
-                agree = 0
-                for package in reversed([name for name in packages if name not in _SOURCE_FOLDERS]):
-                    if package not in words:
-                        break
-                    agree += 1
-                best = max(best, 0.7 + min(agree, 3) * 0.1)
-            elif packages and packages[-1] in words:
-                best = max(best, 0.5 if packages[-1] in words[-2:] else 0.35)
-        return best
+        if imports:
+            return _agreement(path, imports)
+        if path not in self.agreements:
+            self.agreements[path] = _agreement(path, self.imports) if self._may_be_imported(path) else 0.0
+        return self.agreements[path]
+
+    def _may_be_imported(self, path: str) -> bool:
+        return module_of(path) in self.imported or not self.imported.isdisjoint(packages_of(path)[-1:])
 
     def sees_folder(self) -> bool:
         """Whether the files of its folder are at hand without an import."""
@@ -110,4 +108,24 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
             name, alias = (pair[0] or pair[2]), (pair[1] or pair[3])
             weights[name] = max(weights.get(name, 0.0), weights.get(alias, 0.0))
         weigh(one.text, _IMPORTED_WEIGHT)
-    return Question(path, family(path, parsed.language), line, parsed.text, weights, near, parsed.outline.imports)
+    imported = frozenset(word for one in parsed.outline.imports for word in one.words if len(word) > 1)
+    return Question(
+        path, family(path, parsed.language), line, parsed.text, weights, near, parsed.outline.imports, imported
+    )
+
+
+def _agreement(path: str, imports: Iterable[Imports]) -> float:
+    module, packages = module_of(path), packages_of(path)
+    best = 0.0
+    for one in imports:
+        words = one.words
+        if module in words:
+            agree = 0
+            for package in reversed([name for name in packages if name not in _SOURCE_FOLDERS]):
+                if package not in words:
+                    break
+                agree += 1
+            best = max(best, 0.7 + min(agree, 3) * 0.1)
+        elif packages and packages[-1] in words:
+            best = max(best, 0.5 if packages[-1] in words[-2:] else 0.35)
+    return best

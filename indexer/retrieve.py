@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from indexer.library import Library
 from indexer.paths import folder_of, module_of, subject_of
 from indexer.question import Question
-from indexer.store import Place
-from indexer.symbols import TYPES, Symbol
+from indexer.store import Piece, Place
+from indexer.symbols import TYPES
 
 _FUSION = 20  # the constant k; the paper's 60 finds 2 points less: what leads a list matters most here
 _MOST_NAMES = 160
@@ -117,7 +117,7 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
     """Definitions of names near the cursor: those that the imports lead to first, then by rarity and by nearness."""
     names = sorted(question.weights, key=lambda name: (-question.weights[name], name))[:_MOST_NAMES]
     by_name: dict[str, list[Place]] = {}
-    for place in library.definitions(names, question.family, _COMMON):
+    for place in library.definitions(names, question.family, _COMMON, question.imported):
         if place.path != question.path:
             by_name.setdefault(place.symbol.name, []).append(place)
     scored: list[tuple[float, Place]] = []
@@ -126,7 +126,7 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
         agreements = [
             agrees and agrees + _NEARER * question.nearness(one.path)  # which one `from .name import` means
             for one in places
-            for agrees in [question.path_in_imports(one.path, explicit or question.imports)]
+            for agrees in [question.path_in_imports(one.path, explicit)]
         ]
         best = max(agreements)
         for place, agrees in zip(places, agreements, strict=True):
@@ -149,23 +149,26 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
 
 def _members(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
     """What the types in play offer: members of the types among the best definitions, those used most often first."""
-    scored: list[tuple[float, Place]] = []
     types = [(score, place) for score, place in places if place.symbol.kind in TYPES][:_MOST_TYPES]
-    for score, place in types:
-        members = [one for one in library.definitions_in(place.path) if _belongs(one.symbol, place.symbol)]
-        scored += [(score * _interest(question, library, one.symbol.name), one) for one in members[:_MOST_MEMBERS]]
+    members = [
+        (score, one)
+        for score, place in types
+        for one in library.definitions_in(place.path, place.symbol.name)[:_MOST_MEMBERS]
+        if one.symbol != place.symbol
+    ]
+    return [_brief(place, "member") for place in _interesting(question, library, members)]
+
+
+def _interesting(question: Question, library: Library, places: Sequence[tuple[float, Place]]) -> list[Place]:
+    """What of a type or a module somebody may want, the likeliest first: often used, near, and meant for others."""
+    often = library.frequencies({place.symbol.name for _, place in places})
+    scored: list[tuple[float, Place]] = []
+    for score, place in places:
+        name = place.symbol.name
+        interest = math.log2(2 + min(often[name], 200)) * (1.0 + 2 * question.weights.get(name, 0.0))
+        scored.append((score * interest * (0.3 if _is_private(name) else 1.0), place))
     scored.sort(key=lambda item: -item[0])
-    return [_brief(place, "member") for _, place in scored]
-
-
-def _interest(question: Question, library: Library, name: str) -> float:
-    """How likely it is that somebody wants a name of a type or a module: often used, near, and meant for others."""
-    often = math.log2(2 + min(library.frequency(name), 200))
-    return often * (1.0 + 2 * question.weights.get(name, 0.0)) * (0.3 if _is_private(name) else 1.0)
-
-
-def _belongs(member: Symbol, type_: Symbol) -> bool:
-    return member.container == type_.name and member != type_
+    return [place for _, place in scored[:_MOST_DEFINITIONS]]
 
 
 def _is_private(name: str) -> bool:
@@ -175,9 +178,8 @@ def _is_private(name: str) -> bool:
 def _modules(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
     """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
     best: dict[str, float] = {}
-    words = {word for one in question.imports for word in one.words if len(word) > 1}
-    for path in library.paths(question.family, module=words):
-        if path != question.path and (agrees := question.path_in_imports(path, question.imports)) >= _IS_MODULE:
+    for path in library.paths(question.family, module=question.imported):
+        if path != question.path and (agrees := question.path_in_imports(path)) >= _IS_MODULE:
             best[path] = agrees * question.weights.get(module_of(path), 0.1)
     if question.sees_folder():
         for path in library.paths(question.family, folder=[folder_of(question.path)])[:_MOST_FOLDER]:
@@ -186,13 +188,13 @@ def _modules(question: Question, library: Library, places: list[tuple[float, Pla
     for score, place in places:
         if place.path in best:
             best[place.path] = max(best[place.path], score)
-    scored: list[tuple[float, Place]] = []
-    for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_MODULES]:
-        for place in library.definitions_in(path):
-            if not place.symbol.container and not _is_private(place.symbol.name):
-                scored.append((score * _interest(question, library, place.symbol.name), place))
-    scored.sort(key=lambda item: -item[0])
-    return [_brief(place, "module") for _, place in scored]
+    offered = [
+        (score, place)
+        for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_MODULES]
+        for place in library.definitions_in(path, "")
+        if not _is_private(place.symbol.name)
+    ]
+    return [_brief(place, "module") for place in _interesting(question, library, offered)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class _Likeness:
 
     @classmethod
     def of(cls, question: Question, library: Library) -> _Likeness:
-        frequencies = {name: count for name in question.near if (count := library.frequency(name))}
+        frequencies = {name: count for name, count in library.frequencies(question.near).items() if count}
         return cls(frequencies, {name.lower(): 1 / math.log2(2 + count) for name, count in frequencies.items()})
 
     def with_names(self, names: Iterable[str]) -> float:
@@ -239,10 +241,14 @@ def _recent(question: Question, library: Library, recent: Sequence[tuple[str, in
         if path == question.path:
             continue
         for piece in library.pieces_of(path):
-            if piece.chunk.first <= line <= piece.chunk.last:
+            if _holds(piece, line):
                 found.append(Candidate(path, tuple(range(piece.chunk.first, piece.chunk.last + 1)), "recent"))
                 break
     return found
+
+
+def _holds(piece: Piece, line: int) -> bool:
+    return piece.chunk.first <= line <= piece.chunk.last
 
 
 def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
@@ -259,13 +265,11 @@ def _neighbours(question: Question, library: Library, likeness: _Likeness) -> li
     scored: list[tuple[float, Place]] = []
     for path in dict.fromkeys([*siblings[:2], *folder[:_MOST_NEIGHBOURS]]):
         pieces = library.pieces_of(path)
-        definitions = library.definitions_in(path)
-        for place in definitions:
+        likes = [likeness.with_names(piece.chunk.names) for piece in pieces]
+        for place in library.definitions_in(path, ""):
             symbol = place.symbol
-            piece = next((one for one in pieces if one.chunk.first <= symbol.first <= one.chunk.last), None)
-            if symbol.container or _is_private(symbol.name) or piece is None:
-                continue
-            if like := likeness.with_names(piece.chunk.names):
+            inside = (like for like, one in zip(likes, pieces, strict=True) if _holds(one, symbol.first))
+            if (like := next(inside, 0.0)) and not _is_private(symbol.name):
                 scored.append((like * (2.0 if question.is_sibling(path) else 1.0), place))
     scored.sort(key=lambda item: -item[0])
     return [_brief(place, "neighbour") for _, place in scored]

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from indexer.analysis import Analysis
 from indexer.chunks import Chunk
-from indexer.paths import folder_of, module_of, subject_of
+from indexer.paths import folder_of, module_of, packages_of, subject_of
 from indexer.symbols import Symbol
 
-SCHEMA = 1
+K = TypeVar("K")
+V = TypeVar("V")
+
+SCHEMA = 2
 """A new number for every change of the tables, or of what they are filled with: the file's name has it."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files(
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, folder TEXT NOT NULL,
-    module TEXT NOT NULL, subject TEXT NOT NULL, modified INTEGER NOT NULL, size INTEGER NOT NULL, hash BLOB NOT NULL,
-    refusal TEXT, text BLOB);
+    module TEXT NOT NULL, package TEXT NOT NULL, subject TEXT NOT NULL, modified INTEGER NOT NULL,
+    size INTEGER NOT NULL, hash BLOB NOT NULL, refusal TEXT, text BLOB);
 CREATE INDEX IF NOT EXISTS files_by_folder ON files(folder);
 CREATE INDEX IF NOT EXISTS files_by_module ON files(module);
 CREATE INDEX IF NOT EXISTS files_by_subject ON files(subject);
@@ -39,11 +43,13 @@ CREATE TABLE IF NOT EXISTS chunks(
 CREATE INDEX IF NOT EXISTS chunks_by_file ON chunks(file);
 CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
     words, detail = none, tokenize = "unicode61 remove_diacritics 0 tokenchars '_$'");
-CREATE VIRTUAL TABLE IF NOT EXISTS frequencies USING fts5vocab(names, row);
+CREATE TABLE IF NOT EXISTS frequencies(name TEXT PRIMARY KEY, chunks INTEGER NOT NULL) WITHOUT ROWID;
 """
 _CACHE = 8_000  # kilobytes of pages
 _MOST_PATHS = 50_000
+_MOST_COMMON = 400  # definitions of names that many files define
 _TEXTS = 64  # files whose text is remembered until something changes
+_ANSWERS = 512  # lists of definitions and pieces of single files, likewise
 _WAIT = 5_000  # milliseconds for another process to finish its transaction
 
 
@@ -78,8 +84,12 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._counted: Counter[str] = Counter()  # what a transaction changes of how many chunks use a name
         self._frequencies: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self._texts: OrderedDict[str, str] = OrderedDict()
+        self._definitions: OrderedDict[tuple[str, str | None], list[Place]] = OrderedDict()
+        self._pieces: OrderedDict[str, list[Piece]] = OrderedDict()
         self._version = -1
 
     @classmethod
@@ -124,10 +134,17 @@ class Store:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.executemany(
+                "INSERT INTO frequencies VALUES (?, ?) "
+                "ON CONFLICT(name) DO UPDATE SET chunks = chunks + excluded.chunks",
+                self._counted.items(),
+            )
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        finally:
+            self._counted.clear()
         self._connection.execute("COMMIT")
 
     def put(self, path: str, state: FileState, content: Analysis | str) -> None:
@@ -136,13 +153,14 @@ class Store:
         analysis = content if isinstance(content, Analysis) else None
         text = zlib.compress(analysis.text.encode("utf-8", "replace"), 1) if analysis is not None else None
         file = self._connection.execute(
-            "INSERT INTO files(path, family, folder, module, subject, modified, size, hash, refusal, text) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO files(path, family, folder, module, package, subject, modified, size, hash, refusal, text) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 path,
                 analysis.family if analysis is not None else "",
                 folder_of(path),
                 module_of(path),
+                packages_of(path)[-1] if packages_of(path) else "",
                 subject_of(path),
                 state.modified,
                 state.size,
@@ -167,6 +185,7 @@ class Store:
             self._connection.execute(
                 "INSERT INTO names(rowid, words) VALUES (?, ?)", (row, " ".join(sorted(chunk.names)))
             )
+            self._counted.update({name.lower() for name in chunk.names})
 
     def touch(self, path: str, state: FileState) -> None:
         """Note that a file has a new date but its old content."""
@@ -177,11 +196,14 @@ class Store:
     def remove(self, paths: Iterable[str]) -> None:
         """Forget files; those that are not there do not matter."""
         for path in paths:
-            self._texts.pop(path, None)
+            self._forget()
             row = self._connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
             if row is None:
                 continue
-            self._connection.execute("DELETE FROM names WHERE rowid IN (SELECT id FROM chunks WHERE file = ?)", row)
+            inside = "rowid IN (SELECT id FROM chunks WHERE file = ?)"
+            for (words,) in self._connection.execute(f"SELECT words FROM names WHERE {inside}", row):
+                self._counted.subtract(set(words.lower().split()))
+            self._connection.execute(f"DELETE FROM names WHERE {inside}", row)
             for table in ("chunks", "symbols"):
                 self._connection.execute(f"DELETE FROM {table} WHERE file = ?", row)
             self._connection.execute("DELETE FROM files WHERE id = ?", row)
@@ -201,8 +223,13 @@ class Store:
         version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         if version != self._version:
             self._version = version
-            self._texts.clear()
+            self._forget()
         return version
+
+    def _forget(self) -> None:
+        """Forget what depends on single files; how often names stand in all of them changes slowly."""
+        for remembered in (self._texts, self._definitions, self._pieces, self._counts):
+            remembered.clear()
 
     def refusal(self, path: str) -> str | None:
         """Why a file's content is not used; None where it is, or where the file is not known."""
@@ -216,43 +243,52 @@ class Store:
 
     def text(self, path: str) -> str | None:
         """A file's text as it was read; None where it is not kept."""
-        if path in self._texts:
-            self._texts.move_to_end(path)
-            return self._texts[path]
-        row = self._connection.execute("SELECT text FROM files WHERE path = ?", (path,)).fetchone()
-        if row is None or row[0] is None:
-            return None
-        text = self._texts[path] = zlib.decompress(row[0]).decode("utf-8", "replace")
-        if len(self._texts) > _TEXTS:
-            self._texts.popitem(last=False)
-        return text
+        text = self._texts.get(path)
+        if text is None:
+            row = self._connection.execute("SELECT text FROM files WHERE path = ?", (path,)).fetchone()
+            if row is None or row[0] is None:
+                return None
+            text = zlib.decompress(row[0]).decode("utf-8", "replace")
+        return _remember(self._texts, path, text, _TEXTS)
 
     def paths(self, family: str, **where: Collection[str]) -> list[str]:
         """Files of a family, in order; `folder`, `module` or `subject` of one of these only (see `paths.py`)."""
         conditions, values = ["family = ?"], [family]
         for column, wanted in where.items():
-            conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+            conditions.append(f"{column} IN ({_marks(wanted)})")
             values += wanted
         query = f"SELECT path FROM files WHERE {' AND '.join(conditions)} ORDER BY path LIMIT ?"
         return [path for (path,) in self._connection.execute(query, (*values, _MOST_PATHS))]
 
-    def definitions(self, names: Collection[str], family: str, most: int) -> list[Place]:
-        """Definitions of some names in files of a family. Of a name with more than `most`, only some of them."""
-        marks = ", ".join("?" * len(names))
-        counts = self._connection.execute(
-            f"SELECT name, count(*) FROM symbols WHERE name IN ({marks}) GROUP BY name", tuple(names)
-        ).fetchall()
-        rare = [name for name, count in counts if count <= most]
-        marks = ", ".join("?" * len(rare))
-        found = self._places(f"s.name IN ({marks}) AND f.family = ?", (*rare, family)) if rare else []
-        for name, count in counts:
-            if count > most:
-                found += self._places("s.name = ? AND f.family = ? LIMIT ?", (name, family, most + 1))
+    def definitions(
+        self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
+    ) -> list[Place]:
+        """Definitions of some names in files of a family.
+
+        Of a name with more than `most` of them, none unless it is among the words of import statements, `imported`, and
+        then those in files whose module or package is named there, too.
+        """
+        self.version()  # a question begins with this one: what has changed is noticed before anything is remembered
+        if new := [name for name in names if name not in self._counts]:
+            query = f"SELECT name, count(*) FROM symbols WHERE name IN ({_marks(new)}) GROUP BY name"
+            self._counts |= dict.fromkeys(new, 0) | dict(self._connection.execute(query, new))
+        rare = [name for name in names if 0 < self._counts[name] <= most]
+        found = self._places(f"s.name IN ({_marks(rare)}) AND f.family = ?", (*rare, family)) if rare else []
+        common = [name for name in names if self._counts[name] > most and name in imported]
+        if common:
+            marks = _marks(imported)
+            where = f"s.name IN ({_marks(common)}) AND f.family = ?"
+            where += f" AND (f.module IN ({marks}) OR f.package IN ({marks})) LIMIT ?"
+            found += self._places(where, (*common, family, *imported, *imported, _MOST_COMMON))
         return found
 
-    def definitions_in(self, path: str) -> list[Place]:
-        """All definitions of a file, in order."""
-        return self._places("f.path = ? ORDER BY s.first", (path,))
+    def definitions_in(self, path: str, container: str | None = None) -> list[Place]:
+        """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
+        found = self._definitions.get((path, container))
+        if found is None:
+            inside, values = ("", (path,)) if container is None else (" AND s.container = ?", (path, container))
+            found = self._places(f"f.path = ?{inside} ORDER BY s.first", values)
+        return _remember(self._definitions, (path, container), found, _ANSWERS)
 
     def _places(self, where: str, values: tuple[object, ...]) -> list[Place]:
         rows = self._connection.execute(
@@ -262,13 +298,13 @@ class Store:
         )
         return [Place(path, Symbol(*values)) for path, *values in rows]
 
-    def frequency(self, name: str) -> int:
-        """In how many chunks a name stands, in any case of its letters. Remembered, as it changes slowly."""
-        folded = name.lower()
-        if folded not in self._frequencies:
-            row = self._connection.execute("SELECT doc FROM frequencies WHERE term = ?", (folded,)).fetchone()
-            self._frequencies[folded] = row[0] if row is not None else 0
-        return self._frequencies[folded]
+    def frequencies(self, names: Collection[str]) -> list[int]:
+        """In how many chunks each name stands, in any case of its letters. Remembered, as it changes slowly."""
+        folded = [name.lower() for name in names]
+        if new := [name for name in dict.fromkeys(folded) if name not in self._frequencies]:
+            query = f"SELECT name, chunks FROM frequencies WHERE name IN ({_marks(new)})"
+            self._frequencies |= dict.fromkeys(new, 0) | dict(self._connection.execute(query, new))
+        return [self._frequencies[name] for name in folded]
 
     def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
         """Chunks that use any of these names, the best by BM25 first, at most `most`."""
@@ -284,9 +320,25 @@ class Store:
 
     def pieces_of(self, path: str) -> list[Piece]:
         """All chunks of a file, in order."""
-        rows = self._connection.execute(
-            "SELECT c.first, c.last, n.words FROM files f "
-            "JOIN chunks c ON c.file = f.id JOIN names n ON n.rowid = c.id WHERE f.path = ? ORDER BY c.first",
-            (path,),
-        )
-        return [Piece(path, Chunk(first, last, frozenset(text.split()))) for first, last, text in rows]
+        found = self._pieces.get(path)
+        if found is None:
+            rows = self._connection.execute(
+                "SELECT c.first, c.last, n.words FROM files f "
+                "JOIN chunks c ON c.file = f.id JOIN names n ON n.rowid = c.id WHERE f.path = ? ORDER BY c.first",
+                (path,),
+            )
+            found = [Piece(path, Chunk(first, last, frozenset(text.split()))) for first, last, text in rows]
+        return _remember(self._pieces, path, found, _ANSWERS)
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> V:
+    """Note what was asked for last; what was not asked for longest is forgotten."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > most:
+        memory.popitem(last=False)
+    return value
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,8 +1,9 @@
 """The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
 
-from syntax.delimiters import COMMENT, Delimiter, Delimiters, Reading, at_line_end, is_quote
+from syntax.delimiters import Delimiter, Delimiters, Reading
 from syntax.identifiers import identifiers, identifiers_in
 from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
+from syntax.leaves import COMMENT
 from syntax.statements import (
     Ending,
     closes_block,
@@ -15,6 +16,7 @@ from syntax.statements import (
     may_continue,
     opens_block,
 )
+from syntax.walk import at_line_end, is_quote
 
 __all__ = [
     "COMMENT",

@@ -12,6 +12,7 @@ import pytest
 
 from syntax import Delimiters, language_of
 from syntax.languages import _LANGUAGES, parser_for
+from syntax.walk import _NOTHING, _on_from, walk
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -101,3 +102,15 @@ def test_comments_are_told_from_code() -> None:
 def test_a_file_larger_than_the_window_begins_at_code() -> None:
     text = '"""Doc.\n\nIt\'s prose (with more of it.\n' + "word " * 5000 + '\n"""\ndef f():\n    g('
     assert Delimiters(text, "python").at_cursor == ("(",)
+
+
+def test_a_long_text_read_in_parts_is_read_as_a_whole() -> None:
+    chance = random.Random(0)
+    for name in ("argparse.py", "typing.py", "logging/__init__.py", "asyncio/base_events.py"):
+        text = (STANDARD_LIBRARY / name).read_bytes()
+        for end in (chance.randrange(4000, 20_000) for _ in range(25)):
+            source = text[:end]
+            found, whole = walk(source, "python"), _on_from(_NOTHING, source, "python")
+            assert found.at_end == whole.at_end
+            assert (found.at_line_start, found.columns) == (whole.at_line_start, whole.columns)
+            assert found.statements(source, 3) == whole.statements(source, 3)
