@@ -31,8 +31,13 @@ def prefill(model: Model, slot: Slot, tokens: Sequence[int], *, chunk: int, is_c
 def pick(logits: NDArray[np.float32]) -> tuple[int, float]:
     """Pick the likeliest token of float32[vocabulary] logits; returns it with its log probability (natural)."""
     token = int(logits.argmax())
-    largest = logits[token]
-    return token, -float(np.log(np.exp(logits - largest).sum()))
+    return token, float(logits[token]) - log_sum_exp(logits, float(logits[token]))
+
+
+def log_sum_exp(logits: NDArray[np.float32], largest: float) -> float:
+    """The logarithm of the sum of the exponentials, in nats, computed without overflow."""
+    shifted = logits - np.float32(largest)
+    return largest + float(np.log(np.exp(shifted, out=shifted).sum()))
 
 
 def is_looping(tokens: Sequence[int], *, longest: int = 8, times: int = 4, least: int = 16) -> bool:
@@ -56,8 +61,7 @@ def likeliest(
     among = logits[tokens]
     best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
     best = best[np.argsort(-among[best])]
-    largest = among[best[0]]
-    total = float(np.log(np.exp(among - largest).sum()) + largest)
+    total = log_sum_exp(among, float(among[best[0]]))
     return [(int(tokens[one]), float(among[one]) - total, begun.get(int(tokens[one]), "")) for one in best]
 
 

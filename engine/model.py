@@ -14,6 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled
+from engine.draft import LONGEST
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.providers import Provider, open_session
 
@@ -46,7 +47,10 @@ class Slot(ABC):
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
     ) -> NDArray[np.float32]:
-        """Run tokens behind those that are there; returns the logits float32[len(wanted), vocabulary]."""
+        """Run tokens behind those that are there; returns the logits float32[len(wanted), vocabulary].
+
+        They hold until the slot's next run, which may write to the same memory.
+        """
 
 
 class InPlaceSlot(Slot):
@@ -68,7 +72,8 @@ class InPlaceSlot(Slot):
                 self._states.append(state)
                 self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
-        self.logits_output = 2 * manifest.layers  # outputs are numbered in the order of their binding
+        self._vocabulary = manifest.vocabulary
+        self._logits: dict[int, onnxruntime.OrtValue] = {}  # by their number
 
     def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
         if any(state.device_name() != "cpu" for state in self._states):
@@ -86,10 +91,19 @@ class InPlaceSlot(Slot):
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        binding.bind_output("logits", "cpu")  # only the wanted ones leave a GPU; anew each time: their number changes
+        logits = self._logits_of(len(wanted))
+        binding.bind_ortvalue_output("logits", logits)  # in the processor's memory: only these leave a GPU
         self._session.run_with_iobinding(binding, options)
-        logits: NDArray[np.float32] = binding.get_outputs()[self.logits_output].numpy()[0]
-        return logits
+        return np.asarray(logits.numpy()[0])  # a view: copying it takes as long as the rest of Python's share of a step
+
+    def _logits_of(self, count: int) -> onnxruntime.OrtValue:
+        """Room for some tokens' logits; kept for the few numbers that steps have."""
+        if (kept := self._logits.get(count)) is not None:
+            return kept
+        made = onnxruntime.OrtValue.ortvalue_from_shape_and_type([1, count, self._vocabulary], np.float32, "cpu")
+        if count <= 1 + LONGEST:
+            self._logits[count] = made
+        return made
 
 
 class CopiedSlot(Slot):
@@ -163,6 +177,7 @@ class Model:
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
 
+        The logits hold until the slot's next run.
         `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
         `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read.
         """
