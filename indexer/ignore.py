@@ -6,10 +6,11 @@ Decided by name alone; `reading.py` judges what a file contains. Every refusal i
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
@@ -64,7 +65,7 @@ class Rules:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, tuple[_IgnoreFile, ...]] = {}
+        self._spoken: dict[str, tuple[list[tuple[_IgnoreFile, int]], ...]] = {}
         self._global = tuple(_global_excludes(root))
 
     def why_not_folder(self, path: str) -> str | None:
@@ -81,15 +82,15 @@ class Rules:
 
     def why_not_file(self, path: str) -> str | None:
         """Why a file is not read, by its name; None if it is read."""
-        pure = PurePosixPath(path)
-        if (reason := secret_name(pure.name)) is not None:
+        name = path.rpartition("/")[2]
+        if (reason := secret_name(name)) is not None:
             return reason
-        suffix = pure.suffix.lower()
-        if pure.name not in _NAMED_CODE and (kind := _KINDS.get(suffix, "" if suffix else "is not code")):
+        suffix = posixpath.splitext(name)[1].lower()
+        if name not in _NAMED_CODE and (kind := _KINDS.get(suffix, "" if suffix else "is not code")):
             return f"{suffix or 'a file without a suffix'} {kind}"
-        if _MINIFIED.search(pure.name):
+        if _MINIFIED.search(name):
             return "it is minified, by its name"
-        if _GENERATED.search(pure.name):
+        if _GENERATED.search(name):
             return "it is generated, by its name"
         return self._ignored(path)
 
@@ -104,34 +105,31 @@ class Rules:
 
     def _ignored(self, path: str) -> str | None:
         """What the ignore files say. The deepest one wins; only `.aiignore` cannot be overruled by others."""
-        for names in ((".aiignore",), (".ignore", ".gitignore")):
-            for file, relative in self._files_for(path, names):
-                verdict = file.verdict(relative)
+        for speaking in self._speaking(path.rstrip("/").rpartition("/")[0]):
+            for file, folder in speaking:
+                verdict = file.verdict(path[folder:])
                 if verdict is not None:
                     if verdict[0]:
                         return verdict[1]
                     break
         return None
 
-    def _files_for(self, path: str, names: tuple[str, ...]) -> Iterator[tuple[_IgnoreFile, str]]:
-        """Ignore files that may speak of a path, the strongest first, with the path as seen from their folders."""
-        parts = path.rstrip("/").split("/")
-        for depth in range(len(parts) - 1, -1, -1):
-            for file in self._of_folder("/".join(parts[:depth])):
-                if file.name.rpartition("/")[2] in names:
-                    yield file, path.split("/", depth)[depth]
-        if ".gitignore" in names:
-            for file in self._global:
-                yield file, path
+    def _speaking(self, folder: str) -> tuple[list[tuple[_IgnoreFile, int]], ...]:
+        """Ignore files that may speak of what lies in a folder, the strongest first, `.aiignore` apart from the others.
 
-    def _of_folder(self, folder: str) -> tuple[_IgnoreFile, ...]:
-        if folder not in self._folders:
-            self._folders[folder] = tuple(
-                found
-                for name in reversed(IGNORE_FILES)
-                if (found := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
-            )
-        return self._folders[folder]
+        With each, where a path begins as it is seen from there.
+        """
+        if folder not in self._spoken:
+            outer = self._speaking(folder.rpartition("/")[0]) if folder else ([], [(one, 0) for one in self._global])
+            begins = len(folder) + 1 if folder else 0
+            own = {
+                name: [(file, begins)]
+                for name in IGNORE_FILES
+                if (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
+            }
+            for_ai, ignored, by_git = (own.get(name, []) for name in reversed(IGNORE_FILES))
+            self._spoken[folder] = (for_ai + outer[0], ignored + by_git + outer[1])
+        return self._spoken[folder]
 
 
 def link_reason(file: Path, root: Path) -> str | None:

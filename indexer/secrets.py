@@ -30,6 +30,7 @@ _NAMES = (
     *("credentials", "credentials.json", "credentials.y*ml", "secrets.json", "secrets.y*ml", "secrets.toml"),
     *("service-account*.json", "*.tfvars", "*.tfstate", "*.tfstate.backup", "kubeconfig"),
 )
+_ANY_NAME = re.compile("|".join(f"({fnmatch.translate(pattern)})" for pattern in _NAMES))
 _HARMLESS = (".env.example", ".env.sample", ".env.template", ".env.dist")
 _KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY")
 _TOKENS = {
@@ -69,8 +70,8 @@ def secret_name(name: str) -> str | None:
     lowered = name.lower()
     if lowered in _HARMLESS:
         return None
-    pattern = next((pattern for pattern in _NAMES if fnmatch.fnmatchcase(lowered, pattern)), None)
-    return f"{pattern} files often hold secrets" if pattern is not None else None
+    found = _ANY_NAME.match(lowered)
+    return f"{_NAMES[(found.lastindex or 1) - 1]} files often hold secrets" if found is not None else None
 
 
 def secret_in(text: str) -> str | None:
