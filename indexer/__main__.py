@@ -1,7 +1,7 @@
 """The index's worker as a process: `python -m indexer FOLDER DATABASE`.
 
 It lives as long as its standard input, on which it is told of changed files, and says on standard output, as lines of
-JSON, what it does.
+JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it, see `reader_process.py`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from indexer.reader_process import serve
 from indexer.watch import Changes
 from indexer.worker import run
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 
 
-def main(arguments: Iterable[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run as a process of its own."""
+    if arguments[0] == "--read":
+        serve(Path(arguments[1]), sys.stdin.buffer, sys.stdout.buffer)
+        os._exit(0)  # whoever asked may be gone, and with it where the last answer was written to
     root, database = map(Path, arguments)
     if sys.platform == "win32":
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

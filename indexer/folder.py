@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 
-from indexer.analysis import analyse, parse
+from indexer.contents import FileReading
 from indexer.ignore import IGNORE_FILES, Rules
-from indexer.reading import LARGEST, Refusal, read_text
+from indexer.reader_process import readings
+from indexer.reading import Refusal, read_text
 from indexer.store import FileState, Store
 from indexer.walk import MOST_FILES, walk
 
@@ -71,33 +72,26 @@ class Folder:
     def _in_transactions(self, paths: list[str], known: dict[str, FileState]) -> Iterator[int]:
         """Read files, a fraction of a second's worth in one transaction; yields how many are done."""
         done = 0
-        while done < len(paths):
-            until = time.monotonic() + _TRANSACTION
-            with self._store.transaction():
-                while done < len(paths) and time.monotonic() < until:
-                    self._read(paths[done], known.get(paths[done]))
-                    done += 1
-            yield done
-            if self._is_stopped():
-                raise Stopped
+        with closing(readings(self.root, paths, known)) as arriving:
+            while done < len(paths):
+                until = time.monotonic() + _TRANSACTION
+                with self._store.transaction():
+                    for path, reading in arriving:
+                        self._keep(path, reading)
+                        done += 1
+                        if time.monotonic() > until:
+                            break
+                yield done
+                if self._is_stopped():
+                    raise Stopped
 
-    def _read(self, path: str, known: FileState | None) -> None:
-        file = self.root / path
-        try:
-            state = file.stat()  # before its content: a change between the two is seen the next time
-            data = file.read_bytes() if state.st_size <= LARGEST else None
-        except OSError:
+    def _keep(self, path: str, reading: FileReading | None) -> None:
+        if reading is None:
             self._store.remove([path])
-            return
-        if data is None:
-            self._store.remove([path])
-            return
-        now = FileState(state.st_mtime_ns, state.st_size, hashlib.blake2b(data, digest_size=16).digest())
-        if known is not None and known.hash == now.hash:
-            self._store.touch(path, now)
-            return
-        text = read_text(data)
-        self._store.put(path, now, text.reason if isinstance(text, Refusal) else analyse(parse(text, path), path))
+        elif reading.content is None:
+            self._store.touch(path, reading.state)
+        else:
+            self._store.put(path, reading.state, reading.content)
 
 
 def why_not(file: Path, root: Path) -> str | None:

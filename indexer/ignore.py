@@ -65,6 +65,7 @@ class Rules:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
         self._spoken: dict[str, tuple[list[tuple[_IgnoreFile, int]], ...]] = {}
         self._global = tuple(_global_excludes(root))
 
@@ -76,7 +77,7 @@ class Rules:
         if name in _VENDORED:
             return f"{name} holds other people's code"
         for marker, what in _MARKERS.items():
-            if (self.root / path / marker).is_file():
+            if os.path.isfile(f"{self._root}/{path}/{marker}"):  # noqa: PTH113 - thrice as fast, for every folder
                 return f"{path} is {what} (it has a {marker})"
         return self._ignored(f"{path}/")
 
@@ -125,7 +126,8 @@ class Rules:
             own = {
                 name: [(file, begins)]
                 for name in IGNORE_FILES
-                if (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
+                if os.path.exists(f"{self._root}/{folder}/{name}")  # noqa: PTH110
+                and (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
             }
             for_ai, ignored, by_git = (own.get(name, []) for name in reversed(IGNORE_FILES))
             self._spoken[folder] = (for_ai + outer[0], ignored + by_git + outer[1])

@@ -47,7 +47,7 @@ def walk(rules: Rules) -> Iterator[Found]:
 
 def _entries(rules: Rules, folder: str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(rules.root / folder) as entries:
+        with os.scandir(f"{rules.root}/{folder}") as entries:
             return list(entries)
     except OSError:
         return []

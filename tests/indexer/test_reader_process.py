@@ -1,0 +1,86 @@
+"""Several processes that read files: the index is the same as one that a single process made."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from indexer import reader_process
+from indexer.folder import Folder
+from indexer.reader_process import readings
+from indexer.store import Store
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+ROOT = STANDARD_LIBRARY / "asyncio"
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One helper beside this process, however few files and processors there are."""
+    monkeypatch.setattr(reader_process, "_WORTH_IT", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+def content(file: Path) -> list[object]:
+    store = Store.writable(file)
+    Folder(ROOT, store).scan()
+    tables = ("files", "symbols", "chunks", "frequencies")
+    columns = {
+        "files": "path, hash, refusal, text",
+        "symbols": "f.path, s.name, s.kind, s.container, s.first, s.head, s.last, s.documentation",
+        "chunks": "f.path, s.first, s.last",
+    }
+    rows = [
+        sorted(
+            store._connection.execute(
+                f"SELECT {columns[table]} FROM {table} s JOIN files f ON f.id = s.file"
+                if table in ("symbols", "chunks")
+                else f"SELECT {columns.get(table, '*')} FROM {table}"
+            )
+        )
+        for table in tables
+    ]
+    store.close()
+    return rows
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_an_index_made_by_two_processes_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = content(tmp_path / "two.sqlite")
+    monkeypatch.setattr(reader_process, "_WORTH_IT", 1_000_000)
+    assert two == content(tmp_path / "one.sqlite")
+    assert all(two)
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_what_a_process_that_dies_was_given_is_read_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[reader_process._Helper] = []
+    begin = reader_process._Helper.__init__
+
+    def note(helper: reader_process._Helper, root: Path) -> None:
+        begin(helper, root)
+        started.append(helper)
+
+    monkeypatch.setattr(reader_process._Helper, "__init__", note)
+    paths = [file.name for file in sorted(ROOT.glob("*.py"))]
+    found = []
+    for path, reading in readings(ROOT, paths, {}):
+        found.append(path)
+        assert reading is not None
+        if len(found) == 5:
+            started[0]._process.kill()
+    assert sorted(found) == paths
+    assert len(started) == 1
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_processes_end_when_nobody_wants_more(tmp_path: Path) -> None:
+    (tmp_path / "gone.py").write_text("x = 1\n", encoding="utf-8")
+    arriving = readings(tmp_path, ["gone.py", "never.py"], {})
+    answers = dict([next(arriving)])
+    helper = arriving.gi_frame.f_locals["helpers"][0]
+    arriving.close()
+    assert helper._process.returncode is not None
+    assert answers
