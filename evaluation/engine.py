@@ -152,6 +152,16 @@ def _speculation(engine: Engine, requests: list[CompletionRequest]) -> list[Sugg
     _show("tokens a second with drafts, against without", rates[True] / rates[False])
     _show("tokens a step with drafts", per_step[True])
     _show(f"the same text with and without drafts, of {len(requests)} points", same * 100, "%")
+    gaps = sorted(
+        abs(a.log_probabilities[first] - b.log_probabilities[first])
+        for a, b in zip(found[False], found[True], strict=True)
+        if (first := next((at for at, (x, y) in enumerate(zip(a.tokens, b.tokens, strict=False)) if x != y), None))
+        is not None
+    )
+    if gaps:
+        what = "the first other token's log probability against the one it stands for"
+        _show(f"{what}, p50", statistics.median(gaps), "nats")
+        _show(f"{what}, most", gaps[-1], "nats")
     return found[False]
 
 

@@ -21,7 +21,7 @@ from export.calibrate import MODULES, code_tokens
 from export.default_model import GGUF_IN_WHEEL, RESERVED
 from export.graph import FORMATS, Format, Target, write_graph
 from export.pipeline import export
-from export.sources import GgufSource
+from export.sources import GgufSource, Source
 from export.verify import Verification, verify_all
 
 # fmt: off
@@ -84,7 +84,7 @@ def exported(source: GgufSource, tokenizer: Tokenizer, place: Path) -> Iterator[
                 yield f"{name} rounded", rounded(source, place, name, format, target)
 
 
-def rounded(source: GgufSource, place: Path, name: str, format: Format, target: Target) -> Path:
+def rounded(source: Source, place: Path, name: str, format: Format, target: Target) -> Path:
     """The same folder with weights that are only rounded to the nearest."""
     folder = place / f"{name} rounded"
     folder.mkdir()

@@ -14,6 +14,7 @@ import asyncio
 import dataclasses
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -59,7 +60,8 @@ async def _run(arguments: argparse.Namespace) -> None:
             for format, file in files.items()
         }
         if arguments.rates:
-            await _rates(model, tokenizer, servers)
+            text = "".join(function.before + function.text for function in functions(1))
+            await rates({"mellum-lsp": model}, tokenizer.encode(text), servers)
         sides: list[Side] = [
             await running.enter_async_context(mellum(cache_folder(), contextTokens=arguments.prompt_tokens)),
             *(
@@ -77,19 +79,18 @@ async def _run(arguments: argparse.Namespace) -> None:
     report.give(records, arguments)
 
 
-async def _rates(folder: Path, tokenizer: Tokenizer, servers: dict[str, LlamaServer]) -> None:
+async def rates(folders: Mapping[str, Path], tokens: list[int], servers: Mapping[str, LlamaServer]) -> None:
     """Print how fast each side reads a prompt, writes behind it, and reads a few tokens more, in turns."""
-    model = Model(folder, read_manifest(folder))
-    slot = model.new_slot(_READ + _WRITTEN)
-    text = "".join(function.before + function.text for function in functions(1))
-    tokens = tokenizer.encode(text)[: _READ + _VERIFIED]
+    tokens = tokens[: _READ + _VERIFIED]
+    models = {name: Model(folder, read_manifest(folder)) for name, folder in folders.items()}
+    slots = {name: model.new_slot(_READ + _WRITTEN) for name, model in models.items()}
     seconds: dict[str, dict[str, list[float]]] = {
-        name: {"read": [], "write": [], "verify": []} for name in ("mellum-lsp", *servers)
+        name: {"read": [], "write": [], "verify": []} for name in (*models, *servers)
     }
 
-    def run(part: list[int]) -> float:
+    def run(name: str, part: list[int], wanted: Sequence[int]) -> float:
         started = time.perf_counter()
-        model.run(slot, part, range(len(part)))
+        models[name].run(slots[name], part, wanted)
         return time.perf_counter() - started
 
     for _ in range(_ROUNDS):
@@ -100,14 +101,12 @@ async def _rates(folder: Path, tokenizer: Tokenizer, servers: dict[str, LlamaSer
             seconds[name]["read"].append(read.prefill_seconds / read.computed)
             seconds[name]["verify"].append(verified.prefill_seconds * _VERIFIED / verified.computed)
             seconds[name]["write"].append(written.decode_seconds / written.decoded)
-        ours = seconds["mellum-lsp"]
-        slot.keep(0)
-        started = time.perf_counter()
-        model.run(slot, tokens[:_READ], [_READ - 1])
-        ours["read"].append((time.perf_counter() - started) / _READ)
-        ours["verify"].append(run(tokens[_READ:]))
-        slot.keep(_READ)
-        ours["write"].append(statistics.fmean(run([tokens[0]]) for _ in range(_WRITTEN)))
+        for name, slot in slots.items():
+            slot.keep(0)
+            seconds[name]["read"].append(run(name, tokens[:_READ], [_READ - 1]) / _READ)
+            seconds[name]["verify"].append(run(name, tokens[_READ:], range(_VERIFIED)))
+            slot.keep(_READ)
+            seconds[name]["write"].append(statistics.fmean(run(name, tokens[:1], [0]) for _ in range(_WRITTEN)))
     for name, of_side in seconds.items():
         read_, write, verify = (statistics.median(of_side[what]) for what in ("read", "write", "verify"))
         print(

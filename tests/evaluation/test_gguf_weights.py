@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-from evaluation.gguf_weights import merged
+from evaluation.gguf_weights import merged, shaped
 from export.architecture import tensor_shapes
 from export.sources import GgufSource
 from export.sources.adapter import AdaptedSource
+from export.sources.random_weights import RandomSource
 from tests.export.small_models import PLAIN, random_weights, write_gguf
 from tests.export.test_sources import write_adapter
 
@@ -26,3 +28,13 @@ def test_the_merged_file_holds_the_adapted_weights_under_the_metadata_of_the_bas
         assert not np.array_equal(written.tensor("lm_head.weight"), below.tensor("lm_head.weight"))
         assert written.architecture == below.architecture
         assert written.tokenizer().to_str() == below.tokenizer().to_str()
+
+
+def test_the_file_of_a_shape_holds_the_weights_that_we_run_ourselves(tmp_path: Path) -> None:
+    base = write_gguf(tmp_path / "base.gguf", PLAIN, random_weights(PLAIN), kind=gguf.GGMLQuantizationType.Q8_0)
+    source = RandomSource("smollm2-135m", layers=2)
+    shaped(base, source, tmp_path / "shape.gguf")
+    with GgufSource(tmp_path / "shape.gguf") as written:
+        assert replace(written.architecture, context=0) == replace(source.architecture, context=0)
+        for name, _ in tensor_shapes(source.architecture):
+            assert np.allclose(written.tensor(name), source.tensor(name), atol=1e-3)
