@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.nn import functional
 
 from export.default_model import RESERVED, default_source
 from export.prompt_style import prepare
@@ -105,9 +104,9 @@ class Run:
         answers = sum(int(batch.answers.sum()) for batch in batches)
         total = 0.0
         for batch in batches[self._rank :: self._processes]:
-            losses = self._losses(batch)
-            (losses * batch.weights.to(self._device)).sum().div(whole).backward()
-            total += float(losses.detach()[batch.answers.to(self._device)].sum())
+            summed, losses = self._losses(batch)
+            summed.div(whole).backward()
+            total += float(losses[batch.answers.to(self._device)].sum())
         total = self._share(total)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         rate = rate_at(state.tokens, settings)
@@ -124,7 +123,7 @@ class Run:
     def validate(self, examples: Sequence[Example]) -> float:
         """The loss on the middles of held-out packages, in nats a token."""
         batches = [batch_of(group, self._control, seed=None) for group in packed(examples, self.settings.packed)]
-        total = sum(float(self._losses(batch).sum()) for batch in batches[self._rank :: self._processes])
+        total = sum(float(self._losses(batch)[1].sum()) for batch in batches[self._rank :: self._processes])
         if self._processes > 1:
             shared = torch.tensor([total], device=self._device)
             distributed.all_reduce(shared)
@@ -161,9 +160,13 @@ class Run:
             one.grad = gradient.view_as(one)
         return float(shared[-1])
 
-    def _losses(self, batch: Batch) -> torch.Tensor:
-        logits = self.model(batch.tokens.to(self._device), batch.lengths, batch.wanted.to(self._device))
-        return functional.cross_entropy(logits, batch.targets.to(self._device), reduction="none")
+    def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weighted sum, and the losses one by one."""
+        tokens, wanted, targets, weights = (
+            tensor.to(self._device) for tensor in (batch.tokens, batch.wanted, batch.targets, batch.weights)
+        )
+        summed, losses = self.model(tokens, batch.lengths, wanted, targets, weights)
+        return summed, losses
 
 
 def train(

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from export.architecture import Architecture
 from export.sources import Source
+from training.operations import added_and_normed, attended, gated, normed, rotated, weighted_loss
 
 PROJECTIONS = (
     *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
@@ -64,7 +64,7 @@ class Adapted(nn.Module):
     def __init__(self, weight: Tensor, shape: LowRank, generator: torch.Generator) -> None:
         super().__init__()
         outputs, inputs = weight.shape
-        self._weight, self._scale = weight, shape.scale
+        self._weight, self._scale = weight.float(), shape.scale  # as float32, so that a merge reads it once
         self.down = nn.Parameter(torch.randn(shape.rank, inputs, generator=generator) / inputs**0.5)
         self.up = nn.Parameter(torch.zeros(outputs, shape.rank))
         self._merged = weight.clone()
@@ -72,7 +72,7 @@ class Adapted(nn.Module):
     @torch.no_grad()
     def merge(self) -> None:
         """Take in what the factors are now; to be called after each step."""
-        self._merged.copy_(torch.addmm(self._weight.float(), self.up, self.down, alpha=self._scale))
+        self._merged.copy_(torch.addmm(self._weight, self.up, self.down, alpha=self._scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply activations `[n, in]`."""
@@ -105,12 +105,12 @@ class Block(nn.Module):
         """x: [n, hidden], sequences of `lengths` one behind the other."""
         shape, use = self._shape, self.matrices
         inner = normed(x, self._norms[0], shape.norm_epsilon)
-        query = _rotated(use["self_attn_q_proj"](inner).view(len(x), shape.heads, -1), rotary)
-        key = _rotated(use["self_attn_k_proj"](inner).view(len(x), shape.kv_heads, -1), rotary)
+        query = rotated(use["self_attn_q_proj"](inner).view(len(x), shape.heads, -1), *rotary)
+        key = rotated(use["self_attn_k_proj"](inner).view(len(x), shape.kv_heads, -1), *rotary)
         value = use["self_attn_v_proj"](inner).view(len(x), shape.kv_heads, -1)
-        x = x + use["self_attn_o_proj"](_attended(query, key, value, lengths))
-        inner = normed(x, self._norms[1], shape.norm_epsilon)
-        gate = functional.silu(use["mlp_gate_proj"](inner)) * use["mlp_up_proj"](inner)
+        mixed = use["self_attn_o_proj"](attended(query, key, value, lengths))
+        x, inner = added_and_normed(x, mixed, self._norms[1], shape.norm_epsilon)
+        gate = gated(use["mlp_gate_proj"](inner), use["mlp_up_proj"](inner))
         return x + use["mlp_down_proj"](gate)
 
 
@@ -156,8 +156,13 @@ class Model(nn.Module):
         for _, matrix in self.adapted():
             matrix.merge()
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
-        """Logits float32[m, vocabulary] behind the tokens at `wanted`: int64[m]. `tokens`: int64[n], in sequences."""
+    def forward(
+        self, tokens: Tensor, lengths: Sequence[int], wanted: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Read `tokens` int64[n], sequences of `lengths`, and learn `targets` int64[m] behind those at `wanted` int64[m].
+
+        Returns the losses' sum weighted by float32[m], and the losses float32[m] in nats.
+        """
         rotary = self._rotary(torch.cat([torch.arange(length, device=tokens.device) for length in lengths]))
         with torch.no_grad():
             x = self._embeddings[tokens]
@@ -165,36 +170,15 @@ class Model(nn.Module):
                 x = block(x, rotary, lengths)
         for block in self.blocks[self.first_adapted :]:
             x = block(x, rotary, lengths)
-        return (normed(x[wanted], self._norm, self.architecture.norm_epsilon) @ self._embeddings.T).float()
+        x = normed(x[wanted], self._norm, self.architecture.norm_epsilon)
+        return weighted_loss(x, self._embeddings, targets, weights)
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [n, 1, head size]."""
         size = self.architecture.head_size
         frequencies = self.architecture.rope_theta ** -(torch.arange(0, size, 2, device=positions.device) / size)
         angles = (positions[:, None] * frequencies).repeat(1, 2)[:, None]
-        return angles.cos(), angles.sin()
+        return angles.cos().to(self._embeddings.dtype), angles.sin().to(self._embeddings.dtype)
 
 
 _NORMS = ("input_layernorm", "post_attention_layernorm")
-
-
-def normed(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Root mean square norm."""
-    return functional.rms_norm(x, weight.shape, weight, epsilon)
-
-
-def _rotated(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn heads [n, heads, size] by their positions, halves against each other."""
-    cosine, sine = (part.to(x.dtype) for part in rotary)
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat((-second, first), dim=-1) * sine
-
-
-def _attended(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Causal attention within each sequence: [n, heads * size]."""
-    parts = []
-    for q, k, v in zip(*(x.transpose(0, 1).split(list(lengths), dim=1) for x in (query, key, value)), strict=True):
-        groups = q.shape[0] // k.shape[0]
-        k, v = k.repeat_interleave(groups, 0), v.repeat_interleave(groups, 0)
-        attended = functional.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)
-        parts.append(attended[0].transpose(0, 1).flatten(1))
-    return torch.cat(parts)

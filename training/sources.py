@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import posixpath
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,12 +15,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import IO, Literal
 
 from syntax import language_of, parser_for
 from training.filters import PERMISSIVE, Duplicates, cleaned
 
+_PINS = {"pypi": "==", "npm": "@", "debian": "="}
 _LARGEST = 200_000  # bytes of a file; larger ones are mostly data
+_DEBIAN_SOURCES = re.compile("/gocode/src/|/cargo/registry/")  # the rest of a package is documentation
 _SKIPPED = frozenset(
     {"_vendor", "vendor", "vendored", "third_party", "node_modules", "dist", "build", "locale", "deps"}
 )
@@ -30,7 +35,7 @@ _STANDARD_LIBRARY_SKIPPED = frozenset(
 class Package:
     """One entry of `packages.toml`."""
 
-    registry: Literal["python", "pypi", "npm"]
+    registry: Literal["python", "pypi", "npm", "debian"]
     name: str
     version: str
     licence: str
@@ -67,20 +72,20 @@ def packages() -> list[Package]:
 def fetch(package: Package, folder: Path) -> Path | None:
     """Download a package's archive into `folder` unless it lies there; None for the standard library.
 
-    Raises CalledProcessError where pip or npm fails.
+    Raises CalledProcessError where pip, npm or apt fails.
     """
     if package.registry == "python":
         return None
     place = folder / f"{package.name.replace('/', '-').removeprefix('@')}-{package.version}"
     if not any(place.glob("*")):
         place.mkdir(parents=True, exist_ok=True)
-        wanted = f"{package.name}{'==' if package.registry == 'pypi' else '@'}{package.version}"
-        if package.registry == "pypi":
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            command = [*pip, "--dest", str(place), wanted]
-        else:
-            command = ["npm", "pack", "--silent", "--pack-destination", str(place), wanted]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        wanted = f"{package.name}{_PINS[package.registry]}{package.version}"
+        commands = {
+            "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", wanted],
+            "npm": ["npm", "pack", "--silent", wanted],
+            "debian": ["apt-get", "download", wanted],
+        }
+        subprocess.run(commands[package.registry], cwd=place, check=True, capture_output=True, text=True)
     return next(place.iterdir())
 
 
@@ -123,9 +128,22 @@ def _unpacked(archive: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():
                 yield name, wheel.read(name)
-        return
-    with tarfile.open(archive) as ball:
+    elif archive.suffix == ".deb":
+        files = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], check=True, capture_output=True).stdout
+        unpacked = list(_in_tar(io.BytesIO(files)))
+        sources = [one for one in unpacked if _DEBIAN_SOURCES.search(one[0]) and parser_for(language_of(one[0]))]
+        root = posixpath.commonpath([posixpath.dirname(name) for name, _ in sources])  # of the module or the crate
+        for name, data in sources:
+            yield posixpath.relpath(name, root), data
+    else:
+        with archive.open("rb") as file:
+            for name, data in _in_tar(file):
+                yield name.partition("/")[2], data  # npm puts all under `package/`
+
+
+def _in_tar(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=file) as ball:
         for member in ball:
             data = ball.extractfile(member) if member.isfile() else None
             if data is not None:
-                yield member.name.partition("/")[2], data.read()  # npm puts all under `package/`
+                yield member.name, data.read()

@@ -126,7 +126,7 @@ def test_the_runtime_infers_every_shape_in_a_graph_for_cuda(cuda_graph: Path) ->
     assert not [name for name in inner if found[name][0] != "tensor(float16)" or len(found[name][1]) != 3]
 
 
-@pytest.mark.skipif(not CUDA_LIBRARY.is_file(), reason="only the GPU build of ONNX Runtime for Linux has this library")
+@pytest.mark.skipif(not CUDA_LIBRARY.is_file(), reason="the GPU build of ONNX Runtime for Linux alone has its kernels")
 def test_cuda_has_a_kernel_for_every_operator_of_a_graph_for_it(cuda_graph: Path) -> None:
     library = CUDA_LIBRARY.read_bytes()
     operators = {node.op_type for node in onnx.load(str(cuda_graph), load_external_data=False).graph.node}

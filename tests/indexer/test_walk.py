@@ -100,7 +100,7 @@ def test_every_refusal_has_its_reason(tmp_path: Path, name: str, reason: str) ->
     assert name not in paths(root)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+@pytest.mark.skipif(sys.platform == "win32", reason="to make links takes a privilege on Windows that tests do not have")
 def test_links_are_not_followed_out_of_the_workspace_nor_in_circles(tmp_path: Path) -> None:
     lay(tmp_path / "outside", {"secret.py": ""})
     root = lay(tmp_path / "root", {"package/a.py": ""})

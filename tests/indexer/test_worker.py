@@ -154,7 +154,6 @@ def test_refused_files_are_remembered_with_their_reason(root: Path, database: Pa
     store.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_killed_at_any_moment_it_leaves_a_whole_index(root: Path, database: Path, tmp_path: Path) -> None:
     for file in sorted(STANDARD_LIBRARY.glob("*.py"))[:80]:
         shutil.copy(file, root)
@@ -213,7 +212,7 @@ def test_a_damaged_index_is_made_anew_with_one_sentence(root: Path, database: Pa
     assert content(database) == fresh(root, tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+@pytest.mark.skipif(sys.platform == "win32", reason="a full disk is played by RLIMIT_FSIZE, which Windows lacks")
 def test_a_full_disk_is_one_sentence(root: Path, database: Path) -> None:
     import resource
 
@@ -233,7 +232,7 @@ def test_a_full_disk_is_one_sentence(root: Path, database: Path) -> None:
     store.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify, whose limit is reached here, is Linux's")
 def test_where_the_system_watches_no_more_it_says_so_and_looks_by_itself(
     root: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
