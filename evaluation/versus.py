@@ -27,6 +27,7 @@ from evaluation.functions import functions
 from evaluation.llama import LlamaServer, LlamaVim, Weights, llama_server, weights
 from evaluation.sides import Side, mellum
 from evaluation.typing import add_options, type_function
+from export.default_model import ADAPTER
 
 FORMATS: tuple[Weights, ...] = ("Q8_0", "Q4_K_M")
 _ROUNDS, _READ, _WRITTEN, _VERIFIED = 5, 512, 16, 8  # tokens
@@ -38,12 +39,13 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--prompt-tokens", type=int, default=1024, help="longest prompt of each side; default: 1024")
     parser.add_argument("--gguf", type=Path, help="the weights of the model in use; default: the default model's own")
-    parser.add_argument("--adapter", type=Path, help="an adapter that was merged into them for the model in use")
+    parser.add_argument("--adapter", type=Path, help="an adapter that was merged into them; default: likewise")
     parser.add_argument("--rates", action="store_true", help="also measure reading, writing and verifying tokens")
     arguments = parser.parse_args()
     manifest = read_manifest(find_model())
-    is_plain = manifest.name == DEFAULT_MODEL and manifest.prompt.style == "plain"
-    if not (is_plain or arguments.gguf or arguments.adapter):
+    if manifest.name == DEFAULT_MODEL and not arguments.gguf:
+        arguments.adapter = arguments.adapter or ADAPTER
+    elif not (arguments.gguf or arguments.adapter):
         parser.error(f"llama.cpp needs the same weights as {manifest.name}: give --gguf FILE, --adapter FOLDER or both")
     asyncio.run(_run(arguments))
 

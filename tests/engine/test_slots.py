@@ -52,9 +52,9 @@ def test_an_edit_above_leaves_the_state_up_to_it(places: Engine) -> None:
 
 def test_deleting_a_little_rewinds_and_copies_nothing(places: Engine) -> None:
     places.complete(request(THERE))
-    places.complete(request(THERE - 20))
+    places.complete(request(THERE - 20, SOURCE[: THERE - 20] + SOURCE[THERE:]))
     assert len(places._slots) == 1
-    places.complete(request(THERE - 1000))
+    places.complete(request(THERE - 1000, SOURCE[: THERE - 1000] + SOURCE[THERE:]))
     assert len(places._slots) <= 2
 
 

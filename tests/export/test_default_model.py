@@ -53,7 +53,7 @@ def test_it_says_what_it_downloads_and_does_it_once(empty_cache: dict[str, str])
     assert_whole(empty_cache)
     manifest = read_manifest(models(empty_cache) / DEFAULT_MODEL)
     assert manifest.license == "apache-2.0"
-    assert manifest.prompt.style == "plain"
+    assert manifest.prompt.style == "mellum"
     assert "Downloading" not in finish(setup(empty_cache))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
-from lsp_server.place import PlaceError, parse_place
+from lsp_server.place import PlaceError, erased, parse_place
 
 SOURCE = Path(statistics.__file__)
 
@@ -65,7 +65,7 @@ def test_complete_as_json_is_one_object(model_cache: Path) -> None:
 def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
     line = line_of("def mean(data)")
     prompt = json.loads(run("context", "--json", f"{SOURCE}:{line}", cache=model_cache).stdout)
-    assert (prompt["text"] + prompt["last_word"]).endswith("def mean(data):")
+    assert (prompt["text"].removesuffix("<fim_middle>") + prompt["last_word"]).endswith("def mean(data):")
     assert re.match(r"<filename>(\S*/)?statistics\.py\n", prompt["text"])
     assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
 
@@ -168,6 +168,22 @@ def test_an_unknown_model_is_one_sentence(model_cache: Path) -> None:
     done = run("complete", str(SOURCE), "--model", "gpt-9", cache=model_cache)
     assert done.returncode == 1
     assert "There is no model 'gpt-9'" in " ".join(done.stderr.split())
+
+
+def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
+    file = tmp_path / "some.py"
+    file.write_bytes(b"def add(a, b):\r\n    total = a + b\r\n    return total\r\n")
+
+    def left(written: str, lines: int) -> tuple[str, str]:
+        place = erased(parse_place(f"{file}:{written}"), lines)
+        return place.text[: place.offset], place.text[place.offset :]
+
+    head = "def add(a, b):\r\n    "
+    assert left("2:13", 1) == (f"{head}total = ", "\r\n    return total\r\n")
+    assert left("2", 1) == (head, "\r\n    return total\r\n")
+    assert left("2", 2) == (head, "\r\n")
+    assert left("2", 9) == (head, "")
+    assert left("2:13", 0) == (f"{head}total = ", "a + b\r\n    return total\r\n")
 
 
 def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,22 +14,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.manifest import PromptFormat
 from engine.tokenizer import Tokenizer
-from export.default_model import RESERVED, default_source
-from export.sources import GgufSource
 from export.sources.adapter import AdaptedSource
+from export.sources.folder import FolderSource, local_checkpoint
+from export.sources.random_weights import synthetic_tokenizer
+from tests.export.small_models import PLAIN, random_weights, write_folder
+from training.base import Base, open_base
 from training.examples import Example, Teacher, prompt_tools, read_examples, write_examples
 from training.sources import SourceFile
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
-from training.adapter import load_adapter, save_adapter, taught_embeddings, taught_tokens  # noqa: E402
+from training.adapter import load_adapter, save_adapter  # noqa: E402
 from training.finetune import Run, Settings, train  # noqa: E402
 from training.model import Adapted, LowRank, Model  # noqa: E402
+from training.preferences import Pair, PreferenceRun  # noqa: E402
 
 torch.set_num_threads(1)  # on a machine that others use, two threads mostly wait for each other
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch's compiler are not ours to mend
 
 HOUSE = Path(__file__).parents[2]
 SHAPE = LowRank(rank=4, alpha=4, layers=2)
@@ -37,28 +44,27 @@ SETTINGS = Settings(tokens=2400, step_tokens=600, warm_up=600, rate=4e-3, shape=
 class Lesson:
     """What a run needs."""
 
-    source: GgufSource
+    base: Base
     tokenizer: Tokenizer
-    style: PromptFormat
     examples: list[Example]
 
     def model(self) -> Any:
-        return Model(self.source, taught_embeddings(self.source), SHAPE, torch.float32, "cpu")
+        return Model(self.base, SHAPE, torch.float32, "cpu")
 
     def run(self) -> Run:
-        return Run(self.model(), frozenset(self.style.stop), SETTINGS, "cpu")
+        return Run(self.model(), frozenset(self.base.style.stop), SETTINGS, "cpu")
 
 
 @pytest.fixture(scope="module")
 def lesson(model_wheel: Path) -> Iterator[Lesson]:
-    with tempfile.TemporaryDirectory() as temporary, default_source(model_wheel, Path(temporary)) as source:
-        tokenizer, style = prompt_tools(model_wheel, Path(temporary))
+    with tempfile.TemporaryDirectory() as temporary, open_base(model_wheel, None) as base:
+        tokenizer, style = prompt_tools(base, Path(temporary))
         files = [
             SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=False)
             for path in sorted((HOUSE / "engine").glob("*.py"))
         ]
         drawn = Teacher(files, tokenizer, style).examples(24, seed=1)
-        yield Lesson(source, tokenizer, style, [example for example in drawn if len(example.tokens) < 300][:4])
+        yield Lesson(base, tokenizer, [example for example in drawn if len(example.tokens) < 300][:4])
 
 
 def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> None:
@@ -67,7 +73,7 @@ def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> N
         before, middle = text.rsplit("<fim_middle>", 1)
         assert "<fim_suffix>" in before.partition("<fim_prefix>")[0]
         assert middle.endswith("<|endoftext|>")
-        assert example.tokens[example.prompt - 1] == lesson.style.fim_middle
+        assert example.tokens[example.prompt - 1] == lesson.base.style.fim_middle
     write_examples(tmp_path / "some.npz", lesson.examples)
     for read, written in zip(read_examples(tmp_path / "some.npz"), lesson.examples, strict=True):
         assert np.array_equal(read.tokens, written.tokens)
@@ -94,21 +100,50 @@ def test_a_run_lowers_the_loss_and_goes_on_exactly_where_it_was_stopped(lesson: 
 def test_the_adapter_that_is_exported_is_the_one_that_was_trained(lesson: Lesson, tmp_path: Path) -> None:
     run = lesson.run()
     run.step(lesson.examples)
-    embeddings = taught_embeddings(lesson.source)
-    tokens = taught_tokens(lesson.source.tokenizer(RESERVED))
-    save_adapter(tmp_path / "adapter", run.model, embeddings, tokens)
+    embeddings = lesson.base.embeddings()
+    save_adapter(tmp_path / "adapter", run.model, lesson.base)
     again = lesson.model()
     load_adapter(tmp_path / "adapter", again)
     again.merge()
-    with AdaptedSource(lesson.source, tmp_path / "adapter") as source:
+    with AdaptedSource(lesson.base.source, tmp_path / "adapter") as source:
         rows = source.tensor("model.embed_tokens.weight", slice(0, 32))
         assert np.allclose(rows, embeddings[:32].numpy(), atol=0.02)
         assert not np.array_equal(rows[8], rows[9])
         merged = source.tensor("model.layers.29.mlp.up_proj.weight")
     logits = [run.validate(lesson.examples), Run(again, frozenset(), SETTINGS, "cpu").validate(lesson.examples)]
     assert logits[0] == pytest.approx(logits[1], abs=0.01)
-    plain = lesson.source.tensor("model.layers.29.mlp.up_proj.weight")
+    plain = lesson.base.source.tensor("model.layers.29.mlp.up_proj.weight")
     assert np.abs(merged - plain).max() > 1e-4
+
+
+def test_another_model_is_tuned_on_ones_own_files(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", PLAIN, random_weights(PLAIN))
+    synthetic_tokenizer(PLAIN.vocabulary).save(str(folder / "tokenizer.json"))
+    workspace, examples, out = tmp_path / "workspace", tmp_path / "examples", tmp_path / "run"
+    for part in ("engine", "indexer", "lsp_server"):
+        shutil.copytree(HOUSE / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
+    cut = ("training.examples", "--workspace", workspace, "--out", examples, "--train", "12", "--held-out", "2")
+    tune = ("training.finetune", "--examples", examples, "--out", out, "--tokens", "3000")
+    for module, *arguments in (cut, tune):
+        command = [sys.executable, "-m", str(module), "--model", str(folder), *map(str, arguments)]
+        subprocess.run(command, check=True, cwd=HOUSE)
+    with FolderSource(local_checkpoint(folder)) as base, AdaptedSource(base, out / "adapter") as source:
+        plain = base.tensor("model.layers.1.mlp.up_proj.weight")
+        assert np.abs(source.tensor("model.layers.1.mlp.up_proj.weight") - plain).max() > 1e-4
+
+
+def test_preferences_make_one_answer_likelier_than_the_other(lesson: Lesson) -> None:
+    pairs = []
+    for example in lesson.examples:
+        wrong = example.tokens[example.prompt : -1][::-1]  # its own words in the wrong order
+        avoided = np.concatenate((example.tokens[: example.prompt], wrong, example.tokens[-1:]))
+        pairs.append(Pair(example, Example(avoided, example.prompt, example.kind, example.language)))
+    run = PreferenceRun(lesson.model(), frozenset(lesson.base.style.stop), SETTINGS, "cpu")
+    known = run.references(pairs)
+    told = [run.step(known) for _ in range(3)]
+    assert told[0]["loss"] == pytest.approx(np.log(2), abs=1e-4), "at first nothing is preferred"
+    assert told[-1]["loss"] < told[0]["loss"] - 0.02
+    assert told[-1]["better"] > 0.6
 
 
 def test_the_low_rank_product_has_the_gradients_of_its_formula() -> None:

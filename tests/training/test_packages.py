@@ -1,0 +1,24 @@
+"""The list of packages: licences, and what is never learned from."""
+
+from __future__ import annotations
+
+from evaluation.functions import PACKAGES as TYPED
+from evaluation.workspaces import PACKAGES as WORKSPACES
+from training.filters import PERMISSIVE
+from training.sources import packages
+
+
+def test_nothing_that_a_benchmark_works_on_is_learned_from() -> None:
+    learned = {package.name for package in packages() if not package.held_out}
+    measured = {requirement.partition("==")[0] for requirement in TYPED}
+    for workspace in WORKSPACES:
+        name, _, version = workspace.pin.rpartition("@" if workspace.client == "npm" else "==")
+        measured.add(name or version)
+    assert len(measured) == len(TYPED) + len(WORKSPACES)
+    assert not learned & measured
+
+
+def test_every_package_is_pinned_listed_once_and_permissive() -> None:
+    listed = packages()
+    assert len({package.name for package in listed}) == len(listed)
+    assert all(package.version and package.licence in PERMISSIVE for package in listed)

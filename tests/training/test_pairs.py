@@ -1,0 +1,61 @@
+"""Which of a model's answers is preferred, and which avoided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import CompletionRequest, Engine
+from engine.manifest import TOKENIZER_FILE
+from engine.models import DEFAULT_MODEL
+from engine.tokenizer import Tokenizer
+from training.examples import Example
+from training.pairs import Answer, is_whole_part, pair_of, preference
+
+TRUTH = "total = add(\n    1,\n)\nreturn total"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [
+        (TRUTH, True),
+        ("total = add(\n    1,\n)", True),
+        ("total = add(", False),  # a bracket is open
+        ("total = ad", False),  # in the middle of a line
+        ("total = sub(1)", False),
+        ("", False),
+    ],
+)
+def test_a_whole_part_of_the_truth_ends_with_a_line_and_closes_what_it_opens(text: str, is_whole: bool) -> None:
+    assert is_whole_part(text, TRUTH) == is_whole
+
+
+def test_the_shortest_whole_answer_is_preferred_to_one_that_rambles() -> None:
+    short, long = Answer("total = add(\n    1,\n)", ended=True), Answer(TRUTH, ended=True)
+    wrong, rambling = Answer("total = sub(1)\nprint(total)\nreturn 0", ended=True), Answer("a\na", ended=False)
+    assert preference(TRUTH, [long, wrong, short, rambling]) == (short, rambling)
+    assert preference(TRUTH, [wrong]) == (Answer(TRUTH, ended=True), wrong)
+    assert preference(TRUTH, [short, long]) is None
+    assert preference("", [Answer("", ended=True)]) is None
+    assert preference("", [Answer("more", ended=True)]) == (Answer("", ended=True), Answer("more", ended=True))
+
+
+def test_pairs_are_made_of_what_the_model_writes(engine: Engine, model_cache: Path) -> None:
+    tokenizer = Tokenizer(model_cache / "models" / DEFAULT_MODEL / TOKENIZER_FILE)
+    prompt = engine.lay_out(request()).tokens
+    stop = engine.manifest.prompt.stop
+    truth = (*tokenizer.encode("return sum(numbers) / len(numbers)"), stop[0])
+    example = Example(np.array([*prompt, *truth], np.uint32), len(prompt), "line", "python")
+    found = pair_of(engine._model, tokenizer, stop, example, seed=1)
+    assert found is not None
+    preferred, avoided = found
+    assert np.array_equal(preferred.tokens[: len(prompt)], avoided.tokens[: len(prompt)])
+    assert not np.array_equal(preferred.tokens, avoided.tokens)
+    assert preferred.tokens[-1] == stop[0]
+
+
+def request() -> CompletionRequest:
+    text = "def mean(numbers: list[float]) -> float:\n    "
+    return CompletionRequest("mean.py", "python", text, len(text))
