@@ -59,8 +59,11 @@ def likeliest(
     """
     tokens, begun = vocabulary.agreeing_with(required) if required else (np.arange(len(logits)), dict[int, str]())
     among = logits[tokens]
-    best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
-    best = best[np.argsort(-among[best])]
+    if count == 1:
+        best = np.array([among.argmax()])
+    else:
+        best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
+        best = best[np.argsort(-among[best])]
     total = log_sum_exp(among, float(among[best[0]]))
     return [(int(tokens[one]), float(among[one]) - total, begun.get(int(tokens[one]), "")) for one in best]
 
@@ -84,8 +87,8 @@ def decode(
 
     `pending`: tokens that are still to run before the first one is known. The first ones spell `required`, which may be
     empty (token healing). Each step runs a draft behind what is pending and picks a token behind each of its tokens, as
-    long as they are what was picked: so the tokens and their probabilities are those of steps of one token, but for the
-    rounding of sums in another order. Raises Cancelled between two steps.
+    long as they are what was picked: so the tokens and their probabilities are those of steps without drafts, on the
+    CPU to the last bit (see `Model.narrowest`). Raises Cancelled between two steps.
     """
     while True:
         if is_cancelled():

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import psutil
 from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
-from engine.draft import LONGEST, Drafts, Speculation
+from engine.draft import LONGEST, Drafts, Speculation, text_around
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model, Slot
 from engine.prompt import Budget, Prompt, lay_out
@@ -33,6 +34,7 @@ _CHUNK_SECONDS = 0.08
 _CHUNK_TOKENS = (32, 512)
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
+_PARTS = 8  # texts around cursors whose tokens are remembered, for drafts: typing does not change them
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
 
@@ -64,6 +66,7 @@ class Engine:
         self.budget = Budget(min(max(prompt_tokens or affordable, _PROMPT_TOKENS[0]), longest))
         self._chunk = min(max(int(self.rates.prefill * _CHUNK_SECONDS) // 32 * 32, _CHUNK_TOKENS[0]), _CHUNK_TOKENS[1])
         self._speculation = Speculation(self.rates.verify)
+        self._around = lru_cache(maxsize=_PARTS)(lambda text: np.array(tokenizer.encode(text), np.int32))
         self._slots = Slots(
             model,
             capacity=self.budget.prompt * 2 + _MAX_TOKENS,
@@ -128,7 +131,7 @@ class Engine:
         slot = self._slots.take(prompt.tokens)
         reused = len(slot.tokens)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
-        drafts = self._drafts(prompt, expected)
+        drafts = self._drafts(request, prompt, expected)
         steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, is_cancelled)
         composition = self._composition(request, prompt)
         for token, log_probability in steps:
@@ -173,7 +176,7 @@ class Engine:
             if token == chosen or log_probability < _LEAST_CHANCE:
                 continue
             slot.keep(len(prompt.tokens))
-            composition, drafts = self._composition(request, prompt), self._drafts(prompt)
+            composition, drafts = self._composition(request, prompt), self._drafts(request, prompt)
             drafts.take(token)
             steps = self._decode(slot, [token], required, drafts, is_cancelled)
             is_complete = composition.add(token, log_probability)
@@ -193,9 +196,14 @@ class Engine:
             max_tokens=min(request.max_tokens, _MAX_TOKENS),
         )
 
-    def _drafts(self, prompt: Prompt, expected: str = "") -> Drafts:
-        tokens = self._tokenizer.encode(prompt.last_word + expected) if expected else ()
-        return Drafts(self._speculation, prompt.tokens, prefix_end=prompt.prefix_end, expected=tokens)
+    def _drafts(self, request: CompletionRequest, prompt: Prompt, expected: str = "") -> Drafts:
+        return Drafts(
+            self._speculation,
+            prompt.tokens,
+            prefix_end=prompt.prefix_end,
+            expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
+            around=[self._around(part) for part in text_around(request.text, request.offset)],
+        )
 
     def _decode(
         self, slot: Slot, pending: Sequence[int], required: str, drafts: Drafts, is_cancelled: IsCancelled
@@ -261,7 +269,7 @@ def _calibrate(model: Model) -> Rates:
 
     seconds(8)
     prefill = seconds(len(tokens))
-    widths = (1, 2, 4, 8, LONGEST + 1)
+    widths = [width for width in (1, 2, 4, 8, LONGEST + 1) if width >= model.narrowest]
     steps = [sorted(seconds(width) for _ in range(3))[1] for width in widths]
     verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
     return Rates(prefill=len(tokens) / prefill, decode=1 / steps[0], verify=tuple(verify.tolist()))
