@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import psutil
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled
 from engine.draft import LONGEST
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.providers import Provider, open_session
+from engine.threads import default_threads
 
 
 class Slot(ABC):
@@ -162,9 +161,9 @@ class Model:
         self._session = self.opened.session
         self.threads = options.intra_op_num_threads
         # One token alone goes through other kernels of the CPU (attention as products with vectors), whose sums round
-        # otherwise; from two on, a token's logits are the same bits whatever runs beside it. So no run is narrower: for
-        # 2 to 6% of a step (`python -m evaluation.engine`), answers depend neither on drafts nor on chunks. On a GPU
-        # two tokens cost more, and promise nothing.
+        # otherwise; from two on, a token's logits are the same bits whatever runs beside it. So no run is narrower, and
+        # answers depend neither on drafts nor on chunks. It costs a step 5 to 15% (`python -m evaluation.engine`), but
+        # one in eight alone: the others have drafts. On a GPU it would cost more, and promise nothing.
         self.narrowest = 2 if self.providers[0] == "CPUExecutionProvider" else 1
         self.begin()
 
@@ -219,13 +218,3 @@ def _element_type(session: onnxruntime.InferenceSession) -> type[np.floating[Any
     """What keys and values are stored as: float32, or float16 for CUDA."""
     types = {value.type for value in session.get_inputs() if value.name.startswith("past_key_values.")}
     return np.float16 if types == {"tensor(float16)"} else np.float32
-
-
-def default_threads() -> int:
-    """All cores of a small machine, half of a large one: the editor and its other servers want some, too.
-
-    Cores, not the two threads that many of them run: those share what a step is waiting for, which is memory.
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
-    return min(max(cores // 2, 2), 8, allowed)
