@@ -17,6 +17,7 @@ from engine.threads import (
     Measurement,
     ThreadChoice,
     candidates,
+    default_threads,
     is_current,
     is_worth_more,
     physical_cores,
@@ -26,6 +27,7 @@ from engine.threads import (
 
 _STEPS = 9
 _PREFILLS = 2
+_LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,18 @@ def calibrate(model: Model) -> Rates:
 
 
 def choose_threads(
-    folder: Path, manifest: Manifest, *, again: bool = False, say: Callable[[str], None] = lambda what: None
+    folder: Path,
+    manifest: Manifest,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda what: None,
+    least_share: float = _LEAST_SHARE,
 ) -> ThreadChoice | None:
     """Measure a model with several numbers of threads, one session after the other, and keep the choice.
 
-    Does nothing where that was done already, unless `again`; nor for a model that a GPU runs: None. Takes one to two
-    seconds for the default model. Raises ModelError.
+    Does nothing where that was done already, unless `again`; nor for a model that a GPU runs: None. Where something
+    else had the processor for more than `1 - least_share` of the time, what was known before stays: a busy machine
+    prefers few threads. Takes one to two seconds for the default model. Raises ModelError.
     """
     if manifest.is_for_gpu:
         return None
@@ -65,18 +73,25 @@ def choose_threads(
     say("Measuring with how many threads it is fast here.")
     measured: list[Measurement] = []
     for threads in candidates(physical_cores()):
-        measured.append(_measure(folder, manifest, threads))
+        measurement, share = _measure(folder, manifest, threads)
+        if share < least_share:
+            return known or ThreadChoice(default_threads())
+        measured.append(measurement)
         if not is_worth_more(measured):
             break
     return remember(manifest, measured)
 
 
-def _measure(folder: Path, manifest: Manifest, threads: int) -> Measurement:
-    """Open a session and take the best times: what else the machine does can only add to them."""
+def _measure(folder: Path, manifest: Manifest, threads: int) -> tuple[Measurement, float]:
+    """Open a session and take the best times; and what share of the time its threads had the processor."""
     timer = _Timer(Model(folder, manifest, threads=threads, provider="cpu"))
     timer.seconds(8)
+    started, computed = time.perf_counter(), time.process_time()
     prefill = min(timer.seconds(READ) for _ in range(_PREFILLS))
-    return Measurement(threads, prefill, min(timer.seconds(1) for _ in range(_STEPS)))
+    step = min(timer.seconds(1) for _ in range(_STEPS))
+    passed = time.perf_counter() - started
+    share = (time.process_time() - computed) / (passed * threads)  # they spin while they wait for each other
+    return Measurement(threads, prefill, step), share
 
 
 class _Timer:

@@ -57,9 +57,14 @@ class ThreadChoice:
     def reason(self) -> str:
         """Why it was chosen, for who asks `mellum-lsp doctor`."""
         if not self.measured:
-            return f"all of 2 cores, half of more; this machine has {physical_cores()}"
+            return (
+                f"all of 2 cores, half of more, of which this machine has {physical_cores()}; what is faster is still "
+                "to be measured, when it has nothing else to do. Run: mellum-lsp doctor"
+            )
         times = ", ".join(f"{one.threads} in {one.seconds * 1e3:.0f} ms" for one in self.measured)
-        return f"the fewest that are nearly as fast as any for {READ} tokens read and {WRITTEN} written: {times}"
+        return (
+            f"measured, the fewest that are nearly as fast as any for {READ} tokens read and {WRITTEN} written: {times}"
+        )
 
 
 def physical_cores() -> int:

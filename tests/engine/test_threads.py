@@ -73,7 +73,7 @@ def test_the_model_is_measured_once_and_what_was_chosen_is_used(
 ) -> None:
     folder, said = model_cache / "models" / DEFAULT_MODEL, list[str]()
     assert chosen(manifest).threads == default_threads()
-    choice = choose_threads(folder, manifest, say=said.append)
+    choice = choose_threads(folder, manifest, say=said.append, least_share=0)
     assert choice is not None
     assert len(said) == 1
     assert choice.threads in candidates(physical_cores())
@@ -84,6 +84,17 @@ def test_the_model_is_measured_once_and_what_was_chosen_is_used(
     assert Engine.load(folder, prompt_tokens=256).threads == choice.threads
     assert Engine.load(folder, prompt_tokens=256, threads=1).threads == 1
     assert [file.name for file in tmp_path.iterdir()] == ["threads.json"]
+
+
+def test_what_a_busy_machine_measures_is_not_kept(manifest: Manifest, model_cache: Path, tmp_path: Path) -> None:
+    folder, never = model_cache / "models" / DEFAULT_MODEL, 2.0
+    choice = choose_threads(folder, manifest, least_share=never)
+    assert choice is not None
+    assert choice.threads == default_threads()
+    assert "when it has nothing else to do" in choice.reason()
+    assert not list(tmp_path.iterdir())
+    before = remember(manifest, times({1: 0.3}))
+    assert choose_threads(folder, manifest, again=True, least_share=never) == before == remembered(manifest)
 
 
 def test_another_model_another_machine_and_a_broken_file_are_nothing_measured(
