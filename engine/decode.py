@@ -28,15 +28,18 @@ def prefill(model: Model, slot: Slot, tokens: Sequence[int], *, chunk: int, is_c
     return tokens[len(slot.tokens) :]
 
 
-def pick(logits: NDArray[np.float32]) -> tuple[int, float]:
-    """Pick the likeliest token of float32[vocabulary] logits; returns it with its log probability (natural)."""
+def pick(logits: NDArray[np.float32], scratch: NDArray[np.float32] | None = None) -> tuple[int, float]:
+    """Pick the likeliest token of float32[vocabulary] logits; returns it with its log probability (natural).
+
+    `scratch`: room for as many numbers; memory that was used before is faster than new memory, by an eighth.
+    """
     token = int(logits.argmax())
-    return token, float(logits[token]) - log_sum_exp(logits, float(logits[token]))
+    return token, float(logits[token]) - log_sum_exp(logits, float(logits[token]), scratch)
 
 
-def log_sum_exp(logits: NDArray[np.float32], largest: float) -> float:
+def log_sum_exp(logits: NDArray[np.float32], largest: float, scratch: NDArray[np.float32] | None = None) -> float:
     """The logarithm of the sum of the exponentials, in nats, computed without overflow."""
-    shifted = logits - np.float32(largest)
+    shifted = np.subtract(logits, np.float32(largest), out=scratch)
     return largest + float(np.log(np.exp(shifted, out=shifted).sum()))
 
 
@@ -59,8 +62,11 @@ def likeliest(
     """
     tokens, begun = vocabulary.agreeing_with(required) if required else (np.arange(len(logits)), dict[int, str]())
     among = logits[tokens]
-    best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
-    best = best[np.argsort(-among[best])]
+    if count == 1:
+        best = np.array([among.argmax()])
+    else:
+        best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
+        best = best[np.argsort(-among[best])]
     total = log_sum_exp(among, float(among[best[0]]))
     return [(int(tokens[one]), float(among[one]) - total, begun.get(int(tokens[one]), "")) for one in best]
 
@@ -84,9 +90,10 @@ def decode(
 
     `pending`: tokens that are still to run before the first one is known. The first ones spell `required`, which may be
     empty (token healing). Each step runs a draft behind what is pending and picks a token behind each of its tokens, as
-    long as they are what was picked: so the tokens and their probabilities are those of steps of one token, but for the
-    rounding of sums in another order. Raises Cancelled between two steps.
+    long as they are what was picked: so the tokens and their probabilities are those of steps without drafts, on the
+    CPU to the last bit (see `Model.narrowest`). Raises Cancelled between two steps.
     """
+    scratch: NDArray[np.float32] | None = None
     while True:
         if is_cancelled():
             raise Cancelled
@@ -95,12 +102,13 @@ def decode(
             return
         draft = drafts.propose(room)
         rows = model.run(slot, [*pending, *draft], range(len(pending) - 1, len(pending) + len(draft)))
+        scratch = np.empty_like(rows[0]) if scratch is None else scratch
         right = 0
         for logits, proposed in zip(rows, [*draft, None], strict=True):
             if required:
                 token, log_probability, required = pick_agreeing(logits, vocabulary, required)
             else:
-                token, log_probability = pick(logits)
+                token, log_probability = pick(logits, scratch)
             drafts.take(token)
             yield token, log_probability
             if token != proposed:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from engine.calibrate import calibrate
 from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
-from engine.draft import LONGEST, Drafts, Speculation
+from engine.draft import Drafts, Speculation, text_around
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model, Slot
 from engine.prompt import Budget, Prompt, lay_out
 from engine.providers import Provider
 from engine.slots import Slots
 from engine.stop import BlockPolicy
+from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
 
@@ -33,18 +35,9 @@ _CHUNK_SECONDS = 0.08
 _CHUNK_TOKENS = (32, 512)
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
+_PARTS = 8  # texts around cursors whose tokens are remembered, for drafts: typing does not change them
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Measured on this machine when the model was loaded, in tokens a second."""
-
-    prefill: float
-    decode: float
-    verify: tuple[float, ...]
-    """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
 
 
 class Engine:
@@ -58,12 +51,13 @@ class Engine:
         self.opened = model.opened
         self.threads = model.threads
         self._model, self._tokenizer = model, tokenizer
-        self.rates = _calibrate(model)
+        self.rates = calibrate(model)
         longest = min(_PROMPT_TOKENS[1], self.manifest.context - _MAX_TOKENS)
         affordable = int(self.rates.prefill * _PREFILL_SECONDS) // 128 * 128
         self.budget = Budget(min(max(prompt_tokens or affordable, _PROMPT_TOKENS[0]), longest))
         self._chunk = min(max(int(self.rates.prefill * _CHUNK_SECONDS) // 32 * 32, _CHUNK_TOKENS[0]), _CHUNK_TOKENS[1])
         self._speculation = Speculation(self.rates.verify)
+        self._around = lru_cache(maxsize=_PARTS)(lambda text: np.array(tokenizer.encode(text), np.int32))
         self._slots = Slots(
             model,
             capacity=self.budget.prompt * 2 + _MAX_TOKENS,
@@ -83,6 +77,7 @@ class Engine:
     ) -> Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
 
+        `threads`: without it, what measuring has chosen (see `engine.threads`), and half of the cores until it has.
         `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
         the states of all places together; without it, a quarter of the memory.
         """
@@ -90,7 +85,7 @@ class Engine:
         progress("Checking the model's files", 0.0)
         check_files(folder, manifest)
         progress("Loading the model", 0.3)
-        model = Model(folder, manifest, threads=threads, provider=provider)
+        model = Model(folder, manifest, threads=threads or chosen(manifest).threads, provider=provider)
         tokenizer = Tokenizer(folder / TOKENIZER_FILE)
         progress("Measuring its speed", 0.8)
         return cls(model, tokenizer, prompt_tokens=prompt_tokens, state_memory=state_memory)
@@ -128,7 +123,7 @@ class Engine:
         slot = self._slots.take(prompt.tokens)
         reused = len(slot.tokens)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
-        drafts = self._drafts(prompt, expected)
+        drafts = self._drafts(request, prompt, expected)
         steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, is_cancelled)
         composition = self._composition(request, prompt)
         for token, log_probability in steps:
@@ -173,7 +168,7 @@ class Engine:
             if token == chosen or log_probability < _LEAST_CHANCE:
                 continue
             slot.keep(len(prompt.tokens))
-            composition, drafts = self._composition(request, prompt), self._drafts(prompt)
+            composition, drafts = self._composition(request, prompt), self._drafts(request, prompt)
             drafts.take(token)
             steps = self._decode(slot, [token], required, drafts, is_cancelled)
             is_complete = composition.add(token, log_probability)
@@ -193,9 +188,14 @@ class Engine:
             max_tokens=min(request.max_tokens, _MAX_TOKENS),
         )
 
-    def _drafts(self, prompt: Prompt, expected: str = "") -> Drafts:
-        tokens = self._tokenizer.encode(prompt.last_word + expected) if expected else ()
-        return Drafts(self._speculation, prompt.tokens, prefix_end=prompt.prefix_end, expected=tokens)
+    def _drafts(self, request: CompletionRequest, prompt: Prompt, expected: str = "") -> Drafts:
+        return Drafts(
+            self._speculation,
+            prompt.tokens,
+            prefix_end=prompt.prefix_end,
+            expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
+            around=[self._around(part) for part in text_around(request.text, request.offset)],
+        )
 
     def _decode(
         self, slot: Slot, pending: Sequence[int], required: str, drafts: Drafts, is_cancelled: IsCancelled
@@ -246,22 +246,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-def _calibrate(model: Model) -> Rates:
-    """Measure this machine for a fraction of a second; warms the model up, too."""
-    slot = model.new_slot(256)
-    tokens = [index % model.manifest.vocabulary for index in range(1000, 1128)]
-
-    def seconds(count: int) -> float:
-        slot.keep(len(tokens) if count < len(tokens) else 0)
-        started = time.perf_counter()
-        model.run(slot, tokens[:count], range(count if count <= LONGEST + 1 else 1))
-        return time.perf_counter() - started
-
-    seconds(8)
-    prefill = seconds(len(tokens))
-    widths = (1, 2, 4, 8, LONGEST + 1)
-    steps = [sorted(seconds(width) for _ in range(3))[1] for width in widths]
-    verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
-    return Rates(prefill=len(tokens) / prefill, decode=1 / steps[0], verify=tuple(verify.tolist()))

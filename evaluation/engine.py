@@ -2,8 +2,9 @@
 
 Prints: what a step of 8 tokens costs against one, and copying a token's state against computing it; a jump back to a
 place seen before against a keystroke; milliseconds from a cancellation to a free engine; tokens a second with drafts
-against without, and how often the text is the same; Python's share of a step; and what each confidence shows. The
-points are the ends of random words in functions of the standard library. `--model` names another model.
+against without, and at how many places text and probabilities are the same; Python's share of a step; and what each
+confidence shows. The points are the ends of random words in functions of the standard library. `--model` names another
+model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -34,9 +35,13 @@ def main() -> None:
     parser.add_argument("--model", help="a model's name or folder")
     parser.add_argument("--points", type=int, default=100, help="how many places to complete with and without drafts")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the longest prompt")
+    parser.add_argument("--drafts", action="store_true", help="only complete with and without drafts")
     arguments = parser.parse_args()
     engine = Engine.load(find_model(arguments.model), prompt_tokens=arguments.prompt)
     requests = list(points(arguments.points))
+    if arguments.drafts:
+        _speculation(engine, requests)
+        return
     _steps(engine)
     _jumps(engine, requests[:_JUMPS])
     _cancellations(engine, requests)
@@ -73,7 +78,7 @@ def _show(what: str, value: float, unit: str = "") -> None:
 
 
 def _steps(engine: Engine) -> None:
-    """Steps of one and of eight tokens in turns, behind 400 others; and a copy of those."""
+    """Steps of one token alone, of one as the engine runs it, and of eight, in turns, behind 400 others; and a copy."""
     model = engine._model
     slot, copy = model.new_slot(512), model.new_slot(512)
     tokens = list(range(1000, 1400))
@@ -83,7 +88,12 @@ def _steps(engine: Engine) -> None:
         slot.keep(400)
         return _milliseconds(lambda: model.run(slot, tokens[:count], range(count)))
 
-    one, eight = zip(*((step(1), step(8)) for _ in range(30)), strict=True)
+    def alone() -> float:
+        with _alone(engine):
+            return step(1)
+
+    bare, one, eight = zip(*((alone(), step(1), step(8)) for _ in range(30)), strict=True)
+    _show("a step of one token, against one that runs alone", statistics.median(one) / statistics.median(bare))
     _show("a step of 8 tokens, against a step of one", statistics.median(eight) / statistics.median(one))
     _show("computing a token's state, against copying it", prefill / _milliseconds(lambda: copy.copy(slot, 400)))
 
@@ -133,36 +143,80 @@ def _cancellations(engine: Engine, requests: list[CompletionRequest]) -> None:
     _show("cancelled to free, p95", waits[len(waits) * 95 // 100], "ms")
 
 
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """Let a step of one token run alone, as it is fastest (see `Model.narrowest`)."""
+    before, engine._model.narrowest = engine._model.narrowest, 1
+    yield
+    engine._model.narrowest = before
+
+
+@contextmanager
+def _undrafted(engine: Engine) -> Iterator[None]:
+    before, engine._speculation = engine._speculation, Speculation((1.0,))
+    yield
+    engine._speculation = before
+
+
+@contextmanager
+def _undrafted_alone(engine: Engine) -> Iterator[None]:
+    with _undrafted(engine), _alone(engine):
+        yield
+
+
 def _speculation(engine: Engine, requests: list[CompletionRequest]) -> list[Suggestion]:
-    """Complete each point with and without drafts, in turns, from a state that is there; returns those without."""
-    ours, off = engine._speculation, Speculation((1.0,))
-    found: dict[bool, list[Suggestion]] = {False: [], True: []}
+    """Complete each point with drafts, without, and in steps of one token alone, in turns; returns those without.
+
+    The state of each place is there.
+    """
+    ways: dict[str, Callable[[Engine], AbstractContextManager[None]]] = {
+        "drafted": lambda engine: nullcontext(),
+        "plain": _undrafted,
+        "alone": _undrafted_alone,
+    }
+    found: dict[str, list[Suggestion]] = {way: [] for way in ways}
+    computed = dict.fromkeys(ways, 0.0)
     for index, request in enumerate(requests):
         engine.warm_up(request)
-        for drafted in (index % 2 == 0, index % 2 == 1):
-            engine._speculation = ours if drafted else off
-            found[drafted].append(engine.complete(request))
-    engine._speculation = ours
-    rates, per_step = {}, {}
-    for drafted, suggestions in found.items():
-        tokens = sum(len(suggestion.tokens) for suggestion in suggestions)
-        rates[drafted] = tokens / sum(one.timings["prefill"] + one.timings["decode"] for one in suggestions)
-        per_step[drafted] = tokens / sum(suggestion.steps for suggestion in suggestions)
-    same = statistics.mean(a.text == b.text for a, b in zip(found[False], found[True], strict=True))
-    _show("tokens a second with drafts, against without", rates[True] / rates[False])
-    _show("tokens a step with drafts", per_step[True])
+        for turn in range(len(ways)):
+            way = list(ways)[(index + turn) % len(ways)]
+            started = time.process_time()
+            with ways[way](engine):
+                found[way].append(engine.complete(request))
+            computed[way] += time.process_time() - started
+    tokens = {way: sum(len(one.tokens) for one in suggestions) for way, suggestions in found.items()}
+    seconds = {way: sum(one.timings["prefill"] + one.timings["decode"] for one in found[way]) for way in ways}
+    speed = {way: tokens[way] / seconds[way] for way in ways}
+    economy = {way: tokens[way] / computed[way] for way in ways}
+    _show("tokens a second with drafts, against without", speed["drafted"] / speed["plain"])
+    _show("tokens a second with drafts, against steps of one token alone", speed["drafted"] / speed["alone"])
+    _show("the same, of a second of processor time", economy["drafted"] / economy["alone"])
+    _show("tokens a step with drafts", tokens["drafted"] / sum(suggestion.steps for suggestion in found["drafted"]))
+    pairs = list(zip(found["drafted"], found["plain"], strict=True))
+    same = statistics.mean(a.text == b.text for a, b in pairs)
     _show(f"the same text with and without drafts, of {len(requests)} points", same * 100, "%")
+    same = statistics.mean((a.tokens, a.log_probabilities) == (b.tokens, b.log_probabilities) for a, b in pairs)
+    _show("the same tokens and probabilities to the last bit", same * 100, "%")
+    _ties("with and without drafts", pairs)
+    pairs = list(zip(found["drafted"], found["alone"], strict=True))
+    same = statistics.mean(a.text == b.text for a, b in pairs)
+    _show("the same text with drafts and with steps of one token alone", same * 100, "%")
+    _ties("with drafts and with steps of one token alone", pairs)
+    return found["plain"]
+
+
+def _ties(what: str, pairs: list[tuple[Suggestion, Suggestion]]) -> None:
+    """How far apart the first two tokens are that differ, where some do."""
     gaps = sorted(
         abs(a.log_probabilities[first] - b.log_probabilities[first])
-        for a, b in zip(found[False], found[True], strict=True)
+        for a, b in pairs
         if (first := next((at for at, (x, y) in enumerate(zip(a.tokens, b.tokens, strict=False)) if x != y), None))
         is not None
     )
     if gaps:
-        what = "the first other token's log probability against the one it stands for"
-        _show(f"{what}, p50", statistics.median(gaps), "nats")
-        _show(f"{what}, most", gaps[-1], "nats")
-    return found[False]
+        print(f"the first tokens that differ {what}, by how far their log probabilities are apart:")
+        _show("    p50", statistics.median(gaps), "nats")
+        _show("    most", gaps[-1], "nats")
 
 
 @contextmanager

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.manifest import PromptFormat
-from engine.model import default_threads
+from engine.manifest import PromptFormat, read_manifest
+from engine.models import find_model
 from engine.prompt import prefix_window
+from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from evaluation.gguf_weights import merged
 from evaluation.packages import fetched, folder
@@ -162,7 +163,8 @@ async def llama_server(gguf: Path, *, context: int) -> AsyncIterator[LlamaServer
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--ctx-size", str(context), "--batch-size", "1024", "--ubatch-size", "1024", "--cache-reuse", "256"]
-    options += ["--threads", str(default_threads()), "--parallel", "1", "--host", "127.0.0.1", "--port", str(port)]
+    threads = chosen(read_manifest(find_model())).threads
+    options += ["--threads", str(threads), "--parallel", "1", "--host", "127.0.0.1", "--port", str(port)]
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         str(built() / "llama-server"), "--model", str(gguf), *options, stdin=quiet, stdout=quiet, stderr=quiet,

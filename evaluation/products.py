@@ -21,7 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from engine.model import default_threads
+from engine.threads import default_threads
 from export.matrices import Matrix
 from export.products import Int4Products, Int8Products, Products
 from export.sources.random_weights import RandomSource

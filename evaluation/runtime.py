@@ -16,8 +16,9 @@ import numpy as np
 import onnxruntime
 
 from engine.manifest import GRAPH_FILE, read_manifest
-from engine.model import InPlaceSlot, default_threads
+from engine.model import InPlaceSlot
 from engine.models import find_model
+from engine.threads import default_threads
 
 _SETTINGS: dict[str, dict[str, str]] = {
     "spin always (the runtime's default)": {},

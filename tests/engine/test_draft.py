@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine, Suggestion
 from engine.decode import decode
-from engine.draft import EXPECTED, LONGEST, Drafts, Speculation
+from engine.draft import EXPECTED, LONGEST, Drafts, Speculation, text_around
 from engine.model import Model
 from engine.tokenizer import Vocabulary
+from export.graph import Format
 from tests.export.small import LLAMA, RandomSource
 from tests.export.test_formats import load, write
 
@@ -23,9 +26,16 @@ CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))
 OFF = (1.0,)
 
 
-def drafts(prompt: list[int], *, written: list[int], prefix_end: int | None = None, expected: list[int] = []) -> Drafts:  # noqa: B006
+def drafts(
+    prompt: list[int],
+    *,
+    written: list[int],
+    prefix_end: int | None = None,
+    expected: Sequence[int] = (),
+    around: Sequence[NDArray[np.int32]] = (),
+) -> Drafts:
     end = len(prompt) if prefix_end is None else prefix_end
-    found = Drafts(Speculation(CHEAP), prompt, prefix_end=end, expected=expected)
+    found = Drafts(Speculation(CHEAP), prompt, prefix_end=end, expected=expected, around=around)
     for token in written:
         found.take(token)
     return found
@@ -42,6 +52,32 @@ def test_the_longest_match_wins_and_the_nearest_of_equals() -> None:
     assert longest.propose(1) == [10]
     assert longest.match == 3
     assert drafts([5, 10, 5, 20, 5, 30], written=[5]).propose(1) == [30]
+
+
+def test_of_equal_matches_the_nearest_vote() -> None:
+    assert drafts([5, 10, 5, 10, 5, 20], written=[5]).propose(1) == [10]
+    assert drafts([5, 10, 5, 20, 5, 30, 5, 20, 5, 10, 9], written=[5]).propose(1) == [10]
+
+
+def test_the_rest_of_the_document_is_copied_from_but_not_across_its_ends() -> None:
+    around = [np.array(tokens, np.int32) for tokens in ([1, 2, 3, 4], [7, 8])]
+    assert drafts([1, 2], written=[], around=around).propose(9) == [3, 4]
+    assert drafts([9, 8], written=[], around=around).propose(9) == []
+    assert drafts([1, 2, 60, 1], written=[2], around=around).propose(1) == [60]  # the prompt is nearer
+
+
+def test_typing_leaves_the_text_around_as_it_is() -> None:
+    line = SOURCE.index("\n", 40_300) + 1
+    above, below = text_around(SOURCE, line)
+    assert SOURCE.count(above) == SOURCE.count(below) == 1
+    assert above.endswith("\n")
+    assert below.startswith("\n")
+    typed = "value = 1"
+    for count in range(len(typed)):
+        edited = SOURCE[:line] + typed[:count] + SOURCE[line:]
+        assert text_around(edited, line + count) == text_around(SOURCE[:line] + SOURCE[line:], line)
+    assert text_around("", 0) == ("", "")
+    assert text_around("x = ", 4) == ("", "")
 
 
 def test_the_suggestion_goes_on_from_the_prefix_wherever_the_prompt_ends() -> None:
@@ -63,10 +99,10 @@ def test_the_length_follows_cost_and_recent_success() -> None:
     speculation = Speculation([1 + n / 4 for n in range(LONGEST + 1)])
     at_first = speculation.length(3)
     for _ in range(20):
-        speculation.learn(3, right=5, is_all=True)
+        speculation.learn(3, right=5, offered=5)
     assert speculation.length(3) > at_first > 0
     for _ in range(60):
-        speculation.learn(3, right=0, is_all=False)
+        speculation.learn(3, right=0, offered=5)
     assert speculation.length(3) == 0
     assert any(speculation.length(3) for _ in range(1000))  # some day it is tried again
 
@@ -94,19 +130,11 @@ def pairs(loaded_engine: Engine) -> list[tuple[Suggestion, Suggestion]]:
     return found
 
 
-def test_drafts_save_steps_and_change_nothing(pairs: list[tuple[Suggestion, Suggestion]]) -> None:
-    """In int8 a sum in another order may round to another integer, so that two tokens that are equally likely change
-    places: at most one suggestion in ten, and only where the two are within a tenth of each other.
-    """
+def test_drafts_save_steps_and_change_no_bit(pairs: list[tuple[Suggestion, Suggestion]]) -> None:
     assert sum(drafted.steps for _, drafted in pairs) < 0.8 * sum(plain.steps for plain, _ in pairs)
-    assert all(plain.steps == len(plain.tokens) for plain, _ in pairs)
-    same = [(plain, drafted) for plain, drafted in pairs if plain.tokens == drafted.tokens]
-    assert len(same) >= 0.85 * len(pairs)
-    assert all((plain.text, plain.stop) == (drafted.text, drafted.stop) for plain, drafted in same)
-    difference = [
-        np.abs(np.subtract(plain.log_probabilities, drafted.log_probabilities)).max() for plain, drafted in same
-    ]
-    assert np.median(difference) < 0.1
+    for plain, drafted in pairs:
+        assert plain.steps == len(plain.tokens)
+        assert replace(plain, steps=0, timings={}) == replace(drafted, steps=0, timings={})
 
 
 def decoded(
@@ -126,15 +154,31 @@ def decoded(
     return [next(steps) for _ in range(24)]
 
 
-def test_in_float32_drafts_change_no_token_and_no_probability(tmp_path: Path) -> None:
-    """Drafts that are right, wrong from some token on, and looked up: all end in the tokens of plain decoding."""
+@pytest.mark.parametrize("format", ["fp32", "int8", "int4"])
+def test_right_wrong_and_looked_up_drafts_change_no_bit_in_any_format(format: Format, tmp_path: Path) -> None:
     source = RandomSource(LLAMA)
-    write(source, tmp_path, "fp32", "cpu")
+    write(source, tmp_path, format, "cpu")
     model, random = load(tmp_path, source), np.random.default_rng(4)
     for wrong_from in (*range(12), 24):
         prompt = random.integers(0, LLAMA.vocabulary, 40).tolist()
         plain = decoded(model, prompt, OFF, ())
         expected = [token if place < wrong_from else 0 for place, (token, _) in enumerate(plain)]
-        drafted = decoded(model, prompt, CHEAP, expected)
-        assert [token for token, _ in drafted] == [token for token, _ in plain]
-        assert np.allclose([one for _, one in drafted], [one for _, one in plain], atol=1e-5)
+        assert decoded(model, prompt, CHEAP, expected) == plain
+
+
+@pytest.mark.parametrize("format", ["fp32", "int8", "int4"])
+def test_logits_are_the_same_bits_whatever_runs_beside_a_token(format: Format, tmp_path: Path) -> None:
+    source = RandomSource(LLAMA)
+    write(source, tmp_path, format, "cpu")
+    model, tokens = load(tmp_path, source), np.random.default_rng(8).integers(0, LLAMA.vocabulary, 300).tolist()
+
+    def logits(widths: Sequence[int]) -> NDArray[np.float32]:
+        slot, found = model.new_slot(len(tokens)), []
+        for width in widths:
+            start = len(slot.tokens)
+            found.append(model.run(slot, tokens[start : start + width], range(width)).copy())
+        return np.concatenate(found)
+
+    one_by_one = logits([1] * 300)
+    for widths in ([300], [2] * 150, [16, 1, 7, 200, 1, 75]):
+        assert np.array_equal(logits(widths), one_by_one)

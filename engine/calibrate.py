@@ -1,0 +1,109 @@
+"""How fast this machine runs a model: at every load for a fraction of a second, and once with several thread counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.draft import LONGEST
+from engine.manifest import Manifest
+from engine.model import Model
+from engine.threads import (
+    READ,
+    Measurement,
+    ThreadChoice,
+    candidates,
+    default_threads,
+    is_current,
+    is_worth_more,
+    physical_cores,
+    remember,
+    remembered,
+)
+
+_STEPS = 9
+_PREFILLS = 2
+_LEAST_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Measured on this machine when the model was loaded, in tokens a second."""
+
+    prefill: float
+    decode: float
+    verify: tuple[float, ...]
+    """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
+
+
+def calibrate(model: Model) -> Rates:
+    """Measure this machine for a fraction of a second; warms the model up, too."""
+    timer = _Timer(model)
+    timer.seconds(8)
+    prefill = timer.seconds(READ)
+    widths = [width for width in (1, 2, 4, 8, LONGEST + 1) if width >= model.narrowest]
+    steps = np.min([[timer.seconds(width) for width in widths] for _ in range(4)], axis=0)  # others only add to them
+    verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
+    return Rates(prefill=READ / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
+
+
+def choose_threads(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda what: None,
+    least_share: float = _LEAST_SHARE,
+) -> ThreadChoice | None:
+    """Measure a model with several numbers of threads, one session after the other, and keep the choice.
+
+    Does nothing where that was done already, unless `again`; nor for a model that a GPU runs: None. Where something
+    else had the processor for more than `1 - least_share` of the time, what was known before stays: a busy machine
+    prefers few threads. Takes one to two seconds for the default model. Raises ModelError.
+    """
+    if manifest.is_for_gpu:
+        return None
+    known = remembered(manifest)
+    if is_current(known) and not again:
+        return known
+    say("Measuring with how many threads it is fast here.")
+    measured: list[Measurement] = []
+    for threads in candidates(physical_cores()):
+        measurement, share = _measure(folder, manifest, threads)
+        if share < least_share:
+            return known or ThreadChoice(default_threads())
+        measured.append(measurement)
+        if not is_worth_more(measured):
+            break
+    return remember(manifest, measured)
+
+
+def _measure(folder: Path, manifest: Manifest, threads: int) -> tuple[Measurement, float]:
+    """Open a session and take the best times; and what share of the time its threads had the processor."""
+    timer = _Timer(Model(folder, manifest, threads=threads, provider="cpu"))
+    timer.seconds(8)
+    started, computed = time.perf_counter(), time.process_time()
+    prefill = min(timer.seconds(READ) for _ in range(_PREFILLS))
+    step = min(timer.seconds(1) for _ in range(_STEPS))
+    passed = time.perf_counter() - started
+    share = (time.process_time() - computed) / (passed * threads)  # they spin while they wait for each other
+    return Measurement(threads, prefill, step), share
+
+
+class _Timer:
+    """Times runs of a model: of READ tokens from nothing, of fewer behind READ others."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._slot = model, model.new_slot(2 * READ)
+        self._tokens = [index % model.manifest.vocabulary for index in range(1000, 1000 + READ)]
+
+    def seconds(self, count: int) -> float:
+        """The time that a run of `count` tokens takes."""
+        self._slot.keep(READ if count < READ else 0)
+        started = time.perf_counter()
+        self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST + 1 else 1))
+        return time.perf_counter() - started
