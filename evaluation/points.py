@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import tree_sitter
 
 from syntax import parser_for
+from training.examples import LANGUAGES
 from training.middles import choose_middle, outline_of
 from training.sources import SourceFile
 
@@ -56,7 +57,8 @@ def _drawn(
     """Languages take turns, Python every second one."""
     by_language: dict[str, list[SourceFile]] = defaultdict(list)
     for file in files:
-        by_language[file.language].append(file)
+        if file.language in LANGUAGES:  # markup and data have no functions
+            by_language[file.language].append(file)
     chosen = {language: chance.sample(group, min(len(group), _FILES)) for language, group in by_language.items()}
     others = sorted(set(chosen) - {"python"})
     points: list[Point] = []

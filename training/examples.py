@@ -34,7 +34,7 @@ _CONTEXT_SECONDS = 20.0
 _MIDDLES_A_FILE = 4  # what is known of a file and of its neighbours serves all of them
 _INDEXES = 50  # folders that are remembered at once
 _PART = 500  # examples that a process draws at once
-_LANGUAGES = {
+LANGUAGES = {
     "python": 0.5,
     "typescript": 0.14,
     "javascript": 0.1,
@@ -75,9 +75,9 @@ class Teacher:
     def examples(self, count: int, seed: int | str) -> Iterator[Example]:
         """Draw examples: a language, a package by the root of its size, a file, a few middles of it."""
         chance = random.Random(seed)
-        languages = [language for language in _LANGUAGES if self._by_language[language]]
+        languages = [language for language in LANGUAGES if self._by_language[language]]
         while count:
-            language = chance.choices(languages, [_LANGUAGES[name] for name in languages])[0]
+            language = chance.choices(languages, [LANGUAGES[name] for name in languages])[0]
             groups = self._by_language[language]
             group = chance.choices(groups, [len(group) ** 0.5 for group in groups])[0]
             file = chance.choice(group)
