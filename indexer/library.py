@@ -12,7 +12,6 @@ class Library:
 
     def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
         self._open, self._open_paths, self._folders = open_documents, open_paths, folders
-        self._lines: dict[str, list[str]] = {}
 
     def definitions(
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
@@ -52,10 +51,7 @@ class Library:
         """Files of a family, in order: all, or those of a `folder`, `module` or `subject`."""
         return sorted({path for store in (self._open, *self._folders) for path in store.paths(family, **where)})
 
-    def lines(self, path: str) -> list[str]:
-        """A file's lines; none where it is not known. Remembered for as long as this library is used."""
-        if path not in self._lines:
-            stores = [self._open] if path in self._open_paths else self._folders
-            text = next((text for store in stores if (text := store.text(path)) is not None), None)
-            self._lines[path] = text.split("\n") if text is not None else []
-        return self._lines[path]
+    def lines(self, path: str, wanted: Sequence[int]) -> list[str] | None:
+        """Some lines of a file, by their numbers from 0; None where the file is not known, or is shorter."""
+        stores = [self._open] if path in self._open_paths else self._folders
+        return next((found for store in stores if (found := store.lines(path, wanted)) is not None), None)
