@@ -14,7 +14,6 @@ import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -59,8 +58,7 @@ _ANSWERS = 512  # lists of definitions and pieces of single files, likewise
 _WAIT = 5_000  # milliseconds for another process to finish its transaction
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(NamedTuple):
     """What tells whether a file on disk is the one that was read."""
 
     modified: int
@@ -221,10 +219,11 @@ class Store:
                 self._connection.execute(f"DELETE FROM {table} WHERE id >= ? AND id < ?", _range(row[0]))
             self._connection.execute("DELETE FROM files WHERE id = ?", row)
 
-    def states(self) -> dict[str, FileState]:
-        """Every file that is known, refused ones too."""
-        rows = self._connection.execute("SELECT path, modified, size, hash FROM files")
-        return {path: FileState(modified, size, hash_) for path, modified, size, hash_ in rows}
+    def states(self, paths: Collection[str] | None = None) -> dict[str, FileState]:
+        """Every file that is known, or those of some that are; refused ones too."""
+        where, values = ("", ()) if paths is None else (f" WHERE path IN ({_marks(paths)})", (*paths,))
+        rows = self._connection.execute(f"SELECT path, modified, size, hash FROM files{where}", values)
+        return {row[0]: FileState._make(row[1:]) for row in rows}
 
     def counts(self) -> tuple[int, int, int]:
         """How many files are kept, how many are refused by what they contain, and how many definitions there are."""

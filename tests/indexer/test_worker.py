@@ -140,6 +140,9 @@ def test_a_restart_reads_only_what_has_changed(root: Path, database: Path) -> No
     before = store.definitions_in("json/scanner.py")
     assert Folder(root, store).scan() == 2
     assert store.definitions_in("json/scanner.py") == before
+    number = store._connection.execute("SELECT id FROM files WHERE path = 'json/scanner.py'").fetchone()
+    Folder(root, store).update(["json/scanner.py"])  # saved without a change
+    assert store._connection.execute("SELECT id FROM files WHERE path = 'json/scanner.py'").fetchone() == number
     assert Folder(root, store).scan() == 0
     store.close()
 
