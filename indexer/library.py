@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from indexer.store import Piece, Place, Store
 
@@ -12,6 +13,17 @@ class Library:
 
     def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
         self._open, self._open_paths, self._folders = open_documents, open_paths, folders
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Answer all that is asked inside from one moment, so that a definition's lines are still where it was found.
+
+        It also spares each of some sixty answers the locks of its own transaction.
+        """
+        with ExitStack() as stack:
+            for store in self._folders:
+                stack.enter_context(store.unchanging())
+            yield
 
     def definitions(
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()

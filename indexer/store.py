@@ -153,6 +153,16 @@ class Store:
             self._counted.clear()
         self._connection.execute("COMMIT")
 
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Answer all that is asked inside from one moment: what another process writes meanwhile is seen afterwards."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+
     def put(self, path: str, state: FileState, content: Analysis | str) -> None:
         """Keep a file: its analysis, or the reason why it has none."""
         self.remove([path])

@@ -12,6 +12,7 @@ import pytest
 
 from indexer.contents import read_file
 from indexer.folder import Folder
+from indexer.library import Library
 from indexer.store import Store
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -122,6 +123,30 @@ def test_a_reader_sees_a_changed_file_anew(folder: Path, tmp_path: Path) -> None
     (folder / path).write_text("class JSONDecoder:\n    pass\n", encoding="utf-8")
     index.update([path])
     assert seen()[:2] == ([(path, "JSONDecoder")], ["JSONDecoder"])
+    reader.close()
+    store.close()
+
+
+def test_a_question_is_answered_from_one_moment(folder: Path, tmp_path: Path) -> None:
+    store = Store.writable(tmp_path / "index.sqlite")
+    index = Folder(folder, store)
+    index.scan()
+    reader = Store.readable(tmp_path / "index.sqlite")
+    library = Library(Store.in_memory(), (), [reader])
+    path = "json/decoder.py"
+
+    def first_line_of_decoder() -> str:
+        (place,) = library.definitions(["JSONDecoder"], "python", 5)
+        (line,) = library.lines(path, [place.symbol.first]) or [""]
+        return line
+
+    with library.unchanging():
+        assert first_line_of_decoder() == "class JSONDecoder(object):"
+        text = (folder / path).read_text(encoding="utf-8")
+        (folder / path).write_text("# moved\n" * 500 + text.replace("(object)", "(Base)"), encoding="utf-8")
+        index.update([path])
+        assert first_line_of_decoder() == "class JSONDecoder(object):"
+    assert first_line_of_decoder() == "class JSONDecoder(Base):"
     reader.close()
     store.close()
 
