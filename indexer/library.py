@@ -13,6 +13,7 @@ class Library:
 
     def __init__(self, open_documents: Store, open_paths: Collection[str], folders: Sequence[Store]) -> None:
         self._open, self._open_paths, self._folders = open_documents, open_paths, folders
+        self._all = [open_documents, *folders] if open_paths else folders
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
@@ -29,12 +30,12 @@ class Library:
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
     ) -> list[Place]:
         """Definitions of some names in files of a family; see `Store.definitions`."""
-        found = self._open.definitions(names, family, most, imported)
-        for store in self._folders:
-            found += [
-                one for one in store.definitions(names, family, most, imported) if one.path not in self._open_paths
-            ]
-        return found
+        return [
+            one
+            for store in self._all
+            for one in store.definitions(names, family, most, imported)
+            if store is self._open or one.path not in self._open_paths
+        ]
 
     def definitions_in(self, path: str, container: str | None = None) -> list[Place]:
         """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
@@ -43,10 +44,12 @@ class Library:
 
     def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
         """Chunks that use any of these names, the best of each store first."""
-        found = self._open.pieces_with(names, family, most)
-        for store in self._folders:
-            found += [one for one in store.pieces_with(names, family, most) if one.path not in self._open_paths]
-        return found
+        return [
+            one
+            for store in self._all
+            for one in store.pieces_with(names, family, most)
+            if store is self._open or one.path not in self._open_paths
+        ]
 
     def pieces_of(self, path: str) -> list[Piece]:
         """All chunks of a file, in order."""
@@ -55,13 +58,12 @@ class Library:
 
     def frequencies(self, names: Collection[str]) -> dict[str, int]:
         """In how many chunks each name stands."""
-        stores = [self._open, *self._folders] if self._open_paths else self._folders
-        counts = [store.frequencies(names) for store in stores]
+        counts = [store.frequencies(names) for store in self._all]
         return dict(zip(names, map(sum, zip(*counts, strict=True)), strict=True)) if counts else dict.fromkeys(names, 0)
 
     def paths(self, family: str, **where: Collection[str]) -> list[str]:
         """Files of a family, in order: all, or those of a `folder`, `module` or `subject`."""
-        return sorted({path for store in (self._open, *self._folders) for path in store.paths(family, **where)})
+        return sorted({path for store in self._all for path in store.paths(family, **where)})
 
     def lines(self, path: str, wanted: Sequence[int]) -> list[str] | None:
         """Some lines of a file, by their numbers from 0; None where the file is not known, or is shorter."""
