@@ -21,6 +21,7 @@ class Chunk:
     first: int
     last: int
     names: frozenset[str]
+    """In lower case: who looks for a name does not always remember its case."""
 
 
 def chunks_of(
@@ -37,7 +38,7 @@ def chunks_of(
         else:
             names = identifiers("\n".join(lines[first:behind]), language)
         if names or any(line.strip() for line in lines[first:behind]):
-            chunks.append(Chunk(first, behind - 1, names))
+            chunks.append(Chunk(first, behind - 1, frozenset({name.lower() for name in names})))
     return chunks
 
 

@@ -63,7 +63,7 @@ class Folder:
             self.scan(progress)
             return
         wanted = [path for path in paths if self._rules.why_not(path) is None]
-        known = self._store.states() if len(wanted) > 1 else {}
+        known = self._store.states(wanted)
         with self._store.transaction():
             self._store.remove(set(paths) - set(wanted))
         for _ in self._in_transactions(wanted, known):

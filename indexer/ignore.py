@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,21 +65,28 @@ class Rules:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._root = str(root)
         self._spoken: dict[str, tuple[list[tuple[_IgnoreFile, int]], ...]] = {}
         self._global = tuple(_global_excludes(root))
 
     def why_not_folder(self, path: str) -> str | None:
-        """Why a folder is not looked into; None if it is. `path` is relative, with forward slashes."""
+        """Why a folder is not listed; None if it is. `path` is relative, with forward slashes."""
         name = path.rpartition("/")[2]
         if name in _MACHINERY:
             return f"{name} holds no code of yours"
         if name in _VENDORED:
             return f"{name} holds other people's code"
-        for marker, what in _MARKERS.items():
-            if os.path.isfile(f"{self._root}/{path}/{marker}"):  # noqa: PTH113 - thrice as fast, for every folder
-                return f"{path} is {what} (it has a {marker})"
         return self._ignored(f"{path}/")
+
+    def why_not_inside(self, path: str, files: Collection[str]) -> str | None:
+        """Why nothing in a folder is read, by the names of the files in it; None if it is.
+
+        Its ignore files are read now, so that the disk is not asked for each of them.
+        """
+        if path and (marker := next((name for name in _MARKERS if name in files), None)) is not None:
+            return f"{path} is {_MARKERS[marker]} (it has a {marker})"
+        if path not in self._spoken:
+            self._read_ignore_files(path, files)
+        return None
 
     def why_not_file(self, path: str) -> str | None:
         """Why a file is not read, by its name; None if it is read."""
@@ -100,7 +107,8 @@ class Rules:
         parts = path.split("/")
         for end in range(1, len(parts)):
             folder = "/".join(parts[:end])
-            if (reason := link_reason(self.root / folder, self.root) or self.why_not_folder(folder)) is not None:
+            reason = link_reason(self.root / folder, self.root) or self.why_not_folder(folder)
+            if reason is not None or (reason := self.why_not_inside(folder, self._telling(folder))) is not None:
                 return reason
         return link_reason(self.root / path, self.root) or self.why_not_file(path)
 
@@ -121,17 +129,23 @@ class Rules:
         With each, where a path begins as it is seen from there.
         """
         if folder not in self._spoken:
-            outer = self._speaking(folder.rpartition("/")[0]) if folder else ([], [(one, 0) for one in self._global])
-            begins = len(folder) + 1 if folder else 0
-            own = {
-                name: [(file, begins)]
-                for name in IGNORE_FILES
-                if os.path.exists(f"{self._root}/{folder}/{name}")  # noqa: PTH110
-                and (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
-            }
-            for_ai, ignored, by_git = (own.get(name, []) for name in reversed(IGNORE_FILES))
-            self._spoken[folder] = (for_ai + outer[0], ignored + by_git + outer[1])
+            self._read_ignore_files(folder, self._telling(folder))
         return self._spoken[folder]
+
+    def _telling(self, folder: str) -> list[str]:
+        """The files of a folder that say what it is, or what is ignored in it."""
+        return [name for name in (*_MARKERS, *IGNORE_FILES) if (self.root / folder / name).is_file()]
+
+    def _read_ignore_files(self, folder: str, files: Collection[str]) -> None:
+        outer = self._speaking(folder.rpartition("/")[0]) if folder else ([], [(one, 0) for one in self._global])
+        begins = len(folder) + 1 if folder else 0
+        own = {
+            name: [(file, begins)]
+            for name in IGNORE_FILES
+            if name in files and (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
+        }
+        for_ai, ignored, by_git = (own.get(name, []) for name in reversed(IGNORE_FILES))
+        self._spoken[folder] = (for_ai + outer[0], ignored + by_git + outer[1])
 
 
 def link_reason(file: Path, root: Path) -> str | None:

@@ -199,7 +199,8 @@ class Index:
         library = self._library()
         question = ask(parsed, path, line)
         recent = list(self._recent.items())[::-1]
-        return pack(retrieve(question, library, recent, deadline=deadline), question, library, tokens, count)
+        with library.unchanging():
+            return pack(retrieve(question, library, recent, deadline=deadline), question, library, tokens, count)
 
     def _library(self) -> Library:
         with self._lock:

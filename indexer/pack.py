@@ -41,7 +41,7 @@ class _Open:
     """A snippet that may still grow."""
 
     score: float
-    lines: set[int] = field(default_factory=set)
+    lines: dict[int, str] = field(default_factory=dict)
     sources: dict[str, None] = field(default_factory=dict)
     tokens: int = 0
 
@@ -55,17 +55,18 @@ def pack(
     left, refused = budget, 0
     for one in ranked:
         path = one.candidate.path
-        lines = library.lines(path)
         if refused >= _MOST_REFUSED or left <= 0:
             break
-        if not lines or one.candidate.lines[-1] >= len(lines):
+        if (found := library.lines(path, one.candidate.lines)) is None:
             continue
-        text = "\n".join(lines[at] for at in one.candidate.lines)
+        text = "\n".join(found)
         if len(text) > _LONGEST or not text.strip() or text in taken or text in question.text:
             continue
         opened = files.get(path)
-        new = [at for at in one.candidate.lines if opened is None or at not in opened.lines]
-        added = "".join(f"{lines[at]}\n" for at in new)
+        lines = dict(zip(one.candidate.lines, found, strict=True))
+        if opened is not None:
+            lines = {at: line for at, line in lines.items() if at not in opened.lines}
+        added = "".join(f"{line}\n" for line in lines.values())
         if opened is None:
             added = f"{path}\n{added}"
         cost = left + 1
@@ -79,13 +80,13 @@ def pack(
         taken.add(text)
         if opened is None:
             opened = files[path] = _Open(one.score)
-        opened.lines.update(new)
+        opened.lines.update(lines)
         opened.sources.update(dict.fromkeys(one.sources))
         opened.tokens += cost
     chosen = sorted(files.items(), key=lambda item: item[1].score)
-    return [_snippet(path, opened, library.lines(path)) for path, opened in chosen]
+    return [_snippet(path, opened) for path, opened in chosen]
 
 
-def _snippet(path: str, opened: _Open, lines: list[str]) -> Snippet:
-    text = "\n".join(lines[at] for at in sorted(opened.lines)).rstrip() + "\n"
+def _snippet(path: str, opened: _Open) -> Snippet:
+    text = "\n".join(opened.lines[at] for at in sorted(opened.lines)).rstrip() + "\n"
     return Snippet(path, text, opened.score, tuple(opened.sources), opened.tokens)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from indexer.analysis import Parsed, family
-from indexer.paths import module_of, packages_of, subject_of
+from indexer.paths import folder_of, module_of, packages_of
 from indexer.symbols import TYPES, Imports
 
 _ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
@@ -40,12 +40,16 @@ class Question:
     imports: tuple[Imports, ...]
     imported: frozenset[str]
     """All words of those that may name a module."""
+    statements: Mapping[str, Sequence[Imports]]
+    """Import statements by the words in them."""
     agreements: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
     """What `path_in_imports` has found already."""
+    nearnesses: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
+    """What `nearness` has found already, by folder."""
 
-    def explicitly_imported(self, name: str) -> list[Imports]:
+    def explicitly_imported(self, name: str) -> Sequence[Imports]:
         """Import statements that name a name."""
-        return [one for one in self.imports if name in one.words]
+        return self.statements.get(name, ())
 
     def path_in_imports(self, path: str, imports: Sequence[Imports] = ()) -> float:
         """How well a file's path agrees with any of some import statements: from 0 to 1, which is the named module.
@@ -56,11 +60,10 @@ class Question:
         if imports:
             return _agreement(path, imports)
         if path not in self.agreements:
-            self.agreements[path] = _agreement(path, self.imports) if self._may_be_imported(path) else 0.0
+            names = (module_of(path), *packages_of(path)[-1:])
+            said = [one for name in names if name in self.imported for one in self.statements[name]]
+            self.agreements[path] = _agreement(path, said) if said else 0.0
         return self.agreements[path]
-
-    def _may_be_imported(self, path: str) -> bool:
-        return module_of(path) in self.imported or not self.imported.isdisjoint(packages_of(path)[-1:])
 
     def sees_folder(self) -> bool:
         """Whether the files of its folder are at hand without an import."""
@@ -68,17 +71,16 @@ class Question:
 
     def nearness(self, path: str) -> float:
         """How near a file lies in the tree of folders, 1 in the same folder, less for every step between."""
-        mine, other = self.path.split("/")[:-1], path.split("/")[:-1]
-        common = 0
-        for one, two in zip(mine, other, strict=False):
-            if one != two:
-                break
-            common += 1
-        return 1 / (1 + len(mine) + len(other) - 2 * common)
-
-    def is_sibling(self, path: str) -> bool:
-        """Whether one file tests the other, by their names."""
-        return path != self.path and subject_of(path) == subject_of(self.path)
+        folder = folder_of(path)
+        if folder not in self.nearnesses:
+            mine, other = (one.split("/") if one else [] for one in (folder_of(self.path), folder))
+            common = 0
+            for one, two in zip(mine, other, strict=False):
+                if one != two:
+                    break
+                common += 1
+            self.nearnesses[folder] = 1 / (1 + len(mine) + len(other) - 2 * common)
+        return self.nearnesses[folder]
 
 
 def ask(parsed: Parsed, path: str, line: int) -> Question:
@@ -108,10 +110,13 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
             name, alias = (pair[0] or pair[2]), (pair[1] or pair[3])
             weights[name] = max(weights.get(name, 0.0), weights.get(alias, 0.0))
         weigh(one.text, _IMPORTED_WEIGHT)
-    imported = frozenset(word for one in parsed.outline.imports for word in one.words if len(word) > 1)
-    return Question(
-        path, family(path, parsed.language), line, parsed.text, weights, near, parsed.outline.imports, imported
-    )
+    statements: dict[str, list[Imports]] = {}
+    for one in parsed.outline.imports:
+        for word in dict.fromkeys(one.words):
+            statements.setdefault(word, []).append(one)
+    imported = frozenset(word for word in statements if len(word) > 1)
+    kin = family(path, parsed.language)
+    return Question(path, kin, line, parsed.text, weights, near, parsed.outline.imports, imported, statements)
 
 
 def _agreement(path: str, imports: Iterable[Imports]) -> float:

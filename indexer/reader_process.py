@@ -23,7 +23,7 @@ from indexer.store import FileState
 
 _WORTH_IT = 300  # files: starting a process takes as long as reading some dozens
 _MOST = 3  # processes; more would wait for the one that writes
-_AHEAD = 6  # files that each is given before its answers are asked for
+_AHEAD = 32  # files that each is given before its answers are asked for: enough for the time of a commit
 
 
 def readings(
@@ -38,14 +38,17 @@ def readings(
             for helper in helpers:
                 while left and helper.is_alive and len(helper.given) < _AHEAD:
                     helper.ask(left.popleft(), known)
-            if left:
-                path = left.popleft()
-                yield path, read_file(root / path, path, known.get(path))
+            have_answered = False
             for helper in helpers:
-                yield from helper.answers(wait=not left)
+                for answer in helper.answers(wait=not left):
+                    have_answered = True
+                    yield answer
                 if not helper.is_alive:
                     left.extend(helper.given)  # it died: what it was given is read here
                     helper.given.clear()
+            if left and not have_answered:  # what has been read is taken first: whoever writes is the busiest
+                path = left.popleft()
+                yield path, read_file(root / path, path, known.get(path))
     finally:
         for helper in helpers:
             helper.close()

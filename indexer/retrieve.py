@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from indexer.library import Library
 from indexer.paths import folder_of, module_of, subject_of
@@ -39,8 +41,7 @@ WEIGHTS = {"definition": 3.0, "member": 2.0, "module": 1.5, "similar": 1.0, "rec
 """How much each source counts in the fusion. `python -m evaluation.retrieval` shows what a change does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """Some lines of a file that belong together, and why they may help."""
 
     path: str
@@ -50,8 +51,7 @@ class Candidate:
     """One of WEIGHTS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A candidate with its score after fusion, and all sources that named it."""
 
     candidate: Candidate
@@ -87,12 +87,16 @@ def _fused(lists: Iterable[list[Candidate]]) -> list[Ranked]:
     scores: dict[tuple[str, tuple[int, ...]], float] = {}
     found: dict[tuple[str, tuple[int, ...]], list[Candidate]] = {}
     for ranking in lists:
-        for rank, candidate in enumerate(ranking):
-            key = candidate.path, candidate.lines
-            scores[key] = scores.get(key, 0.0) + WEIGHTS[candidate.source] / (_FUSION + rank + 1)
-            found.setdefault(key, []).append(candidate)
-    best = sorted(scores, key=lambda key: (-scores[key], key))
-    return [Ranked(found[key][0], scores[key], tuple(one.source for one in found[key])) for key in best]
+        for rank, candidate in enumerate(ranking, _FUSION + 1):
+            key = candidate[:2]
+            if key in scores:
+                scores[key] += WEIGHTS[candidate.source] / rank
+                found[key].append(candidate)
+            else:
+                scores[key] = WEIGHTS[candidate.source] / rank
+                found[key] = [candidate]
+    best = sorted((-score, key) for key, score in scores.items())
+    return [Ranked(found[key][0], -score, tuple([one.source for one in found[key]])) for score, key in best]
 
 
 def _shown(place: Place, source: str) -> Candidate:
@@ -107,10 +111,10 @@ def _shown(place: Place, source: str) -> Candidate:
 def _brief(place: Place, source: str, *, documented: bool = False) -> Candidate:
     """A definition's signature."""
     symbol = place.symbol
-    lines = {*range(symbol.first, symbol.head + 1)}
+    lines = tuple(range(symbol.first, symbol.head + 1))
     if documented and symbol.documentation >= 0:
-        lines.add(symbol.documentation)
-    return Candidate(place.path, tuple(sorted(lines)), source)
+        lines = tuple(sorted({*lines, symbol.documentation}))
+    return Candidate(place.path, lines, source)
 
 
 def _definitions(question: Question, library: Library) -> list[tuple[float, Place]]:
@@ -204,18 +208,20 @@ class _Likeness:
     frequencies: dict[str, int]
     """Of the names near the cursor that code uses at all: keywords are not among them."""
     weights: dict[str, float]
-    """By name in lower case, as the store folds them."""
+    """By name in lower case, as chunks have them."""
+    total: float
+    """Of all weights."""
 
     @classmethod
     def of(cls, question: Question, library: Library) -> _Likeness:
         frequencies = {name: count for name, count in library.frequencies(question.near).items() if count}
-        return cls(frequencies, {name.lower(): 1 / math.log2(2 + count) for name, count in frequencies.items()})
+        weights = {name.lower(): 1 / math.log2(2 + count) for name, count in frequencies.items()}
+        return cls(frequencies, weights, sum(weights.values()))
 
-    def with_names(self, names: Iterable[str]) -> float:
-        folded = {name.lower() for name in names}
-        common = sum(self.weights[name] for name in self.weights.keys() & folded)
-        union = sum(self.weights.values()) + sum(1.0 for name in folded if name not in self.weights)
-        return common / union if union else 0.0
+    def with_names(self, names: frozenset[str]) -> float:
+        shared = self.weights.keys() & names
+        union = self.total + len(names) - len(shared)
+        return sum(self.weights[name] for name in shared) / union if union else 0.0
 
 
 def _similar(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
@@ -253,23 +259,21 @@ def _holds(piece: Piece, line: int) -> bool:
 
 def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
     """What the file's test, or the file that it tests, or its folder defines, if it shares a name with this place."""
-    siblings = [
-        path
-        for path in library.paths(question.family, subject=[subject_of(question.path)])
-        if question.is_sibling(path)
-    ]
+    subject, own = subject_of(question.path), folder_of(question.path)
+    siblings = [path for path in library.paths(question.family, subject=[subject]) if path != question.path]
     siblings.sort(key=lambda path: (-question.nearness(path), path))
-    folder = [
-        path for path in library.paths(question.family, folder=[folder_of(question.path)]) if path != question.path
-    ]
+    folder = [path for path in library.paths(question.family, folder=[own]) if path != question.path]
     scored: list[tuple[float, Place]] = []
     for path in dict.fromkeys([*siblings[:2], *folder[:_MOST_NEIGHBOURS]]):
+        weight = 2.0 if subject_of(path) == subject else 1.0
         pieces = library.pieces_of(path)
-        likes = [likeness.with_names(piece.chunk.names) for piece in pieces]
+        ends = [piece.chunk.last for piece in pieces]
         for place in library.definitions_in(path, ""):
             symbol = place.symbol
-            inside = (like for like, one in zip(likes, pieces, strict=True) if _holds(one, symbol.first))
-            if (like := next(inside, 0.0)) and not _is_private(symbol.name):
-                scored.append((like * (2.0 if question.is_sibling(path) else 1.0), place))
+            at = bisect_left(ends, symbol.first)  # the first piece that may hold it
+            if at == len(pieces) or not _holds(pieces[at], symbol.first) or _is_private(symbol.name):
+                continue
+            if like := likeness.with_names(pieces[at].chunk.names):
+                scored.append((like * weight, place))
     scored.sort(key=lambda item: -item[0])
     return [_brief(place, "neighbour") for _, place in scored]

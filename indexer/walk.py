@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from indexer.ignore import Rules, link_reason
 from indexer.reading import LARGEST
@@ -13,8 +13,7 @@ MOST_FILES = 50_000
 """A workspace with more is mostly a home folder or a disk: what lies deepest is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file on disk."""
 
     path: str
@@ -30,7 +29,10 @@ def walk(rules: Rules) -> Iterator[Found]:
     while folders:
         deeper: list[str] = []
         for folder in folders:
-            for entry in sorted(_entries(rules, folder), key=lambda entry: entry.name):
+            entries = _entries(rules, folder)
+            if rules.why_not_inside(folder, {name for name, entry in entries.items() if entry.is_file()}) is not None:
+                continue
+            for _, entry in sorted(entries.items()):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_symlink() and link_reason(rules.root / path, rules.root) is not None:
                     continue
@@ -45,12 +47,12 @@ def walk(rules: Rules) -> Iterator[Found]:
         folders = deeper
 
 
-def _entries(rules: Rules, folder: str) -> list[os.DirEntry[str]]:
+def _entries(rules: Rules, folder: str) -> dict[str, os.DirEntry[str]]:
     try:
         with os.scandir(f"{rules.root}/{folder}") as entries:
-            return list(entries)
+            return {entry.name: entry for entry in entries}
     except OSError:
-        return []
+        return {}
 
 
 def _found(path: str, entry: os.DirEntry[str]) -> Found | None:

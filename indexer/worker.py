@@ -21,7 +21,7 @@ from indexer.watch import Changes, Watcher
 
 _LOOK_EVERY = 10.0  # seconds, where the system does not tell of changes
 _CHECK_WATCHER = 30.0
-_IN_LINE = 0.5  # seconds between attempts to become the one who writes
+_FIRST_WAIT, _IN_LINE = 0.02, 0.5  # seconds between attempts to become the one who writes: at first, and at last
 _DISK_FULL_PAUSE = 30.0
 _REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -73,8 +73,11 @@ def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool 
 
 
 def _own(lock: FileLock, changes: Changes, tell: Tell) -> bool:
-    """Become the one who writes; False if asked to stop before that."""
-    is_told = False
+    """Become the one who writes; False if asked to stop before that.
+
+    An editor that was closed and opened again finds its last worker about to end, which is waited for in short steps.
+    """
+    is_told, wait = False, _FIRST_WAIT
     while not changes.is_stopped():
         try:
             lock.acquire(timeout=0)
@@ -82,7 +85,8 @@ def _own(lock: FileLock, changes: Changes, tell: Tell) -> bool:
             if not is_told:
                 tell({"waiting": True})
                 is_told = True
-            time.sleep(_IN_LINE)
+            time.sleep(wait)
+            wait = min(2 * wait, _IN_LINE)
         else:
             return True
     return False

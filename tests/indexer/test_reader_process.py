@@ -18,30 +18,24 @@ ROOT = STANDARD_LIBRARY / "asyncio"
 
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One helper beside this process, however few files and processors there are."""
+    """One helper beside this process, both with something to read, however few files and processors there are."""
     monkeypatch.setattr(reader_process, "_WORTH_IT", 1)
+    monkeypatch.setattr(reader_process, "_AHEAD", 6)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
 
 def content(file: Path) -> list[object]:
     store = Store.writable(file)
     Folder(ROOT, store).scan()
-    tables = ("files", "symbols", "chunks", "frequencies")
-    columns = {
-        "files": "path, hash, refusal, text",
-        "symbols": "f.path, s.name, s.kind, s.container, s.first, s.head, s.last, s.documentation",
-        "chunks": "f.path, s.first, s.last",
-    }
-    rows = [
-        sorted(
-            store._connection.execute(
-                f"SELECT {columns[table]} FROM {table} s JOIN files f ON f.id = s.file"
-                if table in ("symbols", "chunks")
-                else f"SELECT {columns.get(table, '*')} FROM {table}"
-            )
-        )
-        for table in tables
-    ]
+    questions = (
+        "SELECT path, hash, refusal FROM files",
+        "SELECT path, t.id & 0xfffff, lines FROM texts t JOIN files f ON f.id = t.id >> 20",
+        "SELECT path, name, kind, container, first, head, last, documentation FROM symbols s "
+        "JOIN files f ON f.id = s.id >> 20",
+        "SELECT path, first, last, words FROM chunks c JOIN files f ON f.id = c.file",
+        "SELECT * FROM frequencies",
+    )
+    rows: list[object] = [sorted(store._connection.execute(question)) for question in questions]
     store.close()
     return rows
 

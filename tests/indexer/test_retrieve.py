@@ -48,6 +48,12 @@ def ranked(library: Library, text: str, path: str = "shop/invoice.py", **more: l
     return retrieve(ask(parse(text, path), path, text.count("\n")), library, **more)
 
 
+def shown_lines(library: Library, one: Ranked) -> list[str]:
+    lines = library.lines(one.candidate.path, one.candidate.lines)
+    assert lines is not None
+    return lines
+
+
 def packed(library: Library, text: str, budget: int, path: str = "shop/invoice.py") -> list[Snippet]:
     question = ask(parse(text, path), path, text.count("\n"))
     return pack(retrieve(question, library), question, library, budget)
@@ -64,17 +70,14 @@ def packed(library: Library, text: str, budget: int, path: str = "shop/invoice.p
     ],
 )
 def test_a_name_is_resolved_through_the_imports_then_by_distance(library: Library, text: str, path: str) -> None:
-    best = next(
-        one for one in ranked(library, text) if "convert(" in library.lines(one.candidate.path)[one.candidate.lines[0]]
-    )
+    best = next(one for one in ranked(library, text) if "convert(" in shown_lines(library, one)[0])
     assert best.candidate.path == path
     assert "definition" in best.sources
 
 
 def test_a_long_definition_is_shown_by_its_signature_and_documentation(library: Library) -> None:
     found = ranked(library, "from shop.money import convert, rounded\n\nconvert(rounded(")
-    shown = [one.candidate for one in found if "definition" in one.sources]
-    texts = ["\n".join(library.lines(one.path)[at] for at in one.lines) for one in shown]
+    texts = ["\n".join(shown_lines(library, one)) for one in found if "definition" in one.sources]
     assert "def convert(amount, currency):\n    '''Into another currency.'''" in texts
     assert "def rounded(amount):\n    return round(amount)" in texts
 
@@ -82,7 +85,7 @@ def test_a_long_definition_is_shown_by_its_signature_and_documentation(library: 
 def test_what_a_type_in_play_offers_is_found(library: Library) -> None:
     found = ranked(library, "from shop.cart import Cart\n\ndef pay(cart: Cart):\n    cart.")
     members = [one for one in found if "member" in one.sources]
-    names = [library.lines(one.candidate.path)[one.candidate.lines[0]].strip() for one in members]
+    names = [shown_lines(library, one)[0].strip() for one in members]
     assert "def add_article(self, article, count=1):" in names
     assert names.index("def add_article(self, article, count=1):") < names.index("def _hidden(self):")
 
@@ -114,7 +117,7 @@ def test_a_budget_holds_whole_pieces_and_the_best_is_last(library: Library) -> N
         assert [one.score for one in snippets] == sorted(one.score for one in snippets)
         for one in snippets:
             assert one.tokens >= estimated_tokens(one.text) - one.text.count("\n") - 2
-            assert set(one.text.splitlines()) <= set(library.lines(one.path))
+            assert set(one.text.splitlines()) <= set(FILES[one.path].splitlines())
     assert packed(library, text, 800)[-1].path in ("shop/money.py", "shop/cart.py")
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from indexer.contents import read_file
 from indexer.folder import Folder
+from indexer.library import Library
 from indexer.store import Store
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -31,8 +33,9 @@ def counted(store: Store) -> dict[str, int]:
 
 
 def recounted(store: Store) -> dict[str, int]:
-    rows = store._connection.execute("SELECT words FROM names")
-    return dict(Counter(name for (words,) in rows for name in set(words.lower().split())))
+    store._connection.execute("INSERT INTO names(names, rank) VALUES ('integrity-check', 1)")  # raises if it differs
+    rows = store._connection.execute("SELECT words FROM chunks")
+    return dict(Counter(name for (words,) in rows for name in words.split()))
 
 
 def test_how_often_names_stand_is_right_after_every_change(folder: Path, tmp_path: Path) -> None:
@@ -74,4 +77,95 @@ def test_definitions_of_common_names_are_those_that_imports_lead_to(folder: Path
     led = store.definitions(["__init__"], "python", 5, ["__init__", "handlers"])
     assert {place.path for place in led} == {"logging/handlers.py"}
     assert store.definitions(["__init__"], "python", 5, ["handlers"]) == []
+    store.close()
+
+
+def test_lines_are_those_of_the_text_wherever_they_stand(folder: Path, tmp_path: Path) -> None:
+    store = Store.writable(tmp_path / "index.sqlite")
+    Folder(folder, store).scan()
+    text = (folder / "logging/__init__.py").read_text(encoding="utf-8")
+    assert store.text("logging/__init__.py") == text
+    lines = text.split("\n")
+    assert store.lines("logging/__init__.py", range(len(lines))) == lines
+    wanted = [127, 128, 129, 1000, len(lines) - 1]
+    assert store.lines("logging/__init__.py", wanted) == [lines[at] for at in wanted]
+    assert store.lines("logging/__init__.py", [5, len(lines)]) is None
+    assert store.lines("logging/missing.py", [0]) is None
+    store.close()
+
+
+def test_a_reader_sees_a_changed_file_anew(folder: Path, tmp_path: Path) -> None:
+    store = Store.writable(tmp_path / "index.sqlite")
+    index = Folder(folder, store)
+    index.scan()
+    reader = Store.readable(tmp_path / "index.sqlite")
+    path = "json/decoder.py"
+
+    def seen() -> tuple[object, ...]:
+        names = ["JSONDecoder", "Novelty"]
+        return (
+            [(one.path, one.symbol.name) for one in reader.definitions(names, "python", 5)],
+            [one.symbol.name for one in reader.definitions_in(path, "")],
+            [sorted(piece.chunk.names) for piece in reader.pieces_of(path)],
+            reader.lines(path, [0]),
+            [piece.path for piece in reader.pieces_with(["novelty"], "python", 5)],
+        )
+
+    before = seen()
+    assert before[0] == [(path, "JSONDecoder")]
+    assert "JSONDecodeError" in before[1]  # type: ignore[operator]
+    (folder / path).write_text("class Novelty:\n    pass\n", encoding="utf-8")
+    index.update([path])
+    assert seen() == ([(path, "Novelty")], ["Novelty"], [["novelty"]], ["class Novelty:"], [path])
+    (folder / path).unlink()
+    index.update([path])
+    assert seen() == ([], [], [], None, [])
+    (folder / path).write_text("class JSONDecoder:\n    pass\n", encoding="utf-8")
+    index.update([path])
+    assert seen()[:2] == ([(path, "JSONDecoder")], ["JSONDecoder"])
+    reader.close()
+    store.close()
+
+
+def test_a_question_is_answered_from_one_moment(folder: Path, tmp_path: Path) -> None:
+    store = Store.writable(tmp_path / "index.sqlite")
+    index = Folder(folder, store)
+    index.scan()
+    reader = Store.readable(tmp_path / "index.sqlite")
+    library = Library(Store.in_memory(), (), [reader])
+    path = "json/decoder.py"
+
+    def first_line_of_decoder() -> str:
+        (place,) = library.definitions(["JSONDecoder"], "python", 5)
+        (line,) = library.lines(path, [place.symbol.first]) or [""]
+        return line
+
+    with library.unchanging():
+        assert first_line_of_decoder() == "class JSONDecoder(object):"
+        text = (folder / path).read_text(encoding="utf-8")
+        (folder / path).write_text("# moved\n" * 500 + text.replace("(object)", "(Base)"), encoding="utf-8")
+        index.update([path])
+        assert first_line_of_decoder() == "class JSONDecoder(object):"
+    assert first_line_of_decoder() == "class JSONDecoder(Base):"
+    reader.close()
+    store.close()
+
+
+def test_what_was_read_of_something_undone_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    store = Store.writable(tmp_path / "index.sqlite")
+    index = Folder(folder, store)
+    (folder / "last.py").write_text("def undone():\n    pass\n", encoding="utf-8")
+    reading = read_file(folder / "last.py", "last.py", None)
+    assert reading is not None
+    assert reading.content is not None
+    with contextlib.suppress(KeyboardInterrupt), store.transaction():
+        store.put("last.py", reading.state, reading.content)
+        assert store.definitions_in("last.py")[0].symbol.name == "undone"
+        assert store.lines("last.py", [0]) == ["def undone():"]
+        raise KeyboardInterrupt
+    assert store.definitions_in("last.py") == []
+    (folder / "last.py").write_text("def done():\n    pass\n", encoding="utf-8")
+    index.update(["last.py"])
+    assert store.definitions_in("last.py")[0].symbol.name == "done"
+    assert store.lines("last.py", [0]) == ["def done():"]
     store.close()

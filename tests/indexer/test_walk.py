@@ -68,6 +68,16 @@ def test_ignore_files_for_tools_add_to_those_of_git(tmp_path: Path) -> None:
     assert paths(root) == {"local/a.py"}
 
 
+def test_an_environment_is_left_out_unless_it_is_the_workspace(tmp_path: Path) -> None:
+    files = {"a.py": "", "x/.venv/pyvenv.cfg": "", "x/.venv/lib/b.py": "", "kept/CACHEDIR.TAG": "", "kept/c.py": ""}
+    root = lay(tmp_path, files)
+    assert paths(root) == {"a.py"}
+    assert paths(root / "x" / ".venv") == {"lib/b.py"}
+    (root / "x" / ".venv" / "pyvenv.cfg").unlink()
+    (root / "x" / ".venv" / "pyvenv.cfg").mkdir()  # a folder says nothing
+    assert paths(root) == {"a.py", "x/.venv/lib/b.py"}
+
+
 def test_excludes_of_the_repository_and_of_the_user_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = lay(tmp_path / "root", {".git/info/exclude": "mine.py\n", "mine.py": "", "other.py": "", "third.py": ""})
     lay(tmp_path / "home", {"git/ignore": "other.py\n", "git/config": f"[core]\n\texcludesFile = {tmp_path}/global\n"})

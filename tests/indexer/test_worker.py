@@ -71,19 +71,21 @@ def content(database: Path) -> dict[str, Any]:
     """Everything that an index holds, without the numbers of its rows."""
     connection = sqlite3.connect(database)
     rows = {
-        "files": connection.execute(
-            "SELECT path, family, size, hash, refusal, text FROM files ORDER BY path"
+        "files": connection.execute("SELECT path, family, size, hash, refusal FROM files ORDER BY path").fetchall(),
+        "texts": connection.execute(
+            "SELECT path, texts.id & 0xfffff, lines FROM texts JOIN files ON files.id = texts.id >> 20 ORDER BY 1, 2"
         ).fetchall(),
         "symbols": connection.execute(
             "SELECT path, name, kind, container, first, head, last, documentation FROM symbols JOIN files "
-            "ON files.id = file ORDER BY path, first, name, kind"
+            "ON files.id = symbols.id >> 20 ORDER BY path, first, name, kind"
         ).fetchall(),
         "chunks": connection.execute(
-            "SELECT path, first, last, words FROM chunks JOIN files ON files.id = file "
-            "JOIN names ON names.rowid = chunks.id ORDER BY path, first"
+            "SELECT path, first, last, words FROM chunks JOIN files ON files.id = file ORDER BY path, first"
         ).fetchall(),
     }
-    connection.execute("INSERT INTO names(names) VALUES ('integrity-check')")
+    for table in ("texts", "symbols", "chunks"):  # nothing is left of files that are gone
+        assert len(rows[table]) == connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    connection.execute("INSERT INTO names(names, rank) VALUES ('integrity-check', 1)")  # raises if it differs
     connection.close()
     return rows
 
@@ -138,6 +140,9 @@ def test_a_restart_reads_only_what_has_changed(root: Path, database: Path) -> No
     before = store.definitions_in("json/scanner.py")
     assert Folder(root, store).scan() == 2
     assert store.definitions_in("json/scanner.py") == before
+    number = store._connection.execute("SELECT id FROM files WHERE path = 'json/scanner.py'").fetchone()
+    Folder(root, store).update(["json/scanner.py"])  # saved without a change
+    assert store._connection.execute("SELECT id FROM files WHERE path = 'json/scanner.py'").fetchone() == number
     assert Folder(root, store).scan() == 0
     store.close()
 
