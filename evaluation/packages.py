@@ -18,7 +18,8 @@ def folder() -> Path:
 
 def fetched(requirement: str, sha256: str, kind: Literal["wheel", "source"] = "wheel") -> Path:
     """A package's file. Raises RuntimeError where it cannot be had, or is not the one that was pinned."""
-    ending, only = (".whl", "--only-binary=:all:") if kind == "wheel" else (".tar.gz", "--no-binary=:all:")
+    name = requirement.partition("==")[0]  # what a source is built with may well be wheels: to build CMake takes long
+    ending, only = (".whl", "--only-binary=:all:") if kind == "wheel" else (".tar.gz", f"--no-binary={name}")
     pattern = f"{requirement.replace('-', '_').replace('==', '-')}*{ending}"
     if not (file := next(folder().glob(pattern), None)):
         options = ["--no-deps", only, "--no-input", "--disable-pip-version-check", "--quiet"]

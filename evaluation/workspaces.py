@@ -57,8 +57,9 @@ def sources_of(package: Package) -> Path:
 
 
 def _fetch(package: Package, folder: Path) -> Path:
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps"]
     commands = {
-        "pip": [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", ".", package.pin],
+        "pip": [*pip, "--no-binary", package.pin.partition("==")[0], "-d", ".", package.pin],
         "npm": ["npm", "pack", "--silent", package.pin],
         "apt": ["apt-get", "download", package.pin],
     }

@@ -7,7 +7,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from indexer.store import SCHEMA, Store
+from indexer.store import Store
+from indexer.tables import SCHEMA
 
 log = logging.getLogger(__name__)
 

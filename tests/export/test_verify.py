@@ -11,7 +11,7 @@ import pytest
 from engine.manifest import read_manifest
 from export.graph import Format
 from export.pipeline import export
-from export.sources import GgufSource
+from export.sources import Source
 from export.verify import MODULES, Verification, losses, verify
 from tests.export.test_graph import source  # noqa: F401
 
@@ -19,7 +19,7 @@ from tests.export.test_graph import source  # noqa: F401
 @pytest.fixture(scope="module", params=["fp32", "int8", "int4"])
 def verified(
     request: pytest.FixtureRequest,
-    source: GgufSource,  # noqa: F811
+    source: Source,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Format, Path, Verification]:
     format: Format = request.param

@@ -55,7 +55,7 @@ def test_complete_shows_the_suggestion_in_its_place_and_the_time_of_every_step(m
 
 
 def test_complete_as_json_is_one_object(model_cache: Path) -> None:
-    done = run("complete", "--json", f"{SOURCE}:{line_of('def mean(data)')}", cache=model_cache)
+    done = run("complete", "--json", "--erase", "1", f"{SOURCE}:{line_of('def mean(data)')}:6", cache=model_cache)
     answer = json.loads(done.stdout)
     assert answer["text"]
     assert len(answer["tokens"]) == len(answer["log_probabilities"])
