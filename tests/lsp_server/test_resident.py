@@ -15,13 +15,15 @@ from engine.models import DEFAULT_MODEL
 from evaluation.client import SOON, Client, completion, serving
 
 URI = "file:///projects/module.py"
+TEXT, END = "def add(a, b):\n    return a + ", (1, 15)
+"""Where the model is sure of itself."""
 LONG_TEXT = Path(argparse.__file__).read_text(encoding="utf-8")
 
 
 async def until_it_suggests(client: Client) -> None:
     """Ask until a model was found that was not there at first: the server looks for one every few seconds."""
     async with asyncio.timeout(SOON):
-        while not await client.complete(URI, 1, 11):
+        while not await client.complete(URI, *END):
             with contextlib.suppress(TimeoutError):
                 await client.state("ready", within=0.5)
 
@@ -61,12 +63,12 @@ async def test_loading_shows_a_progress_bar_where_there_is_one(model_cache: Path
     async with serving(model_cache) as server:
         client = server.client
         await client.initialize({"window": {"workDoneProgress": True}})
-        client.open(URI, "def add(a, b):\n    return ")
-        assert await client.complete(URI, 1, 11) == []  # at once, not when the model is there
+        client.open(URI, TEXT)
+        assert await client.complete(URI, *END) == []  # at once, not when the model is there
         assert (await client.request("mellum/status"))["state"] == "loading"
         status = await client.state("ready")
         assert status["model"]["name"] == DEFAULT_MODEL
-        assert await client.complete(URI, 1, 11)
+        assert await client.complete(URI, *END)
         kinds = [progress["value"]["kind"] for progress in client.notifications("$/progress")]
         assert kinds[0] == "begin"
         assert kinds[-1] == "end"
@@ -80,7 +82,7 @@ async def test_a_model_that_is_set_up_while_the_editor_is_open_starts_working(
         client = server.client
         await client.initialize()
         await client.state("no-model")
-        client.open(URI, "def add(a, b):\n    return ")
+        client.open(URI, TEXT)
         models = tmp_path / "models"
         shutil.copytree(model_cache / "models" / DEFAULT_MODEL, models / "half-done")
         (models / "half-done").rename(models / DEFAULT_MODEL)
@@ -99,8 +101,8 @@ async def test_a_broken_model_is_named_and_a_mended_one_works(model_cache: Path,
         assert "tokenizer.json" in status["message"]
         assert "mellum-lsp setup --force" in status["message"]
         assert client.notifications("window/showMessage") == []
-        client.open(URI, "def add(a, b):\n    return ")
-        assert await client.complete(URI, 1, 11) == []
+        client.open(URI, TEXT)
+        assert await client.complete(URI, *END) == []
         shutil.rmtree(bad)
         shutil.copytree(good, tmp_path / "mended")
         (tmp_path / "mended" / "manifest.json").touch()
