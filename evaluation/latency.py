@@ -76,9 +76,9 @@ async def _start_to_suggestion(cache: Path) -> float:
     async with serving(cache) as server:
         client = server.client
         await client.initialize()
-        client.open("file:///start.py", "def add(a, b):\n    return ")
+        client.open("file:///start.py", "def add(a, b):\n    return a + ")  # what follows is sure
         await _ready(client)
-        if not await client.complete("file:///start.py", 1, 11):
+        if not await client.complete("file:///start.py", 1, 15):
             raise RuntimeError("The first request got no suggestion")
         return time.perf_counter() - started
 
