@@ -246,16 +246,21 @@ def begin(arguments: argparse.Namespace, settings: Settings, kind: type[_Run]) -
     return run, lambda folder: save_adapter(folder, model, base)
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Let a command line say what `begin` reads."""
+    add_base(parser)
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoint, curve and adapter are kept")
+    parser.add_argument("--init-from", type=Path, help="an adapter's folder to begin with")
+    parser.add_argument("--threads", type=int, default=1, help="of each process; two processes beat two threads")
+
+
 def main() -> None:
     """Read the command line, train, write curve and adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_base(parser)
+    add_run(parser)
     parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="where checkpoint, curve and adapter are kept")
     parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
-    parser.add_argument("--init-from", type=Path, help="an adapter's folder to begin with")
     parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
-    parser.add_argument("--threads", type=int, default=1, help="of each process; two processes beat two threads")
     arguments = parser.parse_args()
     run, save = begin(arguments, Settings(arguments.tokens, rate=arguments.rate), Run)
     examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))

@@ -1,6 +1,6 @@
 """The parts of a layer that are no plain products, written for processors: fused, and without padding.
 
-Products take most of a step; `python -m training.speed` shows what the rest costs beside them.
+Products take most of a step; `python -m evaluation.training` prints how fast one is.
 """
 
 from __future__ import annotations

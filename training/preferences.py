@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.base import add_base
 from training.batches import Batch, batch_of, packed, step_examples
 from training.examples import Example, read_examples
-from training.finetune import Run, Settings, begin, carry_out
+from training.finetune import Run, Settings, add_run, begin, carry_out
 
 _BETA = 0.1
 _LIKELIHOOD = 0.05
@@ -110,15 +109,14 @@ def read_pairs(folder: Path) -> list[Pair]:
 def main() -> None:
     """Read the command line, train, write curve and adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_base(parser)
+    add_run(parser)
     parser.add_argument("--pairs", type=Path, required=True, help="what `python -m training.pairs` wrote")
     parser.add_argument("--examples", type=Path, required=True, help="whose held-out ones are validated on")
-    parser.add_argument("--init-from", type=Path, required=True, help="the tuned adapter's folder")
-    parser.add_argument("--out", type=Path, required=True, help="where checkpoint, curve and adapter are kept")
     parser.add_argument("--tokens", type=int, help="how many to read; without it, all pairs once")
     parser.add_argument("--rate", type=float, default=1e-4, help="learning rate of the plateau")
-    parser.add_argument("--threads", type=int, default=1, help="of each process; two processes beat two threads")
     arguments = parser.parse_args()
+    if arguments.init_from is None:
+        parser.error("preferences begin with a tuned adapter: give its folder as --init-from")
     pairs = read_pairs(arguments.pairs)
     tokens = arguments.tokens or sum(len(pair.tokens) for pair in pairs)
     run, save = begin(arguments, Settings(tokens, step_tokens=4096, rate=arguments.rate), PreferenceRun)

@@ -38,10 +38,11 @@ def test_what_was_measured_is_in_the_manifest(verified: tuple[Format, Path, Veri
 def test_a_format_loses_no_more_than_its_recipe_promises(verified: tuple[Format, Path, Verification]) -> None:
     """On files that it was not tuned on; `python -m evaluation.quality` prints the same for more of them.
 
-    Eight files leave room for chance: on processors with VNNI int8 loses 0.018 to 0.019 here, on others 0.014.
+    int8 loses 0.012 to 0.015 on average, and 0.003 more or less by which files are read and how the stream is turned:
+    that is the standard error over 24 files, and what is allowed here lies two of them above.
     """
     format, _, result = verified
-    lost, agreement = {"fp32": (1e-5, 0.999), "int8": (0.022, 0.92), "int4": (0.10, 0.80)}[format]
+    lost, agreement = {"fp32": (1e-5, 0.999), "int8": (0.022, 0.93), "int4": (0.10, 0.80)}[format]
     assert result.lost_nats < lost
     assert result.agreement > agreement
     assert 1.5 < result.reference_nats < 3.5

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch's compiler a
 
 HOUSE = Path(__file__).parents[2]
 SHAPE = LowRank(rank=4, alpha=4, layers=2)
-SETTINGS = Settings(tokens=2400, step_tokens=600, warm_up=600, rate=4e-3, shape=SHAPE)
+SETTINGS = Settings(tokens=3600, step_tokens=600, warm_up=600, rate=4e-3, shape=SHAPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def test_a_run_lowers_the_loss_and_goes_on_exactly_where_it_was_stopped(lesson: 
         losses += [told["held_out"]] if "held_out" in told else []
         if told["step"] == 2:
             whole.save(tmp_path / "stopped.pt")
-    assert losses[-1] < losses[0] - 0.15
+    assert losses[-1] < losses[0] - 0.3
 
     resumed = lesson.run()
     resumed.load(tmp_path / "stopped.pt")
