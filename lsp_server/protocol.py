@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from enum import Enum
 from typing import Any, TypeGuard
 
@@ -122,6 +123,19 @@ class Protocol(LanguageServerProtocol):
             workspace.position_encoding,
         )
         return result
+
+    def _run_generator(
+        self, future: Future[Any] | None, *, gen: Generator[Any, Any, Any], result_future: Future[Any]
+    ) -> None:
+        """Go on after a handler as pygls does; what waits for one that was cancelled is cancelled with it.
+
+        At Ctrl-C the event loop cancels them all. pygls lets that escape into the loop, which prints a traceback.
+        """
+        if future is not None and future.cancelled():
+            gen.close()
+            result_future.cancel()
+        else:
+            super()._run_generator(future, gen=gen, result_future=result_future)
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *_: Any) -> None:  # type: ignore[override]

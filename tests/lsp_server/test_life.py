@@ -116,6 +116,18 @@ async def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
     assert b"Traceback" not in server.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for another process")
+async def test_ctrl_c_while_the_client_owes_an_answer_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    """The handler of `initialized` is cancelled in the middle, while it waits for the settings."""
+    async with serving(tmp_path) as server:
+        server.client.answers["workspace/configuration"] = asyncio.sleep  # never
+        await server.client.initialize({"workspace": {"configuration": True}})
+        await server.client.until(lambda: server.client.notifications("workspace/configuration"))
+        server.process.send_signal(2)
+        await server.wait()
+    assert b"Traceback" not in server.stderr
+
+
 def test_a_client_that_reads_nothing_does_not_stop_the_server(tmp_path: Path) -> None:
     """The server's answers fill the pipe; edits and the exit must come through all the same."""
     code = "import sys; from lsp_server.server import serve_stdio; sys.exit(serve_stdio())"
