@@ -18,6 +18,7 @@ import json
 import random
 import re
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -46,6 +47,7 @@ _TASKS_A_FILE = 3
 _SHORTEST_NAME = 4
 _CHUNKS = 60  # that BM25 and path distance may choose from
 _MODEL_BUDGET = 1024
+_LINE_TOKENS = 48  # a line has fewer
 
 _FAMILIES = {"Python": "python", "TypeScript": "javascript", "Go": "go", "Java": "jvm", "Rust": "rust"}
 _BUILT_IN = frozenset(
@@ -122,6 +124,7 @@ def main() -> None:
     for package in PACKAGES:
         if arguments.packages and package.name not in arguments.packages:
             continue
+        _say(f"recall: {package.name}")
         store = _indexed(package)
         made = make_tasks(package, store)
         tasks += made
@@ -143,6 +146,11 @@ def main() -> None:
         figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), arguments.model)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _say(what: str) -> None:
+    """Show what is being done, on a line that is written over."""
+    print(f"{what:50}", end="\r", file=sys.stderr, flush=True)
 
 
 def snippets_for(
@@ -269,7 +277,8 @@ def _print_lines(tasks: list[Task], model: str | None) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, strategy in STRATEGIES.items():
         exact, similar = [], []
-        for task in tasks:
+        for index, task in enumerate(tasks):
+            _say(f"lines, {name}: {index + 1} of {len(tasks)}")
             snippets = snippets_for(
                 task, stores[task.package.name], strategy, engine.budget.context, engine.count_tokens
             )
@@ -277,7 +286,7 @@ def _print_lines(tasks: list[Task], model: str | None) -> dict[str, float]:
             offset = sum(len(line) + 1 for line in lines[: task.line]) + len(lines[task.line])
             context = tuple(ContextSnippet(one.path, one.text) for one in snippets)
             language = parse("", task.path).language
-            request = CompletionRequest(task.path, language, task.text, offset, context)
+            request = CompletionRequest(task.path, language, task.text, offset, context, max_tokens=_LINE_TOKENS)
             text = engine.complete(request).text.strip().partition("\n")[0].strip()
             exact.append(text == task.wanted)
             similar.append(difflib.SequenceMatcher(None, text, task.wanted, autojunk=False).ratio())
