@@ -25,7 +25,8 @@ from training.sources import packages, source_files
 
 GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10
-_PROMPT_TOKENS = 384
+PROMPT_TOKENS = 384
+"""Of the longest prompt: as slow machines have it."""
 
 Figures = dict[str, Any]
 
@@ -62,7 +63,8 @@ def answer_of(engine: Engine, point: Point) -> Answer:
     for count in range(1, len(suggestion.tokens) + 1):
         written = engine.decode_text(suggestion.tokens[:count])[healed:]
         common = _common(suggestion.text, written)
-        beginnings.append((suggestion.text[:common], math.exp(sum(suggestion.log_probabilities[:count]))))
+        joint = engine.manifest.calibration * sum(suggestion.log_probabilities[:count])
+        beginnings.append((suggestion.text[:common], math.exp(joint)))
         if common == len(suggestion.text):
             break
     return Answer(suggestion.text, tuple(beginnings))
@@ -195,7 +197,7 @@ def main() -> None:
     results: dict[str, Figures] = {}
     for model in arguments.models:
         folder = Path(model) if Path(model).is_dir() else find_model(model)
-        engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=_PROMPT_TOKENS)
+        engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
         results[model] = evaluate(engine, functions, middles, lambda text: print(text, end="\r", flush=True))
     print(f"{len(functions)} functions and {len(middles)} middles of {len({file.package for file in files})} packages")
     print(tables(results))

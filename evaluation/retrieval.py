@@ -4,8 +4,8 @@ Tasks come from real packages (see `packages.py`): a line in a function's body t
 defines exactly once, in another file that the document can see. The line is taken out, and context is asked for at its
 start. Recall is the share of tasks whose packed context holds the first line of that definition, at 512, 1024 and 2048
 tokens, for four strategies: none, files by path distance, chunks by BM25 of the names round the cursor, and ours.
-`--lines N` also completes N of the lines with the default model, or `--model`, and prints exact match and edit
-similarity. `--json FILE` keeps the figures.
+`--lines N` also completes N of the lines with the default model, or `--model`, in prompts of 1024 tokens, three eighths
+of which are for context, and prints exact match and edit similarity. `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ _TASKS = 60  # of one package
 _TASKS_A_FILE = 3
 _SHORTEST_NAME = 4
 _CHUNKS = 60  # that BM25 and path distance may choose from
-_MODEL_BUDGET = 1024
 _LINE_TOKENS = 48  # a line has fewer
 
 _FAMILIES = {"Python": "python", "TypeScript": "javascript", "Go": "go", "Java": "jvm", "Rust": "rust"}
@@ -109,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", nargs="*", help="only these")
     parser.add_argument("--lines", type=int, default=0, help="complete this many lines with the model, too")
+    parser.add_argument("--prompt-tokens", type=int, default=1024, help="for them: of the longest prompt, default 1024")
     parser.add_argument("--model", help="a model's name or folder; without it, the default model")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
@@ -143,7 +143,8 @@ def main() -> None:
         store.close()
     figures = _print_recall(found, seconds)
     if arguments.lines:
-        figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), arguments.model)
+        engine = Engine.load(find_model(arguments.model), prompt_tokens=arguments.prompt_tokens)
+        figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), engine)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
@@ -268,9 +269,8 @@ def _print_recall(found: dict[tuple[str, int], dict[str, list[bool]]], seconds: 
     return figures
 
 
-def _print_lines(tasks: list[Task], model: str | None) -> dict[str, float]:
+def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
     """Complete lines by strategy: how often they are exactly right, and how much of their text is."""
-    engine = Engine.load(find_model(model), prompt_tokens=_MODEL_BUDGET * 8 // 3)
     stores = {
         name: _indexed(next(one for one in PACKAGES if one.name == name)) for name in {t.package.name for t in tasks}
     }
