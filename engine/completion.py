@@ -42,7 +42,7 @@ class CompletionRequest:
     deadline: float | None = None
     """Seconds after which the answer leaves with what is complete by then; None where nobody is in a hurry."""
     confidence: float = 0.0
-    """The joint probability that shown text keeps, from 0 (all is shown) to 1."""
+    """The joint probability, calibrated, that shown text keeps, from 0 (all is shown) to 1."""
 
     @property
     def gate(self) -> float:
@@ -81,13 +81,13 @@ class Suggestion:
     tokens: tuple[int, ...]
     """Every token decoded, including those that the stop and the trim cut away."""
     log_probabilities: tuple[float, ...]
-    """Natural logarithm of each decoded token's probability, one for each of `tokens`."""
+    """Natural logarithm of each decoded token's probability as the model has it, one for each of `tokens`."""
     stop: StopReason
     prompt_tokens: int
     reused_tokens: int
     """Prompt tokens whose KV state was still there from an earlier request."""
     probability: float = 1.0
-    """The joint probability of the tokens that wrote the text."""
+    """The joint probability of the tokens that wrote the text, to the power of the manifest's `calibration`."""
     dropped: str = ""
     """What was decoded behind the text: not sure enough, or not complete."""
     alternatives: tuple[Alternative, ...] = ()

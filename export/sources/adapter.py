@@ -22,6 +22,9 @@ from export.sources.folder import NO_PICKLE, PICKLES
 from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
+CALIBRATION_FILE = "calibration.json"
+"""Beside an adapter, where `training.calibrate` has measured how sure the tuned model may say it is."""
+
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
 _EMBEDDINGS = "model.embed_tokens.weight"
@@ -40,6 +43,17 @@ _REFUSED = {
     "use_qalora": "works on groups of inputs (use_qalora)",
     "megatron_config": "is one of Megatron's",
 }
+
+
+def calibration_of(folder: Path) -> float:
+    """What the manifest of a model with this adapter has to say as `calibration`. Raises ExportError."""
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return 1.0
+    value = read_config(path).get("calibration")
+    if not isinstance(value, float) or not 0 < value < math.inf:
+        raise ExportError(f"{path} must hold a positive number as `calibration`, not {value!r}")
+    return value
 
 
 class AdaptedSource(Opened):

@@ -12,6 +12,8 @@ import pytest
 
 from engine.manifest import ModelError, check_files, read_manifest
 from engine.models import CACHE_VARIABLE, DEFAULT_MODEL, find_model
+from export.default_model import ADAPTER
+from export.sources.adapter import calibration_of
 
 DEADLINE = 240
 
@@ -54,6 +56,7 @@ def test_it_says_what_it_downloads_and_does_it_once(empty_cache: dict[str, str])
     manifest = read_manifest(models(empty_cache) / DEFAULT_MODEL)
     assert manifest.license == "apache-2.0"
     assert manifest.prompt.style == "mellum"
+    assert manifest.calibration == calibration_of(ADAPTER)
     assert "Downloading" not in finish(setup(empty_cache))
 
 

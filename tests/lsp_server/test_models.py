@@ -14,7 +14,9 @@ import pytest
 
 from engine.manifest import check_files, read_manifest
 from engine.models import CACHE_VARIABLE, find_model
+from export.sources.adapter import CALIBRATION_FILE
 from tests.export.small_models import PLAIN, VARIANTS, random_weights, write_folder
+from tests.export.test_sources import write_adapter
 from tests.lsp_server.test_cli import run
 
 DEADLINE = 120
@@ -67,6 +69,19 @@ def test_every_format_of_the_cpu_under_its_own_name(cache: Path, source: Path) -
         assert run("export", str(source), "--target", "cpu", "--format", format, cache=cache).returncode == 0
     names = {model["name"] for model in json.loads(run("models", "--json", cache=cache).stdout)}
     assert names == {"mellum-small-int8", "mellum-small-fp32"}
+
+
+def test_an_adapter_brings_its_calibration(cache: Path, source: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "own"
+    write_adapter(adapter)
+    (adapter / CALIBRATION_FILE).write_text('{"calibration": 0.75}')
+    done = run("export", str(source), "--target", "cpu", "--adapter", str(adapter), "--name", "own", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(cache / "models/own").calibration == 0.75
+    (adapter / CALIBRATION_FILE).write_text('{"calibration": 0}')
+    refused = run("export", str(source), "--target", "cpu", "--adapter", str(adapter), "--name", "other", cache=cache)
+    assert refused.returncode == 1
+    assert "must hold a positive number" in said(refused)
 
 
 def test_what_is_wrong_is_one_sentence_and_exit_code_1(cache: Path, source: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""How sure a tuned model may say it is: what is counted, the exponent that fits, and its way into the gate."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import CompletionRequest, Engine
+from export.architecture import ExportError
+from export.sources.adapter import CALIBRATION_FILE, calibration_of
+from tests.evaluation.test_replay import answer, point
+from training.calibrate import Outcome, exponent_of, outcomes, standard_error
+
+TRUTH = "return self.size\n"
+
+
+def test_tokens_count_up_to_the_first_wrong_one() -> None:
+    told = outcomes(point(TRUTH), answer(("return", 0.5), (" self", 0.8), (".area", 0.25), ("()", 0.9)))
+    assert [one.is_right for one in told] == [True, True, False]
+    assert [math.exp(one.log_probability) for one in told] == pytest.approx([0.5, 0.8, 0.25])
+    assert outcomes(point(TRUTH), answer()) == []
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.6])
+def test_the_exponent_is_found_under_which_outcomes_were_drawn(power: float) -> None:
+    chance = random.Random(7)
+    answers = []
+    for _ in range(2000):
+        told = []
+        while len(told) < 20:
+            stated = chance.uniform(0.05, 1)
+            told.append(Outcome(math.log(stated), chance.random() < stated**power))
+            if not told[-1].is_right:
+                break
+        answers.append(told)
+    error = standard_error(answers)
+    assert 0 < error < 0.1 * power
+    assert abs(exponent_of(answers) - power) < 4 * error
+
+
+def test_an_adapter_says_its_calibration(tmp_path: Path) -> None:
+    assert calibration_of(tmp_path) == 1.0
+    (tmp_path / CALIBRATION_FILE).write_text(json.dumps({"calibration": 0.625}))
+    assert calibration_of(tmp_path) == 0.625
+    for wrong in ("high", -0.5, 0.0, None, True):
+        (tmp_path / CALIBRATION_FILE).write_text(json.dumps({"calibration": wrong}))
+        with pytest.raises(ExportError, match="positive number"):
+            calibration_of(tmp_path)
+
+
+def test_the_gate_and_what_is_stated_follow_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is right more often than it says shows more at the same gate; its own probabilities stay."""
+    text = "def area(width, height):\n    return "
+    request = CompletionRequest("area.py", "python", text, len(text), max_tokens=12)
+
+    def stated(calibration: float) -> tuple[float, tuple[float, ...]]:
+        monkeypatch.setattr(engine, "manifest", replace(engine.manifest, calibration=calibration))
+        suggestion = engine.complete(request)
+        return suggestion.probability, suggestion.log_probabilities
+
+    (plain, tokens), (half, same) = stated(1.0), stated(0.5)
+    assert same == tokens
+    assert half == pytest.approx(plain**0.5)
+    between = replace(request, confidence=math.sqrt(plain * half))  # above the one, below the other
+    monkeypatch.setattr(engine, "manifest", replace(engine.manifest, calibration=1.0))
+    short = engine.complete(between)
+    monkeypatch.setattr(engine, "manifest", replace(engine.manifest, calibration=0.5))
+    assert len(short.text) < len(engine.complete(between).text)
