@@ -68,7 +68,7 @@ class Manifest:
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
-    """The power of a token's probability at which the model is as often right as it says; see `training.calibrate`."""
+    """The power of a token's probability that is as often right as it says; see `evaluation.calibrate`."""
     revision: str | None = None
     """Which state of the source it was, such as a commit on the hub."""
     verification: Mapping[str, float] = field(default_factory=dict)

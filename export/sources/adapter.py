@@ -23,7 +23,7 @@ from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"
-"""Beside an adapter, where `training.calibrate` has measured how sure the tuned model may say it is."""
+"""Beside an adapter, where `evaluation.calibrate` has measured how sure the tuned model may say it is."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine
+from evaluation.calibrate import Outcome, exponent_of, outcomes, standard_error
 from export.architecture import ExportError
 from export.sources.adapter import CALIBRATION_FILE, calibration_of
 from tests.evaluation.test_replay import answer, point
-from training.calibrate import Outcome, exponent_of, outcomes, standard_error
 
 TRUTH = "return self.size\n"
 

@@ -1,4 +1,4 @@
-"""How sure a tuned model may say it is: `python -m training.calibrate MODEL --sources FOLDER --out ADAPTER`.
+"""How sure a tuned model may say it is: `python -m evaluation.calibrate MODEL --sources FOLDER --out ADAPTER`.
 
 Text that is stated at 0.7 should be right seven times of ten, or the gate shows too little or too much. At places in
 functions of packages that are not held out, a MODEL folder writes what it holds for likeliest, and is right up to some
