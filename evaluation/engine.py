@@ -106,7 +106,11 @@ def _jumps(engine: Engine, requests: list[CompletionRequest]) -> None:
     requests = [replace(request, max_tokens=1) for request in requests[:12]]
     new = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
     back = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
-    typed = [replace(one, offset=one.offset + 1) for one in requests]
+    # typed, not only moved: what stands right of the cursor is at the prompt's start, and has to stay the same
+    typed = [
+        replace(one, text=f"{one.text[: one.offset]}x{one.text[one.offset :]}", offset=one.offset + 1)
+        for one in requests
+    ]
     keystroke = [_milliseconds(lambda one=one: engine.complete(one)) for one in typed]  # type: ignore[misc]
     _show("a jump to a new place, against a keystroke", statistics.median(new) / statistics.median(keystroke))
     _show(
