@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,21 +19,25 @@ from numpy.typing import NDArray
 
 from engine import CompletionRequest, ContextSnippet
 from engine.manifest import TOKENIZER_FILE, PromptFormat
-from engine.prompt import Budget, lay_out
+from engine.prompt import Budget, Prompt, lay_out
 from engine.tokenizer import Tokenizer
 from indexer import Index
 from training.base import Base, add_base, open_base
-from training.middles import Kind, Outline, choose_middle, outline_of
+from training.middles import Kind, Middle, Outline, choose_middle, outline_of
 from training.sources import SourceFile, own_files, packages, source_files
 
 # Prompts of the lengths that slow machines serve; each step of training reads fewer tokens for one middle.
 _BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
 _WITH_CONTEXT = 0.5
 _WITHOUT_SUFFIX = 0.1
+# Most middles can be guessed from the lines above. To learn to look elsewhere takes those that cannot.
+_TOLD_ELSEWHERE = 0.5
+_TRIES = 6  # for one of them
 _NEIGHBOURS = 24  # files of its package that a file's context is chosen from
 _CONTEXT_SECONDS = 20.0
 _MIDDLES_A_FILE = 4  # what is known of a file and of its neighbours serves all of them
 _INDEXES = 50  # folders that are remembered at once
+_WORD = re.compile(r"[^\W\d]\w{2,}")
 _PART = 500  # examples that a process draws at once
 LANGUAGES = {
     "python": 0.5,
@@ -65,56 +70,78 @@ class Teacher:
     def __init__(self, files: Iterable[SourceFile], tokenizer: Tokenizer, style: PromptFormat) -> None:
         self._tokenizer, self._style = tokenizer, style
         self._by_language: dict[str, list[list[SourceFile]]] = defaultdict(list)
-        grouped: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
+        self._packages: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
         for file in files:
-            grouped[file.language, file.package].append(file)
-        for (language, _), group in grouped.items():
+            self._packages[file.language, file.package].append(file)
+        for (language, _), group in self._packages.items():
             self._by_language[language].append(group)
         self._indexes: dict[tuple[str, str, str], Index] = {}
 
     def examples(self, count: int, seed: int | str) -> Iterator[Example]:
-        """Draw examples: a language, a package by the root of its size, a file, a few middles of it."""
+        """Draw examples, a few of each file."""
         chance = random.Random(seed)
-        languages = [language for language in LANGUAGES if self._by_language[language]]
         while count:
-            language = chance.choices(languages, [LANGUAGES[name] for name in languages])[0]
-            groups = self._by_language[language]
-            group = chance.choices(groups, [len(group) ** 0.5 for group in groups])[0]
-            file = chance.choice(group)
+            file = self.file(chance)
             outline = outline_of(file.text, file.language)
             for _ in range(min(_MIDDLES_A_FILE, count)):
-                example = self._example(file, outline, group, chance)
+                example = self._example(file, outline, chance)
                 if example is not None:
                     count -= 1
                     yield example
 
-    def _example(
-        self, file: SourceFile, outline: Outline, group: Sequence[SourceFile], chance: random.Random
-    ) -> Example | None:
-        middle = choose_middle(file.text, outline, chance)
-        if middle is None:
-            return None
-        after = "" if chance.random() < _WITHOUT_SUFFIX else file.text[middle.end :]
-        text = file.text[: middle.start] + after
-        context: tuple[ContextSnippet, ...] = ()
-        if chance.random() < _WITH_CONTEXT:
-            index = self._index(file, group)
-            snippets = index.context_for(file.path, file.language, text, middle.start, within=_CONTEXT_SECONDS)
-            context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
-        request = CompletionRequest(file.path, file.language, text, middle.start, context)
-        budget = Budget(chance.choices(list(_BUDGETS), list(_BUDGETS.values()))[0])
-        prompt = lay_out(request, self._tokenizer, self._style, budget)
-        written = prompt.last_word + file.text[middle.start : middle.end]  # with token healing, a word begins anew
-        tokens = (*prompt.tokens, *self._tokenizer.encode(written), self._style.stop[0])
-        return Example(np.array(tokens, np.uint32), len(prompt.tokens), middle.kind, file.language)
+    def file(self, chance: random.Random) -> SourceFile:
+        """Draw a file: a language, a package by the root of its size, a file of it."""
+        languages = [language for language in LANGUAGES if self._by_language[language]]
+        language = chance.choices(languages, [LANGUAGES[name] for name in languages])[0]
+        groups = self._by_language[language]
+        group = chance.choices(groups, [len(group) ** 0.5 for group in groups])[0]
+        return chance.choice(group)
 
-    def _index(self, file: SourceFile, group: Sequence[SourceFile]) -> Index:
+    def _example(self, file: SourceFile, outline: Outline, chance: random.Random) -> Example | None:
+        tries = _TRIES if chance.random() < _TOLD_ELSEWHERE else 1
+        while (middle := choose_middle(file.text, outline, chance)) is not None:
+            prompt = self.prompt(
+                *(file, middle),
+                suffix=chance.random() >= _WITHOUT_SUFFIX,
+                context=chance.random() < _WITH_CONTEXT,
+                tokens=chance.choices(list(_BUDGETS), list(_BUDGETS.values()))[0],
+            )
+            truth, tries = file.text[middle.start : middle.end], tries - 1
+            if tries and not self.told_elsewhere(prompt, truth):
+                continue
+            written = self._tokenizer.encode(prompt.last_word + truth)  # with token healing, a word begins anew
+            tokens = (*prompt.tokens, *written, self._style.stop[0])
+            return Example(np.array(tokens, np.uint32), len(prompt.tokens), middle.kind, file.language)
+        return None
+
+    def told_elsewhere(self, prompt: Prompt, middle: str) -> set[str]:
+        """The words of a middle that other files or the lines below tell, and the lines above do not."""
+        above = prompt.prefix_end - prompt.prefix_tokens
+        elsewhere, prefix = (
+            set(_WORD.findall(self._tokenizer.decode(list(part))))
+            for part in (prompt.tokens[:above], prompt.tokens[above : prompt.prefix_end])
+        )
+        return set(_WORD.findall(middle)) & elsewhere - prefix
+
+    def prompt(self, file: SourceFile, middle: Middle, *, suffix: bool, context: bool, tokens: int) -> Prompt:
+        """What the model reads at a middle, with what stands below it and with other files of its package or not."""
+        after = file.text[middle.end :] if suffix else ""
+        text = file.text[: middle.start] + after
+        snippets: tuple[ContextSnippet, ...] = ()
+        if context:
+            found = self._index(file).context_for(file.path, file.language, text, middle.start, within=_CONTEXT_SECONDS)
+            snippets = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
+        request = CompletionRequest(file.path, file.language, text, middle.start, snippets)
+        return lay_out(request, self._tokenizer, self._style, Budget(tokens))
+
+    def _index(self, file: SourceFile) -> Index:
         """The files of a folder, and others of the package where it has few."""
         folder = str(PurePosixPath(file.path).parent)
         key = file.language, file.package, folder
         if key not in self._indexes:
             while len(self._indexes) >= _INDEXES:
                 del self._indexes[next(iter(self._indexes))]
+            group = self._packages[file.language, file.package]
             near = sorted(group, key=lambda other: str(PurePosixPath(other.path).parent) != folder)
             self._indexes[key] = Index()
             for other in near[:_NEIGHBOURS]:

@@ -27,7 +27,7 @@ from training.model import LowRank, Model
 
 _DECAY = 0.35  # share of all tokens over which the rate falls to zero
 _CLIP = 1.0
-_VALIDATED = 32  # held-out examples: more would cost more than the curve is worth on slow machines
+_VALIDATED = 64  # held-out examples: more would cost more than the curve is worth on slow machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Settings:
 
     tokens: int
     """How many to read in all; the rate's decay follows from it, so that a run can be given more or less later."""
-    step_tokens: int = 2048
+    step_tokens: int = 4096
     warm_up: int = 20_000
     """Tokens over which the rate rises."""
     rate: float = 1e-3
     seed: int = 0
-    validate_every: int = 100_000
-    packed: int = 1300
+    validate_every: int = 300_000
+    packed: int = 2600
     """About how many tokens go through the model at once; two such groups make a step."""
     shape: LowRank = field(default_factory=LowRank)
 
@@ -94,10 +94,7 @@ class Run:
         """Read one step's examples and change the model; returns the loss on middles, in nats a token, and the rate."""
         state, settings = self.state, self.settings
         chosen, position = step_examples(examples, state.position, settings.step_tokens, settings.seed)
-        batches = [
-            batch_of(group, self._control, seed=hash((settings.seed, state.step, index)) & 0xFFFFFFFF)
-            for index, group in enumerate(packed(chosen, settings.packed, self._processes))
-        ]
+        batches = [batch_of(group, self._control) for group in packed(chosen, settings.packed, self._processes)]
         whole = sum(float(batch.weights.sum()) for batch in batches)
         answers = sum(int(batch.answers.sum()) for batch in batches)
         total = 0.0
@@ -125,12 +122,11 @@ class Run:
     def validate(self, examples: Sequence[Example]) -> float:
         """The loss on the middles of held-out packages, in nats a token."""
         batches = [
-            batch_of(group, self._control, seed=None)
-            for group in packed(examples, self.settings.packed, self._processes)
+            batch_of(group, self._control, end=0) for group in packed(examples, self.settings.packed, self._processes)
         ]
         total = sum(float(self._losses(batch)[1].sum()) for batch in batches[self._rank :: self._processes])
         return float(self._summed(torch.tensor([total], device=self._device))) / sum(
-            len(batch.wanted) for batch in batches
+            len(batch.targets) for batch in batches
         )
 
     def save(self, path: Path) -> None:
@@ -175,7 +171,7 @@ class Run:
         return self.model.losses(states, batch.targets.to(self._device), batch.weights.to(self._device))
 
     def _states(self, batch: Batch) -> Tensor:
-        states: Tensor = self.model(batch.tokens.to(self._device), batch.lengths, batch.wanted.to(self._device))
+        states: Tensor = self.model(batch.tokens.to(self._device), batch.lengths, batch.learned)
         return states
 
 

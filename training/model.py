@@ -1,7 +1,13 @@
-"""SmolLM2 in plain torch, for training: flat batches without padding, low-rank changes on the upper layers.
+"""SmolLM2 in plain torch, for training: flat batches without padding, low-rank changes of the matrices.
 
 The adapted matrices are merged once a step. A product then costs what it did before, and only the backward pass pays
 for the low rank: two thin products fewer each way than with the usual side path.
+
+Most of what is read is prompt, and little is answer. Both go through the same matrices, but in two streams: of the
+answers everything is remembered for the way back, of the prompts only what makes keys and values. So a matrix learns
+what it should do at the answer's tokens, and what the answer should find in the prompt; it does not learn, through the
+layers above, how the prompt should be understood, which is what the way back would spend most of its time on.
+`python -m evaluation.training` prints what that saves, and how near the gradient is to the whole one.
 """
 
 from __future__ import annotations
@@ -55,7 +61,8 @@ class _Product(torch.autograd.Function):
         inner = x @ down.to(x.dtype).T
         down_gradient = (outer.T @ x).to(down.dtype) * context.scale
         up_gradient = (gradient.T @ inner).to(up.dtype) * context.scale
-        return gradient @ merged, None, down_gradient, up_gradient, None
+        wanted = gradient @ merged if context.needs_input_grad[0] else None
+        return wanted, None, down_gradient, up_gradient, None
 
 
 class Adapted(nn.Module):
@@ -93,6 +100,18 @@ class Frozen(nn.Module):
         return x @ self._weight.T
 
 
+@dataclass(slots=True)
+class Stream:
+    """Rows of several sequences one behind the other."""
+
+    states: Tensor
+    """[n, hidden]"""
+    rotary: tuple[Tensor, Tensor]
+    """Cosines and sines of their positions, [n, 1, head size] each."""
+    counts: Sequence[int]
+    """How many rows each sequence has."""
+
+
 class Block(nn.Module):
     """One decoder layer."""
 
@@ -102,17 +121,42 @@ class Block(nn.Module):
         self.matrices = nn.ModuleDict({name.replace(".", "_"): matrix for name, matrix in matrices.items()})
         self._norms = norms
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
-        """x: [n, hidden], sequences of `lengths` one behind the other."""
+    def forward(self, prompts: Stream, answers: Stream, *, last: bool) -> None:
+        """Change both streams' states; of the `last` layer nothing but the answers' are asked for."""
+        shape = self._shape
+        with torch.no_grad():
+            inner = normed(prompts.states, self._norms[0], shape.norm_epsilon)
+        told_keys, told_values = self._keys(inner, prompts), self._values(inner)
+        if not last:
+            with torch.no_grad():
+                self._change(prompts, inner, told_keys, told_values, prompts.counts)
+        inner = normed(answers.states, self._norms[0], shape.norm_epsilon)
+        counts = prompts.counts, answers.counts
+        keys = _alternating((told_keys, self._keys(inner, answers)), counts)
+        values = _alternating((told_values, self._values(inner)), counts)
+        self._change(answers, inner, keys, values, [sum(both) for both in zip(*counts, strict=True)])
+
+    def _change(self, stream: Stream, inner: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int]) -> None:
         shape, use = self._shape, self.matrices
-        inner = normed(x, self._norms[0], shape.norm_epsilon)
-        query = rotated(use["self_attn_q_proj"](inner).view(len(x), shape.heads, -1), *rotary)
-        key = rotated(use["self_attn_k_proj"](inner).view(len(x), shape.kv_heads, -1), *rotary)
-        value = use["self_attn_v_proj"](inner).view(len(x), shape.kv_heads, -1)
-        mixed = use["self_attn_o_proj"](attended(query, key, value, lengths))
-        x, inner = added_and_normed(x, mixed, self._norms[1], shape.norm_epsilon)
+        query = rotated(use["self_attn_q_proj"](inner).view(len(inner), shape.heads, -1), *stream.rotary)
+        mixed = use["self_attn_o_proj"](attended(query, keys, values, stream.counts, lengths))
+        x, inner = added_and_normed(stream.states, mixed, self._norms[1], shape.norm_epsilon)
         gate = gated(use["mlp_gate_proj"](inner), use["mlp_up_proj"](inner))
-        return x + use["mlp_down_proj"](gate)
+        stream.states = x + use["mlp_down_proj"](gate)
+
+    def _keys(self, inner: Tensor, stream: Stream) -> Tensor:
+        keys = self.matrices["self_attn_k_proj"](inner).view(len(inner), self._shape.kv_heads, -1)
+        return rotated(keys, *stream.rotary)
+
+    def _values(self, inner: Tensor) -> Tensor:
+        values: Tensor = self.matrices["self_attn_v_proj"](inner).view(len(inner), self._shape.kv_heads, -1)
+        return values
+
+
+def _alternating(parts: tuple[Tensor, Tensor], counts: tuple[Sequence[int], Sequence[int]]) -> Tensor:
+    """Of each sequence its rows in the first stream, then those in the second."""
+    split = (part.split(list(own)) for part, own in zip(parts, counts, strict=True))
+    return torch.cat([rows for both in zip(*split, strict=True) for rows in both])
 
 
 class Model(nn.Module):
@@ -161,16 +205,33 @@ class Model(nn.Module):
         for _, matrix in self.adapted():
             matrix.merge()
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
-        """Read `tokens` int64[n], sequences of `lengths`; returns the states [m, hidden] behind `wanted` int64[m]."""
-        rotary = self._rotary(torch.cat([torch.arange(length, device=tokens.device) for length in lengths]))
+    def forward(self, tokens: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> Tensor:
+        """Read `tokens` int64[n], sequences of `lengths`, of which the last `learned` tokens are learned from.
+
+        Returns the states behind those, [sum of learned, hidden].
+        """
+        prompts, answers = self._streams(tokens, lengths, learned)
         with torch.no_grad():
-            x = self.embeddings[tokens]
             for block in self.blocks[: self.first_adapted]:
-                x = block(x, rotary, lengths)
-        for block in self.blocks[self.first_adapted :]:
-            x = block(x, rotary, lengths)
-        return normed(x[wanted], self._norm, self.architecture.norm_epsilon)
+                block(prompts, answers, last=False)
+        for index in range(self.first_adapted, len(self.blocks)):
+            self.blocks[index](prompts, answers, last=index == len(self.blocks) - 1)
+        return normed(answers.states, self._norm, self.architecture.norm_epsilon)
+
+    def _streams(self, tokens: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> tuple[Stream, Stream]:
+        """Prompts and answers apart."""
+        parts: tuple[list[Tensor], list[Tensor]] = [], []
+        for length, own in zip(lengths, learned, strict=True):
+            for part, places in zip(parts, torch.arange(length).split([length - own, own]), strict=True):
+                part.append(places)
+        starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+
+        def stream(part: list[Tensor]) -> Stream:
+            rows = torch.cat([places + start for places, start in zip(part, starts, strict=True)])
+            rotary = self._rotary(torch.cat(part).to(tokens.device))
+            return Stream(self.embeddings[tokens[rows.to(tokens.device)]], rotary, [len(places) for places in part])
+
+        return stream(parts[0]), stream(parts[1])
 
     def losses(self, states: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The losses at `targets` int64[m] in nats: their sum weighted by float32[m], and each float32[m]."""

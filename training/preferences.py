@@ -93,7 +93,7 @@ class PreferenceRun(Run):
 
 
 def _batch(group: Sequence[Pair], control: frozenset[int]) -> Batch:
-    return batch_of([example for pair in group for example in (pair.preferred, pair.avoided)], control, seed=None)
+    return batch_of([example for pair in group for example in (pair.preferred, pair.avoided)], control, end=0)
 
 
 def _answer(example: Example) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 
-from training.batches import packed, step_examples
+from training.batches import batch_of, packed, step_examples
 from training.examples import Example
 
 
@@ -34,3 +34,15 @@ def test_every_example_is_read_once_before_any_is_read_again() -> None:
         chosen, position = step_examples(examples, position, 300, seed=3)
         read += [len(one.tokens) for one in chosen]
     assert sorted(read[:20]) == [len(one.tokens) for one in examples]
+
+
+def test_the_answer_teaches_in_full_the_end_of_its_prompt_a_little_and_control_tokens_of_it_nothing() -> None:
+    long, short = np.arange(100, 112, dtype=np.uint32), np.arange(200, 204, dtype=np.uint32)
+    batch = batch_of([Example(long, 8, "line", "python"), Example(short, 1, "line", "python")], frozenset({106}), end=3)
+    assert batch.tokens.tolist() == [*range(100, 111), *range(200, 203)]
+    assert batch.lengths == (11, 3)
+    assert batch.learned == (7, 3)
+    assert batch.targets.tolist() == [*range(105, 112), *range(201, 204)]
+    assert batch.weights.tolist() == pytest.approx([0.3, 0, 0.3, *[1] * 4, *[1] * 3])
+    assert batch.answers.tolist() == [False] * 3 + [True] * 7
+    assert batch_of([Example(long, 8, "line", "python")], frozenset(), end=0).learned == (4,)

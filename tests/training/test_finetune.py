@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import CompletionRequest
+from engine.prompt import Budget, lay_out
 from engine.tokenizer import Tokenizer
 from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
@@ -27,6 +29,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra `trai
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
 from training.adapter import load_adapter, save_adapter  # noqa: E402
+from training.batches import batch_of  # noqa: E402
 from training.finetune import Run, Settings, train  # noqa: E402
 from training.model import Adapted, LowRank, Model  # noqa: E402
 from training.preferences import Pair, PreferenceRun  # noqa: E402
@@ -38,6 +41,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch's compiler a
 HOUSE = Path(__file__).parents[2]
 SHAPE = LowRank(rank=4, alpha=4, layers=2)
 SETTINGS = Settings(tokens=3600, step_tokens=600, warm_up=600, rate=4e-3, shape=SHAPE)
+
+_TOLD_BELOW = """\
+def below(rows):
+    for row in rows:
+        gathered = [], 0
+        gathered[0].append(row)
+    return gathered
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,35 @@ def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> N
     for read, written in zip(read_examples(tmp_path / "some.npz"), lesson.examples, strict=True):
         assert np.array_equal(read.tokens, written.tokens)
         assert (read.prompt, read.kind, read.language) == (written.prompt, written.kind, written.language)
+
+
+def test_a_word_that_only_the_lines_below_tell_is_known(lesson: Lesson) -> None:
+    files = [SourceFile("one", "a.py", "python", _TOLD_BELOW, held_out=False)]
+    teacher = Teacher(files, lesson.tokenizer, lesson.base.style)
+    start = _TOLD_BELOW.index("gathered = ")
+    request = CompletionRequest("a.py", "python", _TOLD_BELOW.replace("gathered = [], 0\n", ""), start)
+    prompt = lay_out(request, lesson.tokenizer, lesson.base.style, Budget(192))
+    assert teacher.told_elsewhere(prompt, "gathered = [], missing, below\n") == {"gathered"}
+
+
+def test_reading_prompts_and_answers_apart_changes_no_state_and_no_gradient_of_the_last_layer(lesson: Lesson) -> None:
+    model = lesson.model()
+    batch = batch_of(lesson.examples, frozenset(lesson.base.style.stop))
+    whole = [length if index == 0 else length - 1 for index, length in enumerate(batch.lengths)]
+    found = []
+    for learned in (list(batch.learned), whole):
+        model.zero_grad()
+        states = model(batch.tokens, batch.lengths, learned)
+        states = torch.cat([part[-own:] for part, own in zip(states.split(learned), batch.learned, strict=True)])
+        summed, _ = model.losses(states, batch.targets, batch.weights)
+        summed.backward()
+        gradients = {name: matrix.up.grad.clone() for name, matrix in model.adapted()}
+        found.append((states.detach(), gradients))
+    (apart, own), (together, right) = found
+    assert torch.allclose(apart, together, rtol=1e-3, atol=1e-3)
+    for name, gradient in right.items():
+        near = float(torch.cosine_similarity(own[name].flatten(), gradient.flatten(), dim=0))
+        assert near > (0.9999 if ".29." in name else 0.5), name
 
 
 def test_a_run_lowers_the_loss_and_goes_on_exactly_where_it_was_stopped(lesson: Lesson, tmp_path: Path) -> None:

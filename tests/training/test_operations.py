@@ -22,7 +22,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_attention_stays_within_each_sequence_and_looks_back_only() -> None:
     lengths = [5, 1, 9]
     query, key, value = random(15, 6, 8, seed=1), random(15, 2, 8, seed=2), random(15, 2, 8, seed=3)
-    found = attended(query, key, value, lengths)
+    found = attended(query, key, value, lengths, lengths)
     parts = []
     for q, k, v in zip(*(x.transpose(0, 1).split(lengths, dim=1) for x in (query, key, value)), strict=True):
         own = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -36,6 +36,9 @@ def test_attention_stays_within_each_sequence_and_looks_back_only() -> None:
         strict=True,
     ):
         assert torch.allclose(one, other, **CLOSE)
+    ends = [2, 1, 0]
+    rows = [3, 4, 5]
+    assert torch.allclose(attended(query[rows], key, value, ends, lengths), expected[rows], **CLOSE)
 
 
 def test_the_loss_made_block_by_block_is_cross_entropy() -> None:

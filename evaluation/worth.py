@@ -1,0 +1,114 @@
+"""What the lines below and other files are worth to a model: `python -m evaluation.worth MODEL --sources FOLDER`.
+
+At middles of held-out packages, cut as those of the training are, the model is shown the lines above only, these and
+the lines below, these and what the index chooses of other files, and everything, in prompts of `--tokens`. Prints how
+many nats a token of the truth it loses each time, and the difference to the lines above alone with its standard error:
+a likelihood moves where exact matches, of which a hundred places hold ten, do not. Twice: over all places, and over
+those where a word of the truth stands elsewhere in the prompt and not in the lines above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.decode import prefill
+from engine.manifest import TOKENIZER_FILE, read_manifest
+from engine.model import Model
+from engine.models import find_model
+from engine.prompt import Prompt
+from engine.tokenizer import Tokenizer
+from training.examples import Teacher
+from training.middles import choose_middle, outline_of
+from training.sources import packages, source_files
+
+SIDES = {"lines above": (False, False), "and below": (True, False), "and files": (False, True), "all": (True, True)}
+"""Whether the prompt holds what stands below, and other files."""
+_LONGEST = 64  # tokens of a middle that count
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A middle, and what the model loses at it."""
+
+    told_elsewhere: bool
+    tokens: int
+    nats: dict[str, float]
+    """A token, by side."""
+
+
+def lost(model: Model, prompt: Prompt, tokens: list[int]) -> float:
+    """The nats a token that the model loses where `tokens` follow the prompt."""
+    slot = model.new_slot(len(prompt.tokens) + len(tokens))
+    pending = list(prefill(model, slot, prompt.tokens, chunk=_CHUNK, is_cancelled=lambda: False))
+    wanted = range(len(pending) - 1, len(pending) - 1 + len(tokens))
+    logits = model.run(slot, [*pending, *tokens[:-1]], list(wanted)).astype(np.float64)
+    highest = logits.max(axis=-1, keepdims=True)
+    totals = np.log(np.exp(logits - highest).sum(axis=-1)) + highest[:, 0]
+    return float(np.mean(totals - logits[np.arange(len(tokens)), tokens]))
+
+
+def place(model: Model, tokenizer: Tokenizer, teacher: Teacher, chance: random.Random, budget: int) -> Place | None:
+    """Draw a file and a middle of it; None where it has none, or nothing is missing."""
+    file = teacher.file(chance)
+    middle = choose_middle(file.text, outline_of(file.text, file.language), chance)
+    if middle is None or middle.kind == "nothing":
+        return None
+    truth = file.text[middle.start : middle.end]
+    prompts = {
+        side: teacher.prompt(file, middle, suffix=suffix, context=context, tokens=budget)
+        for side, (suffix, context) in SIDES.items()
+    }
+    tokens = {side: tokenizer.encode(prompt.last_word + truth)[:_LONGEST] for side, prompt in prompts.items()}
+    return Place(
+        bool(teacher.told_elsewhere(prompts["all"], truth)),
+        len(tokens["all"]),
+        {side: lost(model, prompts[side], tokens[side]) for side in SIDES},
+    )
+
+
+def table(name: str, places: list[Place]) -> str:
+    """A line for each side."""
+    lines = [f"{name}, {len(places)} places"]
+    for side in SIDES:
+        nats = statistics.mean(one.nats[side] for one in places)
+        gained = [one.nats[side] - one.nats["lines above"] for one in places]
+        error = statistics.stdev(gained) / len(gained) ** 0.5
+        change = "" if side == "lines above" else f"{statistics.mean(gained):+.3f} ({error:.3f})"
+        lines.append(f"  {side:12} {nats:.3f} nats a token  {change}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Score one model after the other at the same places."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", help="a model folder or a model's name")
+    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    parser.add_argument("--places", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=512, help="of a prompt")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    files = list(source_files(arguments.sources, [package for package in packages() if package.held_out]))
+    for name in arguments.models:
+        folder = Path(name) if Path(name).is_dir() else find_model(name)
+        manifest, tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)
+        model = Model(folder, manifest, threads=arguments.threads)
+        teacher, chance = Teacher(files, tokenizer, manifest.prompt), random.Random(arguments.seed)
+        places: list[Place] = []
+        while len(places) < arguments.places:
+            print(f"{len(places) + 1} of {arguments.places}   ", end="\r", flush=True)
+            if found := place(model, tokenizer, teacher, chance, arguments.tokens):
+                places.append(found)
+        print(table(f"{name}: all", places))
+        print(table(f"{name}: a word is told elsewhere", [one for one in places if one.told_elsewhere]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
