@@ -1,0 +1,47 @@
+"""What the lines below and other files are worth: the loss is the model's own, and every side is scored."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from engine import CompletionRequest, Engine
+from engine.manifest import TOKENIZER_FILE
+from engine.models import DEFAULT_MODEL
+from engine.tokenizer import Tokenizer
+from evaluation.worth import SIDES, Place, lost, place, table
+from training.examples import Teacher
+from training.sources import SourceFile
+
+HOUSE = Path(__file__).parents[2]
+
+
+def test_the_loss_is_what_decoding_says_of_its_tokens(engine: Engine) -> None:
+    text = "import json\n\n\ndef load(path):\n    with open(path) as file:\n"
+    request = CompletionRequest("load.py", "python", text, len(text), max_tokens=8)
+    prompt, suggestion = engine.lay_out(request), engine.complete(request)
+    # the first token's probability is stated among those that go on with the word before the cursor
+    tokens, told = list(suggestion.tokens), -sum(suggestion.log_probabilities[1:])
+    behind = lost(engine._model, prompt, tokens) * len(tokens) - lost(engine._model, prompt, tokens[:1])
+    assert len(tokens) > 2
+    assert behind == pytest.approx(told, abs=1e-2)
+
+
+def test_a_place_is_scored_from_every_side(engine: Engine, model_cache: Path) -> None:
+    tokenizer = Tokenizer(model_cache / "models" / DEFAULT_MODEL / TOKENIZER_FILE)
+    files = [
+        SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=True)
+        for path in sorted((HOUSE / "engine").glob("*.py"))
+    ]
+    teacher, chance = Teacher(files, tokenizer, engine.manifest.prompt), random.Random(5)
+    places: list[Place] = []
+    while len(places) < 3:
+        if found := place(engine._model, tokenizer, teacher, chance, 256):
+            places.append(found)
+    for one in places:
+        assert set(one.nats) == set(SIDES)
+        assert len({round(nats, 6) for nats in one.nats.values()}) > 1, "the model sees no difference"
+        assert all(0 < nats < 12 for nats in one.nats.values())
+    assert "3 places" in table("engine", places)
