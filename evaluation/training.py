@@ -1,19 +1,22 @@
 """How fast a training step is here: `python -m evaluation.training --wheel WHEEL --examples FOLDER [--adapter FOLDER]`.
 
 Needs the extra `train`, and what `python -m training.examples` wrote. Reads held-out examples as `training.finetune`
-does, forward and back, with `--threads` threads of one process: once as it is done (`training.model` says how), and
-once with the whole way back through the prompts. Prints tokens a second of both, the best of five, for others on the
-machine only add to it; and how near the two gradients are, as the cosine between them.
+does, forward and back, with `--threads` threads of one process: as it is done when examples are read first, when they
+are read again (`training.lower`), and with the whole way back through the prompts (`training.model`). Prints tokens a
+second, the best of five, for others on the machine only add to it; and how near the gradient is to that of the whole
+way back, as the cosine between them.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +25,16 @@ from training.base import add_base, open_base
 from training.batches import Batch, batch_of
 from training.examples import read_examples
 from training.finetune import Settings, best_dtype
+from training.lower import LowerStates
 from training.model import Model
 
 
-def backward(model: Model, batch: Batch, *, whole: bool) -> Tensor:
+def backward(model: Model, batch: Batch, kept: LowerStates | None = None, *, whole: bool = False) -> Tensor:
     """Go forward and back; returns the gradient of all factors, one behind the other."""
     model.zero_grad()
     learned = [length - 1 for length in batch.lengths] if whole else list(batch.learned)
-    states = model(batch.tokens, batch.lengths, learned)
+    lower = (model if kept is None else kept).lower(batch.tokens, batch.lengths)
+    states = model(lower, batch.lengths, learned)
     if whole:
         ends = zip(states.split(learned), batch.learned, strict=True)
         states = torch.cat([part[len(part) - own :] for part, own in ends])
@@ -72,12 +77,20 @@ def main() -> None:
     batch = batch_of(chosen, frozenset(base.style.stop))
     moved = {name: getattr(batch, name).to(device) for name in ("tokens", "targets", "weights")}
     batch = replace(batch, **moved)
-    gradients = [backward(model, batch, whole=whole) for whole in (False, True)]  # compiles
+    own, right = (backward(model, batch, whole=whole) for whole in (False, True))  # compiles, too
     if arguments.adapter is not None:
-        print(f"cosine of the gradients {torch.cosine_similarity(*gradients, dim=0):.3f}")
-    for whole in (False, True):
-        rate = best_rate(tokens, lambda whole=whole: backward(model, batch, whole=whole))  # type: ignore[misc]
-        print(f"{'whole way back' if whole else 'as trained':14} {rate:.0f} tokens a second")
+        print(f"cosine of the gradients {torch.cosine_similarity(own, right, dim=0):.3f}")
+    with tempfile.TemporaryDirectory() as folder:
+        sequences = [one.tokens[:-1].astype(np.int64) for one in chosen]
+        kept = LowerStates(Path(folder), sequences, model)
+        kept.lower(batch.tokens, batch.lengths)
+        ways: dict[str, Callable[[], object]] = {
+            "read first": lambda: backward(model, batch),
+            "read again": lambda: backward(model, batch, kept),
+            "whole way back": lambda: backward(model, batch, whole=True),
+        }
+        for name, way in ways.items():
+            print(f"{name:14} {best_rate(tokens, way):.0f} tokens a second")
     print(f"{best_dtype(device)}, {arguments.threads} threads, {device}, {tokens} tokens at once")
 
 

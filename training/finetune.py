@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -23,6 +24,7 @@ from training.adapter import load_adapter, save_adapter
 from training.base import add_base, open_base
 from training.batches import Batch, batch_of, packed, step_examples
 from training.examples import Example, read_examples
+from training.lower import LowerStates
 from training.model import LowRank, Model
 
 _DECAY = 0.35  # share of all tokens over which the rate falls to zero
@@ -78,6 +80,8 @@ class Run:
     def __init__(self, model: Model, control: frozenset[int], settings: Settings, device: str) -> None:
         self.model, self.settings, self.state = model, settings, State()
         self._control, self._device = control, device
+        self.kept: LowerStates | None = None
+        """Where states below the adapted layers are kept; None where they are computed each time."""
         shared = distributed.is_initialized()
         self._rank: int = distributed.get_rank() if shared else 0
         self._processes: int = distributed.get_world_size() if shared else 1
@@ -171,7 +175,9 @@ class Run:
         return self.model.losses(states, batch.targets.to(self._device), batch.weights.to(self._device))
 
     def _states(self, batch: Batch) -> Tensor:
-        states: Tensor = self.model(batch.tokens.to(self._device), batch.lengths, batch.learned)
+        tokens = batch.tokens.to(self._device)
+        lower = (self.model if self.kept is None else self.kept).lower(tokens, batch.lengths)
+        states: Tensor = self.model(lower, batch.lengths, batch.learned)
         return states
 
 
@@ -257,10 +263,21 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
     parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
     parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
+    parser.add_argument(
+        "--no-keep",
+        action="store_true",
+        help="compute the layers that stay as they are anew when examples are read again, instead of keeping their "
+        "states in --out (1.2 kB a token)",
+    )
     arguments = parser.parse_args()
     run, save = begin(arguments, Settings(arguments.tokens, rate=arguments.rate), Run)
     examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))
+    reads_again = arguments.tokens > sum(len(example.tokens) for example in examples)
+    if reads_again and run.model.first_adapted and not arguments.no_keep:
+        run.kept = LowerStates(arguments.out, (one.tokens[:-1].astype(np.int64) for one in examples), run.model)
     carry_out(run, examples, held_out, arguments.out, save)
+    if run.kept is not None and run.is_first:
+        run.kept.remove()
 
 
 if __name__ == "__main__":

@@ -121,6 +121,11 @@ class Block(nn.Module):
         self.matrices = nn.ModuleDict({name.replace(".", "_"): matrix for name, matrix in matrices.items()})
         self._norms = norms
 
+    def read(self, stream: Stream) -> None:
+        """Change the states of whole sequences."""
+        inner = normed(stream.states, self._norms[0], self._shape.norm_epsilon)
+        self._change(stream, inner, self._keys(inner, stream), self._values(inner), stream.counts)
+
     def forward(self, prompts: Stream, answers: Stream, *, last: bool) -> None:
         """Change both streams' states; of the `last` layer nothing but the answers' are asked for."""
         shape = self._shape
@@ -205,33 +210,41 @@ class Model(nn.Module):
         for _, matrix in self.adapted():
             matrix.merge()
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> Tensor:
-        """Read `tokens` int64[n], sequences of `lengths`, of which the last `learned` tokens are learned from.
+    @torch.no_grad()
+    def lower(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
+        """What the layers that stay as they are make of `tokens` int64[n], sequences of `lengths`: [n, hidden]."""
+        places = torch.cat([torch.arange(length) for length in lengths])
+        stream = Stream(self.embeddings[tokens], self._rotary(places), lengths)
+        for block in self.blocks[: self.first_adapted]:
+            block.read(stream)
+        return stream.states
+
+    def forward(self, lower: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> Tensor:
+        """Go on from `lower` states [n, hidden] of sequences of `lengths`, the last `learned` tokens of which teach.
 
         Returns the states behind those, [sum of learned, hidden].
         """
-        prompts, answers = self._streams(tokens, lengths, learned)
-        with torch.no_grad():
-            for block in self.blocks[: self.first_adapted]:
-                block(prompts, answers, last=False)
+        prompts, answers = self._streams(lower, lengths, learned)
         for index in range(self.first_adapted, len(self.blocks)):
             self.blocks[index](prompts, answers, last=index == len(self.blocks) - 1)
         return normed(answers.states, self._norm, self.architecture.norm_epsilon)
 
-    def _streams(self, tokens: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> tuple[Stream, Stream]:
+    def _streams(self, lower: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> tuple[Stream, Stream]:
         """Prompts and answers apart."""
-        parts: tuple[list[Tensor], list[Tensor]] = [], []
+        places: tuple[list[Tensor], list[Tensor]] = [], []
+        rows: tuple[list[Tensor], list[Tensor]] = [], []
+        start = 0
         for length, own in zip(lengths, learned, strict=True):
-            for part, places in zip(parts, torch.arange(length).split([length - own, own]), strict=True):
-                part.append(places)
-        starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+            for index, part in enumerate(torch.arange(length).split([length - own, own])):
+                places[index].append(part)
+                rows[index].append(part + start)
+            start += length
 
-        def stream(part: list[Tensor]) -> Stream:
-            rows = torch.cat([places + start for places, start in zip(part, starts, strict=True)])
-            rotary = self._rotary(torch.cat(part).to(tokens.device))
-            return Stream(self.embeddings[tokens[rows.to(tokens.device)]], rotary, [len(places) for places in part])
+        def stream(index: int) -> Stream:
+            chosen = torch.cat(rows[index]).to(self._device)
+            return Stream(lower[chosen], self._rotary(torch.cat(places[index])), [len(one) for one in places[index]])
 
-        return stream(parts[0]), stream(parts[1])
+        return stream(0), stream(1)
 
     def losses(self, states: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The losses at `targets` int64[m] in nats: their sum weighted by float32[m], and each float32[m]."""
@@ -240,8 +253,8 @@ class Model(nn.Module):
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [n, 1, head size]."""
         size = self.architecture.head_size
-        frequencies = self.architecture.rope_theta ** -(torch.arange(0, size, 2, device=positions.device) / size)
-        angles = (positions[:, None] * frequencies).repeat(1, 2)[:, None]
+        frequencies = self.architecture.rope_theta ** -(torch.arange(0, size, 2) / size)
+        angles = (positions[:, None] * frequencies).repeat(1, 2)[:, None].to(self._device)
         return angles.cos().to(self.embeddings.dtype), angles.sin().to(self.embeddings.dtype)
 
 

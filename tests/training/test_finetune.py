@@ -31,6 +31,7 @@ pytest.importorskip("safetensors", reason="safetensors is not installed (extra `
 from training.adapter import load_adapter, save_adapter  # noqa: E402
 from training.batches import batch_of  # noqa: E402
 from training.finetune import Run, Settings, train  # noqa: E402
+from training.lower import LowerStates  # noqa: E402
 from training.model import Adapted, LowRank, Model  # noqa: E402
 from training.preferences import Pair, PreferenceRun  # noqa: E402
 
@@ -107,7 +108,7 @@ def test_reading_prompts_and_answers_apart_changes_no_state_and_no_gradient_of_t
     found = []
     for learned in (list(batch.learned), whole):
         model.zero_grad()
-        states = model(batch.tokens, batch.lengths, learned)
+        states = model(model.lower(batch.tokens, batch.lengths), batch.lengths, learned)
         states = torch.cat([part[-own:] for part, own in zip(states.split(learned), batch.learned, strict=True)])
         summed, _ = model.losses(states, batch.targets, batch.weights)
         summed.backward()
@@ -135,6 +136,32 @@ def test_a_run_lowers_the_loss_and_goes_on_exactly_where_it_was_stopped(lesson: 
         resumed.step(lesson.examples)
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_lower_states_are_computed_once_and_never_of_another_model(lesson: Lesson, tmp_path: Path) -> None:
+    model, sequences = lesson.model(), [example.tokens[:-1].astype(np.int64) for example in lesson.examples]
+    batch = batch_of(lesson.examples, frozenset())
+    expected = model.lower(batch.tokens, batch.lengths)
+    kept = LowerStates(tmp_path, sequences, model)
+    assert torch.equal(kept.lower(batch.tokens, batch.lengths), expected)
+    model.blocks[0] = None  # whoever computes anything below the adapted layers fails from here on
+    turned = batch_of(lesson.examples[::-1], frozenset())
+    again = LowerStates(tmp_path, sequences, model).lower(turned.tokens, turned.lengths)
+    assert torch.equal(torch.cat(again.split(list(turned.lengths))[::-1]), expected)
+    (states,) = tmp_path.glob("*.states")
+    content = bytearray(states.read_bytes())
+    content[5] ^= 1
+    states.write_bytes(content)
+    with pytest.raises(AttributeError):
+        LowerStates(tmp_path, sequences, model).lower(batch.tokens, batch.lengths)
+
+    other = lesson.model()
+    other.embeddings += 0.5
+    fresh = LowerStates(tmp_path, sequences, other)
+    assert list(tmp_path.glob("*.states")) != [states]
+    assert not torch.allclose(fresh.lower(batch.tokens, batch.lengths), expected, atol=0.1)
+    fresh.remove()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_adapter_that_is_exported_is_the_one_that_was_trained(lesson: Lesson, tmp_path: Path) -> None:
