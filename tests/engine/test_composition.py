@@ -88,8 +88,9 @@ def test_suggestions_of_the_model_are_as_sure_as_was_asked_for_and_the_cut_is_fi
             assert len(suggestion.tokens) <= len(everything.tokens)
             if suggestion.stop is StopReason.GATE:
                 closed += 1
-                joint = math.exp(sum(suggestion.log_probabilities))
-                before = math.exp(sum(suggestion.log_probabilities[:-1]))
+                power = engine.manifest.calibration
+                joint = math.exp(power * sum(suggestion.log_probabilities))
+                before = math.exp(power * sum(suggestion.log_probabilities[:-1]))
                 assert joint < confidence <= before
             shown += bool(suggestion.text)
         asked = engine.complete(replace(request, confidence=0.7, explicit=True))
