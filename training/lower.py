@@ -67,7 +67,8 @@ class LowerStates:
         return states
 
     def remove(self) -> None:
-        """Take the file away."""
+        """Take the file away; nothing can be asked for any more."""
+        del self._states, self._sums  # Windows removes no file that is mapped
         for file in self._files:
             file.unlink(missing_ok=True)
 
