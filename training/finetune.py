@@ -274,7 +274,10 @@ def main() -> None:
     examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))
     reads_again = arguments.tokens > sum(len(example.tokens) for example in examples)
     if reads_again and run.model.first_adapted and not arguments.no_keep:
-        run.kept = LowerStates(arguments.out, (one.tokens[:-1].astype(np.int64) for one in examples), run.model)
+        try:
+            run.kept = LowerStates(arguments.out, (one.tokens[:-1].astype(np.int64) for one in examples), run.model)
+        except OSError as error:
+            parser.exit(1, f"{error}\n")
     carry_out(run, examples, held_out, arguments.out, save)
     if run.kept is not None and run.is_first:
         run.kept.remove()

@@ -7,6 +7,7 @@ beside the checkpoint, 1.2 kB a token for the default model, and goes when the r
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Iterable, Sequence
@@ -44,7 +45,7 @@ class LowerStates:
         self._files = [folder / f"lower-{name.hexdigest()}.{end}" for end in ("states", "sums")]
         shapes = [(total, model.architecture.hidden), (len(self._places),)]
         kinds = [element, np.dtype(np.uint32)]
-        if not distributed.is_initialized() or distributed.get_rank() == 0:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # the first process of each machine
             self._make(folder, [int(np.prod(shape)) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True)])
         if distributed.is_initialized():
             distributed.barrier()
