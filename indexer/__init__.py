@@ -2,8 +2,9 @@
 
 from indexer.folder import why_not
 from indexer.index import Index
+from indexer.neighbours import Neighbour
 from indexer.pack import Snippet
 from indexer.reader import counts_of, database_of
 from indexer.worker import index_now
 
-__all__ = ["Index", "Snippet", "counts_of", "database_of", "index_now", "why_not"]
+__all__ = ["Index", "Neighbour", "Snippet", "counts_of", "database_of", "index_now", "why_not"]

@@ -1,4 +1,4 @@
-"""The face of the index: documents and folders go in, snippets for a place in a document come out.
+"""The face of the index: documents and folders go in, snippets and neighbours for a place in a document come out.
 
 Folders are read by worker processes into databases, documents that the editor has open are kept here and lie over them.
 Nothing here reads a file of the workspace while it answers.
@@ -19,9 +19,10 @@ from typing import Any
 from indexer.analysis import Parsed, analyse, parse
 from indexer.folder import why_not
 from indexer.library import Library
+from indexer.neighbours import Neighbour, nearest
 from indexer.pack import Count, Snippet, estimated_tokens, pack
 from indexer.process import WorkerProcess
-from indexer.question import ask
+from indexer.question import Question, ask
 from indexer.reader import Reader, database_of
 from indexer.reading import judge
 from indexer.retrieve import retrieve
@@ -179,9 +180,7 @@ class Index:
             try:
                 snippets = self._choose(path, language, text, line, deadline, tokens, count)
             except sqlite3.Error as error:
-                log.warning("The index cannot be read: %s", error)
-                for folder in self._folders.values():
-                    folder.reader.close()
+                self._let_go(error)
                 return []
             self._note_visit(path, line)
             if time.monotonic() < deadline:  # a choice made in haste is not kept
@@ -191,22 +190,47 @@ class Index:
                 del plans[:-_MOST_PLANS]
         return list(snippets)
 
+    def neighbours(
+        self, path: str, language: str, text: str, offset: int, *, most: int = 24, characters: int = 400_000
+    ) -> list[Neighbour]:
+        """Find the files near a document, the nearest first, with their whole texts; blank ones are left out.
+
+        `offset` is in code points. There are at most `most` files, of `characters` code points in all.
+        """
+        line = text.count("\n", 0, offset)
+        with self._asking:
+            try:
+                question, library = self._ask(path, language, text, line, deadline=float("inf"))
+                with library.unchanging():
+                    return nearest(question, library, list(self._recent)[::-1], most, characters)
+            except sqlite3.Error as error:
+                self._let_go(error)
+                return []
+
     def _choose(
         self, path: str, language: str, text: str, line: int, deadline: float, tokens: int, count: Count
     ) -> list[Snippet]:
-        parsed = self._parsed[path] = parse(text, path, language, self._parsed.get(path))
-        self._take_in(path, deadline)
-        library = self._library()
-        question = ask(parsed, path, line)
+        question, library = self._ask(path, language, text, line, deadline)
         recent = list(self._recent.items())[::-1]
         with library.unchanging():
             return pack(retrieve(question, library, recent, deadline=deadline), question, library, tokens, count)
+
+    def _ask(self, path: str, language: str, text: str, line: int, deadline: float) -> tuple[Question, Library]:
+        parsed = self._parsed[path] = parse(text, path, language, self._parsed.get(path))
+        self._take_in(path, deadline)
+        return ask(parsed, path, line), self._library()
 
     def _library(self) -> Library:
         with self._lock:
             readers = [folder.reader for folder in self._folders.values()]
             opened = {path for path in self._documents if path in self._kept}
         return Library(self._open, opened, [store for reader in readers if (store := reader.store()) is not None])
+
+    def _let_go(self, error: sqlite3.Error) -> None:
+        """Close the databases after an error: the next question opens them again."""
+        log.warning("The index cannot be read: %s", error)
+        for folder in self._folders.values():
+            folder.reader.close()
 
     def _take_in(self, asking: str | None, deadline: float) -> None:
         """Bring the store of open documents up to date, as far as there is time."""

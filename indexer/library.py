@@ -39,8 +39,7 @@ class Library:
 
     def definitions_in(self, path: str, container: str | None = None) -> list[Place]:
         """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
-        stores = [self._open] if path in self._open_paths else self._folders
-        return next((found for store in stores if (found := store.definitions_in(path, container))), [])
+        return next((found for store in self._holding(path) if (found := store.definitions_in(path, container))), [])
 
     def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
         """Chunks that use any of these names, the best of each store first."""
@@ -53,8 +52,7 @@ class Library:
 
     def pieces_of(self, path: str) -> list[Piece]:
         """All chunks of a file, in order."""
-        stores = [self._open] if path in self._open_paths else self._folders
-        return next((found for store in stores if (found := store.pieces_of(path))), [])
+        return next((found for store in self._holding(path) if (found := store.pieces_of(path))), [])
 
     def frequencies(self, names: Collection[str]) -> dict[str, int]:
         """In how many chunks each name stands."""
@@ -63,9 +61,30 @@ class Library:
 
     def paths(self, family: str, **where: Collection[str]) -> list[str]:
         """Files of a family, in order: all, or those of a `folder`, `module` or `subject`."""
-        return sorted({path for store in self._all for path in store.paths(family, **where)})
+        found = {
+            path
+            for store in self._all
+            for path in store.paths(family, **where)
+            if store is self._open or path not in self._open_paths
+        }
+        return sorted(found)
+
+    def opened(self, family: str) -> list[str]:
+        """Open documents of a family, in order."""
+        return [path for path in self._open.paths(family) if path in self._open_paths]
+
+    def folders(self) -> set[str]:
+        """Folders that files of any family lie in."""
+        return {folder for store in self._all for folder in store.folders()}
 
     def lines(self, path: str, wanted: Sequence[int]) -> list[str] | None:
         """Some lines of a file, by their numbers from 0; None where the file is not known, or is shorter."""
-        stores = [self._open] if path in self._open_paths else self._folders
-        return next((found for store in stores if (found := store.lines(path, wanted)) is not None), None)
+        return next((found for store in self._holding(path) if (found := store.lines(path, wanted)) is not None), None)
+
+    def text(self, path: str) -> str | None:
+        """A file's text; None where the file is not known."""
+        return next((found for store in self._holding(path) if (found := store.text(path)) is not None), None)
+
+    def _holding(self, path: str) -> Sequence[Store]:
+        """Where a file is looked for: what the editor has open is not looked for in the folders."""
+        return [self._open] if path in self._open_paths else self._folders

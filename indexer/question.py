@@ -10,6 +10,9 @@ from indexer.analysis import Parsed, family
 from indexer.paths import folder_of, module_of, packages_of
 from indexer.symbols import TYPES, Imports
 
+IS_MODULE = 0.7
+"""What `path_in_imports` says at least of the file that an import names."""
+
 _ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
 _HALF = 8  # lines from the cursor at which a name counts half as much
 _BELOW_WEIGHT = 0.6
@@ -130,7 +133,7 @@ def _agreement(path: str, imports: Iterable[Imports]) -> float:
                 if package not in words:
                     break
                 agree += 1
-            best = max(best, 0.7 + min(agree, 3) * 0.1)
+            best = max(best, IS_MODULE + min(agree, 3) * 0.1)
         elif packages and packages[-1] in words:
             best = max(best, 0.5 if packages[-1] in words[-2:] else 0.35)
     return best

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from indexer.library import Library
+from indexer.neighbours import imported_files, sibling_files
 from indexer.paths import folder_of, module_of, subject_of
-from indexer.question import Question
+from indexer.question import IS_MODULE, Question
 from indexer.store import Piece, Place
 from indexer.symbols import TYPES
 
@@ -28,7 +29,6 @@ _MOST_TYPES = 8
 _MOST_MODULES = 12
 _MOST_FOLDER = 40  # files of the document's own folder, where that is its module
 _NEARER = 0.05
-_IS_MODULE = 0.7  # of `path_in_imports`
 _MOST_MEMBERS = 200  # of one type
 _MOST_SHOWN = 6  # definitions that are shown with more than their signature
 _MOST_DEFINITIONS = 120
@@ -134,7 +134,7 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Plac
         ]
         best = max(agreements)
         for place, agrees in zip(places, agreements, strict=True):
-            if best >= _IS_MODULE and agrees < best:
+            if best >= IS_MODULE and agrees < best:
                 continue  # the imports say which one is meant
             if agrees and explicit:
                 affinity = 2.0 + 2.0 * agrees
@@ -181,10 +181,10 @@ def _is_private(name: str) -> bool:
 
 def _modules(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
     """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
-    best: dict[str, float] = {}
-    for path in library.paths(question.family, module=question.imported):
-        if path != question.path and (agrees := question.path_in_imports(path)) >= _IS_MODULE:
-            best[path] = agrees * question.weights.get(module_of(path), 0.1)
+    best = {
+        path: agrees * question.weights.get(module_of(path), 0.1)
+        for path, agrees in imported_files(question, library).items()
+    }
     if question.sees_folder():
         for path in library.paths(question.family, folder=[folder_of(question.path)])[:_MOST_FOLDER]:
             if path != question.path:
@@ -260,11 +260,9 @@ def _holds(piece: Piece, line: int) -> bool:
 def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
     """What the file's test, or the file that it tests, or its folder defines, if it shares a name with this place."""
     subject, own = subject_of(question.path), folder_of(question.path)
-    siblings = [path for path in library.paths(question.family, subject=[subject]) if path != question.path]
-    siblings.sort(key=lambda path: (-question.nearness(path), path))
     folder = [path for path in library.paths(question.family, folder=[own]) if path != question.path]
     scored: list[tuple[float, Place]] = []
-    for path in dict.fromkeys([*siblings[:2], *folder[:_MOST_NEIGHBOURS]]):
+    for path in dict.fromkeys([*sibling_files(question, library), *folder[:_MOST_NEIGHBOURS]]):
         weight = 2.0 if subject_of(path) == subject else 1.0
         pieces = library.pieces_of(path)
         ends = [piece.chunk.last for piece in pieces]

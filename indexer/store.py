@@ -136,6 +136,7 @@ class Store:
         """Answer all that is asked inside from one moment: what another process writes meanwhile is seen afterwards."""
         self._connection.execute("BEGIN")
         try:
+            self.version()  # what has changed is noticed before anything is remembered
             yield
         finally:
             if self._connection.in_transaction:
@@ -290,6 +291,10 @@ class Store:
         query = f"SELECT path FROM files WHERE {' AND '.join(conditions)} ORDER BY path LIMIT ?"
         return [path for (path,) in self._connection.execute(query, (*values, _MOST_PATHS))]
 
+    def folders(self) -> set[str]:
+        """Folders that files of any family lie in."""
+        return {folder for (folder,) in self._connection.execute("SELECT DISTINCT folder FROM files")}
+
     def definitions(
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
     ) -> list[Place]:
@@ -298,7 +303,7 @@ class Store:
         Of a name with more than `most` of them, none unless it is among the words of import statements, `imported`, and
         then those in files whose module or package is named there, too.
         """
-        self.version()  # a question begins with this one: what has changed is noticed before anything is remembered
+        self.version()  # whoever asks outside of `unchanging` begins with this one
         counts = self._counts.setdefault(most, {})
         if new := [name for name in names if name not in counts]:
             counted = "SELECT count(*) FROM (SELECT 1 FROM symbols WHERE name = value LIMIT ?)"
