@@ -34,6 +34,8 @@ class CompletionRequest:
     """The cursor, in code points from the start of `text`."""
     context: tuple[ContextSnippet, ...] = ()
     """Least relevant first: the most relevant stands nearest to the document."""
+    neighbours: tuple[str, ...] = ()
+    """Texts of files near it: n-grams are looked up in them, and nothing of them stands in the prompt."""
     explicit: bool = False
     """Asked for by a key, not by typing: whatever the model has to say is shown, however unsure it is."""
     candidates: int = 1

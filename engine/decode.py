@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.completion import Cancelled, IsCancelled
 from engine.draft import Drafts
 from engine.model import Model, Slot
+from engine.ngrams import Ngrams
 from engine.tokenizer import Vocabulary
 
 
@@ -62,18 +63,23 @@ def likeliest(
     """
     tokens, begun = vocabulary.agreeing_with(required) if required else (np.arange(len(logits)), dict[int, str]())
     among = logits[tokens]
-    if count == 1:
-        best = np.array([among.argmax()])
-    else:
-        best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
-        best = best[np.argsort(-among[best])]
+    best = np.argpartition(-among, min(count, len(among)) - 1)[:count]
+    best = best[np.argsort(-among[best])]
     total = log_sum_exp(among, float(among[best[0]]))
     return [(int(tokens[one]), float(among[one]) - total, begun.get(int(tokens[one]), "")) for one in best]
 
 
-def pick_agreeing(logits: NDArray[np.float32], vocabulary: Vocabulary, required: str) -> tuple[int, float, str]:
+def pick_agreeing(
+    logits: NDArray[np.float32], vocabulary: Vocabulary, required: str, ngrams: Ngrams | None = None
+) -> tuple[int, float, str]:
     """Pick the likeliest token that agrees with the text that has to come: see `likeliest`."""
-    return likeliest(logits, vocabulary, required, 1)[0]
+    tokens, begun = vocabulary.agreeing_with(required)
+    among = logits[tokens]
+    best = int(among.argmax())
+    token, log_probability = int(tokens[best]), float(among[best]) - log_sum_exp(among, float(among[best]))
+    if ngrams is not None:
+        token, log_probability = ngrams.pick(logits, token, log_probability, tokens)
+    return token, log_probability, begun.get(token, "")
 
 
 def decode(
@@ -84,14 +90,16 @@ def decode(
     vocabulary: Vocabulary,
     required: str,
     drafts: Drafts,
+    ngrams: Ngrams | None = None,
     is_cancelled: IsCancelled,
 ) -> Iterator[tuple[int, float]]:
     """Yield greedy tokens with their log probabilities until the caller stops asking or the slot is full.
 
     `pending`: tokens that are still to run before the first one is known. The first ones spell `required`, which may be
-    empty (token healing). Each step runs a draft behind what is pending and picks a token behind each of its tokens, as
-    long as they are what was picked: so the tokens and their probabilities are those of steps without drafts, on the
-    CPU to the last bit (see `Model.narrowest`). Raises Cancelled between two steps.
+    empty (token healing). `ngrams`: what is mixed into the model's distribution. Each step runs a draft behind what is
+    pending and picks a token behind each of its tokens, as long as they are what was picked: so the tokens and their
+    probabilities are those of steps without drafts, on the CPU to the last bit (see `Model.narrowest`). Raises
+    Cancelled between two steps.
     """
     scratch: NDArray[np.float32] | None = None
     while True:
@@ -106,10 +114,14 @@ def decode(
         right = 0
         for logits, proposed in zip(rows, [*draft, None], strict=True):
             if required:
-                token, log_probability, required = pick_agreeing(logits, vocabulary, required)
+                token, log_probability, required = pick_agreeing(logits, vocabulary, required, ngrams)
             else:
                 token, log_probability = pick(logits, scratch)
+                if ngrams is not None:
+                    token, log_probability = ngrams.pick(logits, token, log_probability)
             drafts.take(token)
+            if ngrams is not None:
+                ngrams.take(token)
             yield token, log_probability
             if token != proposed:
                 break

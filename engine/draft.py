@@ -16,7 +16,6 @@ LONGEST = 15  # tokens of a draft
 EXPECTED = 0  # how many tokens have matched, for a draft that was not looked up
 _VOTES = 8  # places, the nearest of those that match equally well
 _GAP = -1  # stands between two texts, where no token is
-_AROUND, _AROUND_STEP = 16_000, 1_000  # code points of a document on each side of the cursor
 _FORGETTING = 0.98  # a token tried counts half as much 34 tokens later
 
 
@@ -57,13 +56,6 @@ class Speculation:
 def _level(match: int, place: int) -> int:
     """How many tokens match before a place in a draft."""
     return EXPECTED if match == EXPECTED else min(match + place, _LONGEST_MATCH)
-
-
-def text_around(text: str, offset: int) -> tuple[str, str]:
-    """A document's text further above and below the cursor, cut so that it stays the same while somebody types."""
-    end = text.rfind("\n", 0, offset // _AROUND_STEP * _AROUND_STEP) + 1
-    start = text.find("\n", offset)
-    return text[max(end - _AROUND, 0) : end], text[start : start + _AROUND] if start >= 0 else ""
 
 
 class Drafts:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from engine.calibrate import calibrate
 from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
-from engine.draft import Drafts, Speculation, text_around
+from engine.draft import Drafts, Speculation
+from engine.lookup import Lookup
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model, Slot
+from engine.ngrams import Ngrams
 from engine.prompt import Budget, Prompt, lay_out
 from engine.providers import Provider
 from engine.slots import Slots
@@ -35,7 +35,6 @@ _CHUNK_SECONDS = 0.08
 _CHUNK_TOKENS = (32, 512)
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
-_PARTS = 8  # texts around cursors whose tokens are remembered, for drafts: typing does not change them
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
 
@@ -57,7 +56,7 @@ class Engine:
         self.budget = Budget(min(max(prompt_tokens or affordable, _PROMPT_TOKENS[0]), longest))
         self._chunk = min(max(int(self.rates.prefill * _CHUNK_SECONDS) // 32 * 32, _CHUNK_TOKENS[0]), _CHUNK_TOKENS[1])
         self._speculation = Speculation(self.rates.verify)
-        self._around = lru_cache(maxsize=_PARTS)(lambda text: np.array(tokenizer.encode(text), np.int32))
+        self._lookup = Lookup(tokenizer)
         self._slots = Slots(
             model,
             capacity=self.budget.prompt * 2 + _MAX_TOKENS,
@@ -102,6 +101,11 @@ class Engine:
         """Spell tokens out, special ones by their names: to show a prompt."""
         return self._tokenizer.decode(list(tokens))
 
+    def read(self, neighbours: tuple[str, ...]) -> None:
+        """Get ready for requests with these neighbours, which takes a second for each 3 MB of new ones. Thread-safe."""
+        if self.manifest.ngrams is not None:
+            self._lookup.read(neighbours)
+
     def complete(
         self,
         request: CompletionRequest,
@@ -124,7 +128,8 @@ class Engine:
         reused = len(slot.tokens)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         drafts = self._drafts(request, prompt, expected)
-        steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, is_cancelled)
+        ngrams = self._ngrams(request, prompt)
+        steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, ngrams, is_cancelled)
         composition = self._composition(request, prompt)
         for token, log_probability in steps:
             if not composition.tokens:
@@ -170,7 +175,9 @@ class Engine:
             slot.keep(len(prompt.tokens))
             composition, drafts = self._composition(request, prompt), self._drafts(request, prompt)
             drafts.take(token)
-            steps = self._decode(slot, [token], required, drafts, is_cancelled)
+            if (ngrams := self._ngrams(request, prompt)) is not None:
+                ngrams.take(token)
+            steps = self._decode(slot, [token], required, drafts, ngrams, is_cancelled)
             is_complete = composition.add(token, log_probability)
             while not is_complete and (step := next(steps, None)) is not None:
                 is_complete = composition.add(*step)
@@ -195,11 +202,21 @@ class Engine:
             prompt.tokens,
             prefix_end=prompt.prefix_end,
             expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
-            around=[self._around(part) for part in text_around(request.text, request.offset)],
+            around=self._lookup.around(request),
         )
 
+    def _ngrams(self, request: CompletionRequest, prompt: Prompt) -> Ngrams | None:
+        weights = self.manifest.ngrams
+        return None if weights is None else self._lookup.ngrams(request, prompt.last_word, weights)
+
     def _decode(
-        self, slot: Slot, pending: Sequence[int], required: str, drafts: Drafts, is_cancelled: IsCancelled
+        self,
+        slot: Slot,
+        pending: Sequence[int],
+        required: str,
+        drafts: Drafts,
+        ngrams: Ngrams | None,
+        is_cancelled: IsCancelled,
     ) -> Iterator[tuple[int, float]]:
         vocabulary = self._tokenizer.vocabulary
         return decode(
@@ -209,6 +226,7 @@ class Engine:
             vocabulary=vocabulary,
             required=required,
             drafts=drafts,
+            ngrams=ngrams,
             is_cancelled=is_cancelled,
         )
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import cattrs
 
+from engine.ngrams import NgramWeights
+
 FORMAT = 1
 MANIFEST_FILE, GRAPH_FILE, TOKENIZER_FILE = "manifest.json", "model.onnx", "tokenizer.json"
 
@@ -69,6 +71,8 @@ class Manifest:
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
     """The power of a token's probability that is as often right as it says; see `evaluation.calibrate`."""
+    ngrams: NgramWeights | None = None
+    """How what stands elsewhere in the project is mixed in; None where that was never fitted for this model."""
     revision: str | None = None
     """Which state of the source it was, such as a commit on the hub."""
     verification: Mapping[str, float] = field(default_factory=dict)

@@ -87,6 +87,10 @@ class Tokenizer:
             self._remembered.popitem(last=False)
         return tokens
 
+    def encode_once(self, text: str) -> list[int]:
+        """The same for a text that is not going to be asked for again: nothing is remembered. Thread-safe."""
+        return self._encode_whole(_LONE_SURROGATES.sub("\ufffd", text))
+
     def split_last_word(self, text: str) -> tuple[str, str, str]:
         """Cut off the last word of a text: what stands before it, the word, and the word as the vocabulary spells it.
 

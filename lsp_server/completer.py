@@ -40,6 +40,9 @@ class Completer:
         """One sentence for the status."""
         self.context_tokens = engine.budget.context
         self.count_tokens = engine.count_tokens
+        self.read = engine.read
+        self.looks_up = manifest.ngrams is not None
+        """Whether it looks n-grams up in the files near a document."""
 
     @classmethod
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
@@ -56,14 +59,18 @@ class Completer:
         return cls(engine)
 
     def submit(
-        self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings
+        self,
+        snapshot: Snapshot,
+        snippets: tuple[ContextSnippet, ...],
+        neighbours: tuple[str, ...],
+        settings: Settings,
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
-        return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, settings))
+        return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
         """In idle time, get ready for a request at this place."""
-        self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, settings))
+        self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
@@ -75,16 +82,19 @@ class Completer:
         Only a completer that nobody uses any more may be closed.
         """
         self._scheduler.close()
-        del self._scheduler, self._engine, self.count_tokens
+        del self._scheduler, self._engine, self.count_tokens, self.read
 
 
-def _request(snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> CompletionRequest:
+def _request(
+    snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], neighbours: tuple[str, ...], settings: Settings
+) -> CompletionRequest:
     return CompletionRequest(
         path=snapshot.path,
         language=snapshot.language,
         text=snapshot.text,
         offset=snapshot.offset,
         context=snippets,
+        neighbours=neighbours,
         explicit=snapshot.explicit,
         candidates=_CANDIDATES if snapshot.explicit else 1,
         max_tokens=settings.max_tokens,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +16,34 @@ from engine.models import cache_folder
 from indexer import Index
 from lsp_server.snapshot import Snapshot
 
+_LOOK_AGAIN = 5.0  # seconds for which what lies near a document is taken to be the same
+
+Read = Callable[[tuple[str, ...]], None]
+"""Gets ready to look n-grams up in texts."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Near:
+    """What lies near a document, for one model."""
+
+    read: Read
+    texts: tuple[str, ...] = ()
+    looked: float = float("-inf")
+    """When it was looked for last, as `time.monotonic` has it."""
+
 
 class Context:
-    """What the prompt may show of other files. What documents contain goes in at once, which costs nothing."""
+    """What other files tell. What documents contain goes in at once, which costs nothing."""
 
     def __init__(self, hear: Callable[[Path, dict[str, Any]], None]) -> None:
         self._index = Index(cache_folder(), hear)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="context")
-        self.forget, self.changed = self._index.forget, self._index.changed
+        self._near_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="neighbours")
+        self._near: dict[str, _Near] = {}
+        self._lock = threading.Lock()  # for `_near`; held for moments
+        self.changed = self._index.changed
 
     def use_folders(self, roots: Iterable[Path]) -> None:
         """Index these workspace folders, and no others any more."""
@@ -32,6 +56,12 @@ class Context:
     def update(self, path: str, language: str, text: str, file: Path | None) -> None:
         """Take in a document's new text."""
         self._index.update(path, language, text, file)
+
+    def forget(self, path: str) -> None:
+        """Drop a document that was closed."""
+        self._index.forget(path)
+        with self._lock:
+            self._near.pop(path, None)
 
     def opened(self) -> None:
         """Look at new documents before anyone asks about them: the first of a language loads its grammar."""
@@ -56,7 +86,32 @@ class Context:
 
         return self._thread.submit(ask)
 
+    def neighbours_of(self, snapshot: Snapshot, read: Read) -> tuple[str, ...]:
+        """Texts of files near a document, as they were read last; what has changed is read in the background."""
+        now = time.monotonic()
+        with self._lock:
+            near = self._near.get(snapshot.path)
+            if near is None or near.read != read:
+                near = self._near[snapshot.path] = _Near(read)
+            texts = near.texts
+            if now - near.looked < _LOOK_AGAIN:
+                return texts
+            near.looked = now
+        self._near_thread.submit(self._look, snapshot, near)
+        return texts
+
+    def _look(self, snapshot: Snapshot, near: _Near) -> None:
+        try:
+            found = self._index.neighbours(snapshot.path, snapshot.language, snapshot.text, snapshot.offset)
+            texts = tuple(one.text for one in found)
+            near.read(texts)
+            with self._lock:
+                near.texts = texts
+        except Exception:
+            log.exception("What lies near %s cannot be read", snapshot.path)
+
     def close(self) -> None:
         """Let the index's processes end."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._near_thread):
+            thread.shutdown(wait=False, cancel_futures=True)
         self._index.close()

@@ -106,7 +106,7 @@ def _export(
     from export.architecture import ExportError
     from export.pipeline import export as write
     from export.sources import open_source
-    from export.sources.adapter import calibration_of
+    from export.sources.adapter import calibration_of, ngrams_of
 
     device = _device(target, format)
     chosen = graph.FORMATS[device][0] if format == "auto" else format
@@ -125,6 +125,7 @@ def _export(
             device=device,
             name=name,
             calibration=calibration_of(adapter) if adapter else 1.0,
+            ngrams=ngrams_of(adapter) if adapter else None,
         )
         if verify:
             from export.verify import verify as measure

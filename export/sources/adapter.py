@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cattrs
 import numpy as np
 from tokenizers import Tokenizer
 
+from engine.ngrams import NgramWeights
 from export.architecture import ExportError, tensor_shapes
 from export.config import read_config
 from export.sources.folder import NO_PICKLE, PICKLES
@@ -24,6 +26,9 @@ from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"
 """Beside an adapter, where `evaluation.calibrate` has measured how sure the tuned model may say it is."""
+
+NGRAMS_FILE = "ngrams.json"
+"""Likewise, where `training.ngrams` has fitted how n-grams of the project are mixed in."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
@@ -54,6 +59,17 @@ def calibration_of(folder: Path) -> float:
     if not isinstance(value, float) or not 0 < value < math.inf:
         raise ExportError(f"{path} must hold a positive number as `calibration`, not {value!r}")
     return value
+
+
+def ngrams_of(folder: Path) -> NgramWeights | None:
+    """What the manifest of a model with this adapter has to say as `ngrams`. Raises ExportError."""
+    path = folder / NGRAMS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return cattrs.structure(read_config(path), NgramWeights)
+    except Exception as error:  # cattrs raises groups of whatever its hooks raise
+        raise ExportError(f"{path} is incomplete ({'; '.join(cattrs.transform_error(error))})") from error
 
 
 class AdaptedSource(Opened):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine, Suggestion
 from engine.decode import decode
-from engine.draft import EXPECTED, LONGEST, Drafts, Speculation, text_around
+from engine.draft import EXPECTED, LONGEST, Drafts, Speculation
 from engine.model import Model
 from engine.tokenizer import Vocabulary
 from export.graph import Format
@@ -64,20 +64,6 @@ def test_the_rest_of_the_document_is_copied_from_but_not_across_its_ends() -> No
     assert drafts([1, 2], written=[], around=around).propose(9) == [3, 4]
     assert drafts([9, 8], written=[], around=around).propose(9) == []
     assert drafts([1, 2, 60, 1], written=[2], around=around).propose(1) == [60]  # the prompt is nearer
-
-
-def test_typing_leaves_the_text_around_as_it_is() -> None:
-    line = SOURCE.index("\n", 40_300) + 1
-    above, below = text_around(SOURCE, line)
-    assert SOURCE.count(above) == SOURCE.count(below) == 1
-    assert above.endswith("\n")
-    assert below.startswith("\n")
-    typed = "value = 1"
-    for count in range(len(typed)):
-        edited = SOURCE[:line] + typed[:count] + SOURCE[line:]
-        assert text_around(edited, line + count) == text_around(SOURCE[:line] + SOURCE[line:], line)
-    assert text_around("", 0) == ("", "")
-    assert text_around("x = ", 4) == ("", "")
 
 
 def test_the_suggestion_goes_on_from_the_prefix_wherever_the_prompt_ends() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine
+from engine.ngrams import NgramWeights
 from evaluation.calibrate import Outcome, exponent_of, outcomes, standard_error
 from export.architecture import ExportError
-from export.sources.adapter import CALIBRATION_FILE, calibration_of
+from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, calibration_of, ngrams_of
 from tests.evaluation.test_replay import answer, point
 
 TRUTH = "return self.size\n"
@@ -71,3 +72,14 @@ def test_the_gate_and_what_is_stated_follow_it(engine: Engine, monkeypatch: pyte
     short = engine.complete(between)
     monkeypatch.setattr(engine, "manifest", replace(engine.manifest, calibration=0.5))
     assert len(short.text) < len(engine.complete(between).text)
+
+
+def test_an_adapter_says_how_ngrams_are_mixed_in(tmp_path: Path) -> None:
+    assert ngrams_of(tmp_path) is None
+    numbers = dict.fromkeys(("above", "below", "elsewhere", "growth", "bias", "doubt", "agreement", "evidence"), 0.5)
+    (tmp_path / NGRAMS_FILE).write_text(json.dumps(numbers))
+    assert ngrams_of(tmp_path) == NgramWeights(**numbers)
+    for wrong in ({**numbers, "bias": "high"}, {"above": 1.0}):
+        (tmp_path / NGRAMS_FILE).write_text(json.dumps(wrong))
+        with pytest.raises(ExportError, match=r"ngrams\.json is incomplete"):
+            ngrams_of(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
-from evaluation.points import Point, function_bodies, function_points, middle_points
+from evaluation.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
 from evaluation.replay import Answer, at_gate, at_middles, calibration, evaluate, tables
 from training.sources import SourceFile
 
@@ -100,7 +100,8 @@ def test_braces_are_not_part_of_what_a_function_holds() -> None:
 
 def test_the_default_model_is_evaluated(engine: Engine, files: list[SourceFile]) -> None:
     said: list[str] = []
-    figures = evaluate(engine, function_points(files, 2, seed=4), middle_points(files, 2, seed=4), said.append)
+    points = function_points(files, 2, seed=4), middle_points(files, 2, seed=4)
+    figures = evaluate(engine, *points, Neighbourhoods(files), said.append)
     assert set(figures["gates"]) == {"0.0", "0.5", "0.7", "0.9"}
     assert len(figures["answers"]) == 4
     assert len(said) == 6

@@ -13,7 +13,7 @@ import pytest
 from engine.manifest import ModelError, check_files, read_manifest
 from engine.models import CACHE_VARIABLE, DEFAULT_MODEL, find_model
 from export.default_model import ADAPTER
-from export.sources.adapter import calibration_of
+from export.sources.adapter import calibration_of, ngrams_of
 
 DEADLINE = 240
 
@@ -57,6 +57,7 @@ def test_it_says_what_it_downloads_and_does_it_once(empty_cache: dict[str, str])
     assert manifest.license == "apache-2.0"
     assert manifest.prompt.style == "mellum"
     assert manifest.calibration == calibration_of(ADAPTER) != 1
+    assert manifest.ngrams == ngrams_of(ADAPTER) is not None
     assert "Downloading" not in finish(setup(empty_cache))
 
 

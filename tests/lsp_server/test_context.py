@@ -1,0 +1,72 @@
+"""What lies near a document, as the server keeps it: read in the background, handed over once it is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evaluation.client import SOON
+from lsp_server.context import Context
+from lsp_server.documents import Document
+from lsp_server.snapshot import Snapshot
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """The index of a project with two files, in a cache of its own."""
+    monkeypatch.setenv("MELLUM_LSP_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "parcels.py").write_text("PARCELS = 1\n")
+    (root / "letters.py").write_text("LETTERS = 2\n")
+    context = Context(lambda folder, message: None)
+    context.use_folders([root])
+    yield context
+    context.close()
+
+
+def snapshot(text: str) -> Snapshot:
+    document = Document("file:///project/main.py", source=text)
+    return Snapshot(document, text, "main.py", "python", text, len(text), False, "", len(text), len(text))
+
+
+def until_known(context: Context, read: list[tuple[str, ...]], files: int) -> tuple[str, ...]:
+    """Ask as somebody who types does, until so many files are known."""
+    end = time.monotonic() + SOON
+    while len(known := context.neighbours_of(snapshot("x = "), read.append)) != files:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return known
+
+
+def test_neighbours_are_read_before_they_are_handed_over(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsp_server.context._LOOK_AGAIN", 0.05)
+    read: list[tuple[str, ...]] = []
+    assert context.neighbours_of(snapshot("x = "), read.append) == ()  # a request does not wait
+    assert until_known(context, read, 2) in read
+    context.update("open.py", "python", "OPENED = 3\n", None)
+    known = until_known(context, read, 3)
+    assert known[0] == "OPENED = 3\n"
+    context.forget("open.py")
+    assert set(until_known(context, read, 2)) == {"PARCELS = 1\n", "LETTERS = 2\n"}
+
+
+def test_another_model_reads_them_anew_and_one_that_fails_gets_none(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    read: list[tuple[str, ...]] = []
+    until_known(context, read, 0)
+
+    def fails(texts: tuple[str, ...]) -> None:
+        raise RuntimeError("no room")
+
+    assert context.neighbours_of(snapshot("x = "), fails) == ()
+    end = time.monotonic() + SOON
+    while "no room" not in caplog.text:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert "main.py" in caplog.text
+    assert context.neighbours_of(snapshot("x = "), fails) == ()
