@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import random
+import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ def functions(count: int) -> list[Function]:
         found = list(_all_functions(package, fetched(package, digest)))
         chosen.append(random.Random(_SEED).sample(found, count))
     return [function for turn in zip(*chosen, strict=True) for function in turn]
+
+
+def unpacked(function: Function, root: Path) -> Path:
+    """Unpack a function's package as the project `root`, without the module that it is in; nothing if it has none."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    if not function.package:
+        return root
+    with zipfile.ZipFile(fetched(function.package, PACKAGES[function.package])) as archive:
+        modules = (name for name in archive.namelist() if name.endswith(".py") and name != function.path)
+        archive.extractall(root, modules)
+    return root
 
 
 def functions_of(source: str, package: str = "", path: str = "") -> Iterator[Function]:

@@ -31,6 +31,7 @@ from engine.models import find_model
 from engine.prompt import prefix_window
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
+from evaluation.functions import Function
 from evaluation.gguf_weights import merged
 from evaluation.packages import fetched, folder
 from evaluation.quality import gguf_of
@@ -194,7 +195,7 @@ class LlamaVim:
         """By the lengths of what stands left and right of a place: what stands left, and the suggestion."""
         self._job: asyncio.Task[int] | None = None
 
-    async def open(self, path: str, page: Page) -> None:
+    async def open(self, function: Function, page: Page) -> None:
         """Begin a document: what was suggested in others is forgotten, as it is at our server."""
         self._remembered.clear()
 

@@ -4,8 +4,9 @@ Tasks come from real packages (see `packages.py`): a line in a function's body t
 defines exactly once, in another file that the document can see. The line is taken out, and context is asked for at its
 start. Recall is the share of tasks whose packed context holds the first line of that definition, at 512, 1024 and 2048
 tokens, for four strategies: none, files by path distance, chunks by BM25 of the names round the cursor, and ours.
-`--lines N` also completes N of the lines with the default model, or `--model`, in prompts of 1024 tokens, three eighths
-of which are for context, and prints exact match and edit similarity. `--json FILE` keeps the figures.
+`--lines N` completes N of the lines with the default model, or `--model`, in prompts of 1024 tokens, three eighths of
+which are for context, and prints exact match and edit similarity; and the same where n-grams are looked up in the files
+near by, too, without context and with ours. `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from evaluation.workspaces import PACKAGES, Package, sources_of
 from indexer.analysis import Parsed, family, parse
 from indexer.folder import Folder
 from indexer.library import Library
+from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, nearest
 from indexer.pack import Snippet, pack
 from indexer.paths import folder_of
 from indexer.question import Question, ask
@@ -108,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", nargs="*", help="only these")
     parser.add_argument("--lines", type=int, default=0, help="complete this many lines with the model, too")
+    parser.add_argument("--no-recall", action="store_true", help="only those lines")
     parser.add_argument("--prompt-tokens", type=int, default=1024, help="for them: of the longest prompt, default 1024")
     parser.add_argument("--model", help="a model's name or folder; without it, the default model")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -128,7 +131,7 @@ def main() -> None:
         store = _indexed(package)
         made = make_tasks(package, store)
         tasks += made
-        for task in made:
+        for task in [] if arguments.no_recall else made:
             library = Library(Store.in_memory(), (), [store])
             question = ask(parse(task.text, task.path), task.path, task.line)
             for name, strategy in STRATEGIES.items():
@@ -141,7 +144,7 @@ def main() -> None:
                     found[name, budget][package.language].append(hit)
                     found[name, budget][package.name].append(hit)
         store.close()
-    figures = _print_recall(found, seconds)
+    figures = {} if arguments.no_recall else _print_recall(found, seconds)
     if arguments.lines:
         engine = Engine.load(find_model(arguments.model), prompt_tokens=arguments.prompt_tokens)
         figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), engine)
@@ -152,15 +155,6 @@ def main() -> None:
 def _say(what: str) -> None:
     """Show what is being done, on a line that is written over."""
     print(f"{what:50}", end="\r", file=sys.stderr, flush=True)
-
-
-def snippets_for(
-    task: Task, store: Store, strategy: Strategy, budget: int, count: Callable[[str], int]
-) -> list[Snippet]:
-    """Choose and pack context for a task, as the server does for a request."""
-    library = Library(Store.in_memory(), (), [store])
-    question = ask(parse(task.text, task.path), task.path, task.line)
-    return pack(strategy(question, library), question, library, budget, count)
 
 
 def holds(snippets: list[Snippet], task: Task) -> bool:
@@ -275,18 +269,25 @@ def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
         name: _indexed(next(one for one in PACKAGES if one.name == name)) for name in {t.package.name for t in tasks}
     }
     figures: dict[str, float] = {}
-    for name, strategy in STRATEGIES.items():
+    sides = [(name, strategy, False) for name, strategy in STRATEGIES.items()]
+    sides += [(f"{name}, n-grams", STRATEGIES[name], True) for name in ("none", "ours")]
+    for name, strategy, looks_up in sides:
         exact, similar = [], []
         for index, task in enumerate(tasks):
             _say(f"lines, {name}: {index + 1} of {len(tasks)}")
-            snippets = snippets_for(
-                task, stores[task.package.name], strategy, engine.budget.context, engine.count_tokens
-            )
+            library = Library(Store.in_memory(), (), [stores[task.package.name]])
+            question = ask(parse(task.text, task.path), task.path, task.line)
+            snippets = pack(strategy(question, library), question, library, engine.budget.context, engine.count_tokens)
+            near = nearest(question, library, (), MOST_NEIGHBOURS, MOST_CHARACTERS) if looks_up else []
             lines = task.text.split("\n")
             offset = sum(len(line) + 1 for line in lines[: task.line]) + len(lines[task.line])
             context = tuple(ContextSnippet(one.path, one.text) for one in snippets)
             language = parse("", task.path).language
-            request = CompletionRequest(task.path, language, task.text, offset, context, max_tokens=_LINE_TOKENS)
+            request = CompletionRequest(
+                *(task.path, language, task.text, offset, context),
+                neighbours=tuple(one.text for one in near),
+                max_tokens=_LINE_TOKENS,
+            )
             text = engine.complete(request).text.strip().partition("\n")[0].strip()
             exact.append(text == task.wanted)
             similar.append(difflib.SequenceMatcher(None, text, task.wanted, autojunk=False).ratio())

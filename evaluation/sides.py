@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import psutil
 
 from evaluation.client import Client, Server, completion, edit, items_of, serving
+from evaluation.functions import Function, unpacked
+from evaluation.packages import folder
 from evaluation.typist import Page
 
 _LOADED_WITHIN = 120.0
@@ -40,8 +42,8 @@ class Side(Protocol):
 
     name: str
 
-    async def open(self, path: str, page: Page) -> None:
-        """Show a document."""
+    async def open(self, function: Function, page: Page) -> None:
+        """Show the document that a function is typed into."""
 
     def ask(self, page: Page) -> asyncio.Task[Answer]:
         """Tell what the document is now, and ask for text at the cursor. Cancelled when the user goes on."""
@@ -75,15 +77,25 @@ class Mellum:
         self._server = server
         self._client: Client = server.client
         self._uri = ""
+        self._root: Path | None = None
         self._version = 0
         self._text = ""
         self._statistics: dict[str, Any] = {}
         self._command: dict[str, Any] | None = None
 
-    async def open(self, path: str, page: Page) -> None:
-        """Open the file, under a new name each time: nothing that was typed before is remembered for it."""
+    async def open(self, function: Function, page: Page) -> None:
+        """Open the file in its project, which lies on the disk without it.
+
+        The project's folder is a new one each time: nothing that was typed before is remembered for the file.
+        """
         self._version += 1
-        self._uri = f"file:///typing/{self._version}/{path}"
+        self._root = unpacked(function, folder() / "typing" / str(self._version))
+        self._change_folders(added=[self._root])
+        has_files = any(self._root.rglob("*.py"))
+        async with asyncio.timeout(_LOADED_WITHIN):
+            while not is_indexed((await self._client.request("mellum/status"))["index"], has_files):
+                pass
+        self._uri = (self._root / function.path).as_uri()
         self._text = page.before + page.after
         self._client.open(self._uri, self._text, version=self._version)
         self._statistics = await self._ask_for_statistics()
@@ -110,12 +122,19 @@ class Mellum:
     async def rest(self) -> None:
         """Close the document, and hear from the server until it is not busy."""
         self._client.notify("textDocument/didClose", {"textDocument": {"uri": self._uri}})
+        if self._root is not None:
+            self._change_folders(removed=[self._root])
         while (await self._client.request("mellum/status"))["busy"]:
             pass
 
     def cpu_seconds(self) -> float:
         """The server and the processes that it has started."""
         return cpu_seconds(self._server.process.pid)
+
+    def _change_folders(self, *, added: Iterable[Path] = (), removed: Iterable[Path] = ()) -> None:
+        lists = [[{"uri": root.as_uri(), "name": root.name} for root in roots] for roots in (added, removed)]
+        event = dict(zip(("added", "removed"), lists, strict=True))
+        self._client.notify("workspace/didChangeWorkspaceFolders", {"event": event})
 
     async def _answer(self, page: Page, request: int, future: asyncio.Future[Any], asked: float) -> Answer:
         try:
@@ -135,6 +154,11 @@ class Mellum:
     async def _ask_for_statistics(self) -> dict[str, Any]:
         statistics: dict[str, Any] = (await self._client.request("mellum/status"))["statistics"]
         return statistics
+
+
+def is_indexed(index: dict[str, Any], has_files: bool) -> bool:
+    """Whether the status says that all files of a folder are in the index."""
+    return not index["busy"] and (bool(index["files"]) or not has_files)
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """What the server saves a programmer, in real time: `python -m evaluation.typing`.
 
-Types real functions of three packages (see `evaluation.functions`) into their real files, key by key at 100 words a
-minute, against a real server over stdio. A suggestion that is right (all of it, else its first line, else its first
-word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints what DESIGN's measures ask for;
-`--json FILE` keeps it, `--compare FILE` sets an earlier run beside it, `--plot FILE` draws it.
+Types real functions of three packages (see `evaluation.functions`) into their real files in their real projects, key by
+key at 100 words a minute, against a real server over stdio. A suggestion that is right (all of it, else its first line,
+else its first word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints what DESIGN's
+measures ask for; `--json FILE` keeps it, `--compare FILE` sets an earlier run beside it, `--plot FILE` draws it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ async def type_function(side: Side, function: Function, assistance: Assistance, 
     )
     pause = pauses(function.text, words_a_minute=words_a_minute, seed=function.name)
     clock = time.perf_counter
-    await side.open(function.path, page)
+    await side.open(function, page)
     used = side.cpu_seconds()
     screen = Screen(record, clock)
     waiting = [clock()]

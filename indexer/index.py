@@ -19,7 +19,7 @@ from typing import Any
 from indexer.analysis import Parsed, analyse, parse
 from indexer.folder import why_not
 from indexer.library import Library
-from indexer.neighbours import Neighbour, nearest
+from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, Neighbour, nearest
 from indexer.pack import Count, Snippet, estimated_tokens, pack
 from indexer.process import WorkerProcess
 from indexer.question import Question, ask
@@ -191,7 +191,14 @@ class Index:
         return list(snippets)
 
     def neighbours(
-        self, path: str, language: str, text: str, offset: int, *, most: int = 24, characters: int = 400_000
+        self,
+        path: str,
+        language: str,
+        text: str,
+        offset: int,
+        *,
+        most: int = MOST_NEIGHBOURS,
+        characters: int = MOST_CHARACTERS,
     ) -> list[Neighbour]:
         """Find the files near a document, the nearest first, with their whole texts; blank ones are left out.
 

@@ -12,6 +12,7 @@ from indexer.library import Library
 from indexer.paths import folder_of, subject_of
 from indexer.question import IS_MODULE, Question
 
+MOST_NEIGHBOURS, MOST_CHARACTERS = 24, 400_000  # files, code points
 _LONGEST = 60_000  # code points of one file
 _MOST_SIBLINGS = 2
 _FOLDERS_AT_ONCE = 64

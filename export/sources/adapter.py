@@ -28,7 +28,7 @@ CALIBRATION_FILE = "calibration.json"
 """Beside an adapter, where `evaluation.calibrate` has measured how sure the tuned model may say it is."""
 
 NGRAMS_FILE = "ngrams.json"
-"""Likewise, where `training.ngrams` has fitted how n-grams of the project are mixed in."""
+"""Likewise, where `evaluation.ngrams` has fitted how n-grams of the project are mixed in."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")

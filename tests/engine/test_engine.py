@@ -76,8 +76,9 @@ def test_typing_computes_the_typed_tokens_only(engine: Engine) -> None:
     assert sorted(computed)[len(computed) // 2] <= 3
 
 
-def test_probabilities_are_those_of_the_model(engine: Engine) -> None:
-    """Recompute each token's log probability in one pass over prompt and answer."""
+def test_probabilities_are_those_of_the_model(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recompute each token's log probability in one pass over prompt and answer; n-grams have tests of their own."""
+    monkeypatch.setattr(engine, "manifest", replace(engine.manifest, ngrams=None))
     laid_out = engine.lay_out(request(TEXTWRAP, 9000))
     prompt, spelled = laid_out.tokens, laid_out.last_word_spelled
     suggestion = engine.complete(request(TEXTWRAP, 9000))

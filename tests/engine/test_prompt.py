@@ -87,6 +87,15 @@ def test_the_least_relevant_snippet_goes_first_when_room_is_short(tokenizer: Tok
     )
 
 
+def test_the_lines_just_above_come_before_other_files(tokenizer: Tokenizer) -> None:
+    snippets = tuple(ContextSnippet(f"{name}.py", f"{name} = 1\n" * 30) for name in ("far", "near", "nearest"))
+    for size, offset, shown in ((512, 9000, False), (512, 600, True), (1024, 9000, True)):
+        prompt = lay_out(request(offset, SOURCE[:offset], snippets), tokenizer, prompt_format("plain"), Budget(size))
+        assert (prompt.context_tokens > 0) is shown
+        alone = lay_out(request(offset, SOURCE[:offset]), tokenizer, prompt_format("plain"), Budget(size))
+        assert prompt.prefix_tokens >= min(alone.prefix_tokens, 512 * 3 // 8)
+
+
 @pytest.mark.parametrize("style", ["plain", "mellum", "psm"])
 @pytest.mark.parametrize(
     "text", [SOURCE, "x" * 50_000, "漢字🎉" * 9_000, "a\n" * 30_000], ids=["code", "line", "cjk", "rows"]

@@ -6,14 +6,16 @@ import argparse
 import asyncio
 import dataclasses
 import difflib
+import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from evaluation import report
-from evaluation.functions import functions_of
+from evaluation.functions import Function, functions, functions_of, unpacked
 from evaluation.sides import Answer, difference, mellum, position, shown
 from evaluation.typing import Record, type_function
 from evaluation.typist import Page
@@ -31,7 +33,7 @@ class Written:
     def __init__(self, says: Callable[[Page], str]) -> None:
         self._says = says
 
-    async def open(self, path: str, page: Page) -> None:
+    async def open(self, function: Function, page: Page) -> None:
         pass
 
     def ask(self, page: Page) -> asyncio.Task[Answer]:
@@ -106,6 +108,23 @@ def test_an_edit_turns_one_text_into_the_other() -> None:
             for place in (change["range"]["start"], change["range"]["end"])
         )
         assert old[:start] + change["text"] + old[end:] == new
+
+
+def test_a_function_is_typed_into_its_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MELLUM_LSP_CACHE", str(tmp_path))
+    (tmp_path / "evaluation").mkdir()
+    wheel = tmp_path / "evaluation" / "texts-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for module in (difflib, json, argparse):
+            archive.write(str(module.__file__), f"texts/{module.__name__}.py")
+        archive.writestr("texts/LICENSE", "MIT")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    monkeypatch.setattr("evaluation.functions.PACKAGES", {"texts==1.0": digest})
+    (function,) = functions(1)
+    root = unpacked(function, tmp_path / "project")
+    modules = {file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()}
+    assert modules == {"texts/difflib.py", "texts/json.py", "texts/argparse.py"} - {function.path}
+    assert not list(unpacked(dataclasses.replace(function, package=""), tmp_path / "project").iterdir())
 
 
 def test_an_item_is_shown_from_the_cursor_on() -> None:

@@ -15,7 +15,7 @@ from evaluation.points import Point
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from training.ngrams import Moment, Moments, Observer, fitted  # noqa: E402
+from evaluation.ngrams import Moment, Moments, Observer, fitted  # noqa: E402
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""How n-grams of the project are mixed in: `python -m training.ngrams MODEL --sources FOLDER --out ADAPTER`.
+"""How n-grams of the project are mixed in: `python -m evaluation.ngrams MODEL --sources FOLDER --out ADAPTER`.
 
 At places in packages that are not held out, a MODEL folder says how likely it holds each token that really follows, and
 the engine's own look-up what followed the last tokens elsewhere. The numbers of the mixture (`engine.ngrams`) are those
