@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client, serving
+from evaluation.client import SOON, Client, edit, serving
 
 SHAPES = """class Rectangle:
     def __init__(self, width, height):
@@ -126,3 +126,34 @@ async def test_the_worker_ends_with_its_server(tmp_path: Path, root: Path) -> No
         assert children
         server.process.kill()
         assert (await asyncio.to_thread(psutil.wait_procs, children, SOON))[1] == []
+
+
+TARIFFS = """class Tariff:
+    def price(self, parcel):
+        zone = self.zones[parcel.destination_zone]
+        return zone.of(parcel.weight_in_grams, parcel.destination_zone)
+"""
+
+
+async def test_names_of_a_file_that_the_prompt_has_no_room_for_are_known(cache: Path, root: Path) -> None:
+    (root / "package" / "tariffs.py").write_text(TARIFFS)
+    above = "".join(f"def unit_{number}(value):\n    return value * {number}\n\n\n" for number in range(80))
+    typed = "def send(zone, parcel):\n    return zone.of(parcel."
+    async with serving(cache) as server:
+        client = server.client
+        settings = {"contextTokens": 256, "confidence": 0, "deadline": 0}
+        await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
+        await client.state("ready")
+        await indexed(client, 2)
+        shown, count = "", 0
+        async with asyncio.timeout(SOON):  # files near by are read in the background, while the first answer is made
+            while not shown.startswith("eight_in_grams"):
+                count += 1
+                uri = (root / "package" / f"send{count}.py").as_uri()
+                client.open(uri, above + typed)
+                last = len(typed.split("\n")[1])
+                await client.complete(uri, 321, last)
+                client.change(uri, 2, edit((321, last), (321, last), "w"))
+                items = await client.complete(uri, 321, last + 1)
+                shown = items[0]["insertText"] if items else ""
+                client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
