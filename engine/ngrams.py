@@ -77,7 +77,7 @@ class Passages:
         """The indices at which a token stands, in order; none for one that is negative."""
         if token < 0:
             return self._order[:0]
-        first, last = np.searchsorted(self._sorted, [token, token + 1])
+        first, last = np.searchsorted(self._sorted, np.array([token, token + 1], np.int32))
         return self._order[first:last]
 
 
