@@ -87,18 +87,22 @@ class Context:
         return self._thread.submit(ask)
 
     def neighbours_of(self, snapshot: Snapshot, read: Read) -> tuple[str, ...]:
-        """Texts of files near a document, as they were read last; what has changed is read in the background."""
+        """Texts of files near a document, as `look_around` has read them last for the model that `read` belongs to."""
+        with self._lock:
+            near = self._near.get(snapshot.path)
+            return near.texts if near is not None and near.read == read else ()
+
+    def look_around(self, snapshot: Snapshot, read: Read) -> None:
+        """Read what is new near a document, in the background; it competes with nobody who waits for an answer."""
         now = time.monotonic()
         with self._lock:
             near = self._near.get(snapshot.path)
             if near is None or near.read != read:
                 near = self._near[snapshot.path] = _Near(read)
-            texts = near.texts
             if now - near.looked < _LOOK_AGAIN:
-                return texts
+                return
             near.looked = now
         self._near_thread.submit(self._look, snapshot, near)
-        return texts
 
     def _look(self, snapshot: Snapshot, near: _Near) -> None:
         try:

@@ -59,10 +59,13 @@ async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCo
     """Compute suggestions for the snapshot, the likeliest first; empty if there are none, or no longer."""
     if (completer := session.completer) is None:
         return []
-    neighbours = neighbours_for(session, snapshot, completer)
     snippets = await snippets_for(session, snapshot, completer)
+    context = session.context if completer.looks_up else None
+    neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
     suggestion = await asyncio.wrap_future(future)
+    if context is not None:
+        context.look_around(snapshot, completer.read)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
     candidates: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
@@ -89,13 +92,6 @@ async def snippets_for(session: Session, snapshot: Snapshot, completer: Complete
     except Exception:
         log.exception("No context for %s", snapshot.path)
     return ()
-
-
-def neighbours_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[str, ...]:
-    """What is known of the files near the document, at once; asking for it lets what is new be read."""
-    if session.context is None or not completer.looks_up:
-        return ()
-    return session.context.neighbours_of(snapshot, completer.read)
 
 
 def to_item(

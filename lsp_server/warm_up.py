@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lsp_server.inline_completion import neighbours_for, snippets_for
+from lsp_server.inline_completion import snippets_for
 from lsp_server.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
     await asyncio.sleep(_REST_SECONDS)
     if not session.is_wanted(snapshot.language) or (completer := session.completer) is None:
         return
-    neighbours_for(session, snapshot, completer)
     snippets = await snippets_for(session, snapshot, completer)
     if session.completer is completer and not session.is_stale(snapshot):
         completer.warm_up(snapshot, snippets, session.settings)

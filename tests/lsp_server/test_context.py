@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.client import SOON
-from lsp_server.context import Context
+from lsp_server.context import Context, Read
 from lsp_server.documents import Document
 from lsp_server.snapshot import Snapshot
 
@@ -33,10 +33,17 @@ def snapshot(text: str) -> Snapshot:
     return Snapshot(document, text, "main.py", "python", text, len(text), False, "", len(text), len(text))
 
 
+def asked(context: Context, read: Read) -> tuple[str, ...]:
+    """What a request gets, behind which what is new is looked for."""
+    known = context.neighbours_of(snapshot("x = "), read)
+    context.look_around(snapshot("x = "), read)
+    return known
+
+
 def until_known(context: Context, read: list[tuple[str, ...]], files: int) -> tuple[str, ...]:
     """Ask as somebody who types does, until so many files are known."""
     end = time.monotonic() + SOON
-    while len(known := context.neighbours_of(snapshot("x = "), read.append)) != files:
+    while len(known := asked(context, read.append)) != files:
         assert time.monotonic() < end
         time.sleep(0.01)
     return known
@@ -45,7 +52,7 @@ def until_known(context: Context, read: list[tuple[str, ...]], files: int) -> tu
 def test_neighbours_are_read_before_they_are_handed_over(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lsp_server.context._LOOK_AGAIN", 0.05)
     read: list[tuple[str, ...]] = []
-    assert context.neighbours_of(snapshot("x = "), read.append) == ()  # a request does not wait
+    assert asked(context, read.append) == ()  # a request does not wait
     assert until_known(context, read, 2) in read
     context.update("open.py", "python", "OPENED = 3\n", None)
     known = until_known(context, read, 3)
@@ -63,10 +70,10 @@ def test_another_model_reads_them_anew_and_one_that_fails_gets_none(
     def fails(texts: tuple[str, ...]) -> None:
         raise RuntimeError("no room")
 
-    assert context.neighbours_of(snapshot("x = "), fails) == ()
+    assert asked(context, fails) == ()
     end = time.monotonic() + SOON
     while "no room" not in caplog.text:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert "main.py" in caplog.text
-    assert context.neighbours_of(snapshot("x = "), fails) == ()
+    assert asked(context, fails) == ()
