@@ -20,7 +20,7 @@ from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Sugges
 from engine.calibrate import choose_threads
 from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
-from indexer import Index, Snippet
+from indexer import Index, Neighbour, Snippet
 from lsp_server import export_command, index_command, models_command
 from lsp_server.place import Place, PlaceError, erased, parse_place, project_path, project_root, read_source
 from syntax import language_of
@@ -135,7 +135,7 @@ def complete(
     """Complete the code at a place in a file, and show what every step of it took."""
     found = erased(_place(place), erase)
     engine = _engine(model, provider)
-    request, _ = _request(found, open_files, engine)
+    request, _, _ = _request(found, open_files, engine)
     suggestion = engine.complete(request)
     if as_json:
         _print_json(
@@ -157,11 +157,13 @@ def context(
     """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
     found = erased(_place(place), erase)
     engine = _engine(model)
-    request, snippets = _request(found, open_files, engine)
+    request, snippets, near = _request(found, open_files, engine)
     prompt = engine.lay_out(request)
+    looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
     if as_json:
         chosen = [asdict(snippet) for snippet in snippets]
-        _print_json({**asdict(prompt), "text": engine.decode_text(prompt.tokens), "snippets": chosen})
+        more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        _print_json({**asdict(prompt), **more})
         return
     _out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     _out.rule(style="dim")
@@ -179,6 +181,8 @@ def context(
     for snippet in snippets:
         table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
     _out.print(table)
+    if looked_up:
+        _out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
 
 
 @app.command()
@@ -216,7 +220,9 @@ def _place(written: str) -> Place:
         raise _failure(str(error)) from error
 
 
-def _request(found: Place, open_files: list[Path] | None, engine: Engine) -> tuple[CompletionRequest, list[Snippet]]:
+def _request(
+    found: Place, open_files: list[Path] | None, engine: Engine
+) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
     """Build the request that the server would build for this place with these files open, if the project is indexed."""
     index = Index(cache_folder())
     if (root := project_root(found.file)) is not None:
@@ -246,7 +252,7 @@ def _request(found: Place, open_files: list[Path] | None, engine: Engine) -> tup
         neighbours=tuple(neighbour.text for neighbour in near),
         explicit=True,
     )
-    return request, snippets
+    return request, snippets, near
 
 
 def _engine(model: str | None, provider: Provider = "auto") -> Engine:

@@ -102,7 +102,10 @@ def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Pat
     assert "definition" in snippet["sources"]
     assert snippet["text"] in prompt["text"]
     assert prompt["context_tokens"] - 5 <= snippet["tokens"] <= prompt["context_tokens"] + 5
-    assert "package/shapes.py" in run("context", main, cache=cache).stdout
+    assert prompt["looked_up"] == ["package/shapes.py"]
+    shown = run("context", main, cache=cache).stdout
+    assert re.search(r"^package/shapes\.py +definition", shown, re.MULTILINE)
+    assert "nearest first, in package/shapes.py" in shown
 
 
 def test_index_why_names_the_reason(tmp_path: Path) -> None:
