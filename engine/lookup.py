@@ -37,7 +37,7 @@ class Lookup:
         self._neighbours = lru_cache(maxsize=_PLACES)(lambda texts: Passages([self._file(text) for text in texts]))
 
     def read(self, neighbours: tuple[str, ...]) -> None:
-        """Get ready to look through these texts: a second for each 3 MB of new ones. Thread-safe."""
+        """Get ready to look through these texts: tenths of a second where all are new. Thread-safe."""
         self._neighbours(neighbours)
 
     def around(self, request: CompletionRequest) -> list[NDArray[np.int32]]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 import tree_sitter
 
+from indexer.neighbours import LONGEST, MOST_CHARACTERS, MOST_NEIGHBOURS
 from syntax import parser_for
 from training.examples import LANGUAGES
 from training.middles import choose_middle, outline_of
@@ -17,7 +18,6 @@ from training.sources import SourceFile
 
 _SHORTEST, _LONGEST = 80, 2000  # code points of a function's body
 _FUNCTIONS = ("function", "method", "constructor")
-_NEIGHBOURS, _LONGEST_NEIGHBOUR = 24, 40_000  # files, code points of one
 _FILES = 40  # of each language, so that parsing is quick
 
 
@@ -130,4 +130,8 @@ class Neighbourhoods:
         folder = PurePosixPath(point.path).parent
         others = [file for file in self._packages[point.package, point.language] if file.path != point.path]
         others.sort(key=lambda file: PurePosixPath(file.path).parent != folder)
-        return tuple(file.text[:_LONGEST_NEIGHBOUR] for file in others[:_NEIGHBOURS])
+        found, left = [], MOST_CHARACTERS
+        for file in others[:MOST_NEIGHBOURS]:
+            found.append(file.text[: min(LONGEST, left)])
+            left -= len(found[-1])
+        return tuple(filter(None, found))

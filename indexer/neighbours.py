@@ -13,7 +13,7 @@ from indexer.paths import folder_of, subject_of
 from indexer.question import IS_MODULE, Question
 
 MOST_NEIGHBOURS, MOST_CHARACTERS = 24, 400_000  # files, code points
-_LONGEST = 60_000  # code points of one file
+LONGEST = 60_000  # code points of one file
 _MOST_SIBLINGS = 2
 _FOLDERS_AT_ONCE = 64
 
@@ -39,9 +39,9 @@ def nearest(
             continue
         seen.add(path)
         text = library.text(path)
-        if text is not None and not text.isspace() and (start := _start(text, min(_LONGEST, left))):
+        if text is not None and not text.isspace() and (start := _start(text, min(LONGEST, left))):
             found.append(Neighbour(path, start))
-            left -= min(_LONGEST, len(text))
+            left -= min(LONGEST, len(text))
     return found
 
 

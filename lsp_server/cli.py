@@ -174,13 +174,15 @@ def context(
         + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
     )
-    if not snippets:
+    if snippets:
+        table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
+        for snippet in snippets:
+            table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
+        _out.print(table)
+    elif near:
+        _out.print("No snippets: nothing helps here, or the lines above leave no room for them")
+    else:
         _out.print("No context: nothing else is open, and no index of this project is there. Run: mellum-lsp index")
-        return
-    table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
-    for snippet in snippets:
-        table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
-    _out.print(table)
     if looked_up:
         _out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
 
@@ -238,7 +240,7 @@ def _request(
         found.text,
         found.offset,
         within=1.0,
-        tokens=engine.budget.context,
+        tokens=engine.budget.context_at(found.offset),
         count=engine.count_tokens,
     )
     near = index.neighbours(found.path, found.language, found.text, found.offset)

@@ -38,7 +38,7 @@ class Completer:
         )
         self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
         """One sentence for the status."""
-        self.context_tokens = engine.budget.context
+        self.context_tokens = engine.budget.context_at
         self.count_tokens = engine.count_tokens
         self.read = engine.read
         self.looks_up = manifest.ngrams is not None

@@ -83,8 +83,9 @@ async def snippets_for(session: Session, snapshot: Snapshot, completer: Complete
         return ()
     try:
         async with asyncio.timeout(_CONTEXT_SECONDS):
+            tokens = completer.context_tokens(snapshot.offset)
             asked = session.context.snippets_for(
-                snapshot, within=_CONTEXT_SECONDS, tokens=completer.context_tokens, count=completer.count_tokens
+                snapshot, within=_CONTEXT_SECONDS, tokens=tokens, count=completer.count_tokens
             )
             return await asyncio.wrap_future(asked)
     except TimeoutError:
