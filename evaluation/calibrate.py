@@ -1,15 +1,16 @@
-"""How sure a tuned model may say it is: `python -m evaluation.calibrate MODEL --sources FOLDER --out ADAPTER`.
+"""How sure a model may say it is: `python -m evaluation.calibrate MODEL --sources FOLDER [--out ADAPTER]`.
 
 Text that is stated at 0.7 should be right seven times of ten, or the gate shows too little or too much. At places in
 functions of packages that are not held out, a MODEL folder writes what it holds for likeliest, and is right up to some
 token. One exponent for all tokens' probabilities makes what really happened likeliest (power calibration, the one-
-parameter form of Platt scaling; Guo et al. 2017, arXiv 1706.04599, scale logits likewise). It is written to the
-adapter's folder as `calibration.json`, which the export takes into the manifest.
+parameter form of Platt scaling; Guo et al. 2017, arXiv 1706.04599, scale logits likewise). It is written to MODEL's
+manifest, and to the adapter's folder as `calibration.json`, which the export takes into the manifest of the next one.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -19,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from engine import Engine
+from engine.manifest import write_manifest
 from evaluation.points import Neighbourhoods, Point, function_points
 from evaluation.replay import PROMPT_TOKENS, Answer, answer_of
 from export.sources.adapter import CALIBRATION_FILE
-from training.sources import packages, source_files
+from training.sources import add_code, code_of
 
 _EXPONENTS = np.exp(np.linspace(math.log(0.25), math.log(4), 401))
 _RESAMPLES = 200
@@ -74,27 +76,31 @@ def _likelihoods(answers: Sequence[Sequence[Outcome]]) -> np.ndarray:
 def main() -> None:
     """Ask at many places, and write the exponent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="what `python -m training.merge` wrote")
-    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
-    parser.add_argument("--out", type=Path, required=True, help="the adapter's folder")
+    parser.add_argument("model", type=Path, help="what `mellum-lsp export` or `python -m training.merge` wrote")
+    add_code(parser)
+    parser.add_argument("--out", type=Path, help="the folder of the adapter that the model was made with")
     parser.add_argument("--points", type=int, default=600)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    files = list(source_files(arguments.sources, [package for package in packages() if not package.held_out]))
+    files = code_of(arguments, held_out=False)
     engine = Engine.load(arguments.model, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
-    near, answers = Neighbourhoods(files), []
+    near, answers = Neighbourhoods(code_of(arguments) if arguments.workspace else files), []
     for index, point in enumerate(function_points(files, arguments.points, arguments.seed)):
         print(f"{index + 1} of {arguments.points}   ", end="\r", flush=True)
         if told := outcomes(point, answer_of(engine, point, near.of(point))):
             answers.append(told)
+    before = engine.manifest.calibration  # the answers' probabilities were already taken to this power
+    exponent = round(before * exponent_of(answers), 3)
     found = {
-        "calibration": round(exponent_of(answers), 3),
-        "standard_error": round(standard_error(answers), 3),
+        "calibration": exponent,
+        "standard_error": round(before * standard_error(answers), 3),
         "points": arguments.points,
         "tokens": sum(map(len, answers)),
     }
-    (arguments.out / CALIBRATION_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_manifest(arguments.model, dataclasses.replace(engine.manifest, calibration=exponent))
+    if arguments.out:
+        (arguments.out / CALIBRATION_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found))
 
 

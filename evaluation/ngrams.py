@@ -1,9 +1,9 @@
-"""How n-grams of the project are mixed in: `python -m evaluation.ngrams MODEL --sources FOLDER --out ADAPTER`.
+"""How n-grams of the project are mixed in: `python -m evaluation.ngrams MODEL --sources FOLDER [--out ADAPTER]`.
 
 At places in packages that are not held out, a MODEL folder says how likely it holds each token that really follows, and
 the engine's own look-up what followed the last tokens elsewhere. The numbers of the mixture (`engine.ngrams`) are those
-under which the truth is likeliest. They are written to the adapter's folder as `ngrams.json`, which the export takes
-into the manifest. Calibrate afterwards: `python -m evaluation.calibrate`.
+under which the truth is likeliest. They are written to MODEL's manifest, and to the adapter's folder as `ngrams.json`,
+which the export takes into the manifest of the next one. Calibrate afterwards: `python -m evaluation.calibrate`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from torch import Tensor
 from engine import CompletionRequest
 from engine.decode import log_sum_exp, prefill
 from engine.lookup import Lookup
-from engine.manifest import TOKENIZER_FILE, read_manifest
+from engine.manifest import TOKENIZER_FILE, read_manifest, write_manifest
 from engine.model import Model
 from engine.ngrams import LEVELS, SMALLEST_DOUBT, SOURCES, Ngrams, NgramWeights
 from engine.prompt import Budget, lay_out
 from engine.tokenizer import Tokenizer
 from evaluation.points import Neighbourhoods, Point, function_points, middle_points
 from export.sources.adapter import NGRAMS_FILE
-from training.sources import packages, source_files
+from training.sources import add_code, code_of
 
 _PROMPTS = (256, 384, 512, 1024)  # tokens, in turn
 _LONGEST = 40  # tokens of the truth at one place
@@ -153,9 +153,9 @@ def fitted(moments: Moments) -> NgramWeights:
 def main() -> None:
     """Look at many places, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="what `python -m training.merge` wrote")
-    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
-    parser.add_argument("--out", type=Path, required=True, help="the adapter's folder")
+    parser.add_argument("model", type=Path, help="what `mellum-lsp export` or `python -m training.merge` wrote")
+    add_code(parser)
+    parser.add_argument("--out", type=Path, help="the folder of the adapter that the model was made with")
     parser.add_argument("--points", type=int, default=400, help="half in functions, half middles")
     parser.add_argument("--held-out", type=int, default=160, help="places of held-out packages, to say what it brings")
     parser.add_argument("--seed", type=int, default=3)
@@ -164,16 +164,20 @@ def main() -> None:
     observer = Observer(arguments.model, arguments.threads)
     seen: dict[bool, Moments] = {}
     for held_out, count in ((False, arguments.points), (True, arguments.held_out)):
-        files = list(source_files(arguments.sources, [one for one in packages() if one.held_out == held_out]))
-        neighbourhoods = Neighbourhoods(files)
+        files = code_of(arguments, held_out=held_out)
+        # packages are held out as a whole, a workspace is not
+        neighbourhoods = Neighbourhoods(code_of(arguments) if arguments.workspace else files)
         points = [draw(files, count // 2, arguments.seed) for draw in (function_points, middle_points)]
         found: list[Moment] = []
         for index, (point, tokens) in enumerate(zip(itertools.chain(*points), itertools.cycle(_PROMPTS), strict=False)):
             print(f"{'held-out ' * held_out}place {index + 1} of {count}   ", end="\r", flush=True)
             found += observer.moments(point, neighbourhoods.of(point), tokens)
         seen[held_out] = Moments(found)
-    numbers = dataclasses.asdict(fitted(seen[False]))
-    (arguments.out / NGRAMS_FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    weights = fitted(seen[False])
+    numbers = dataclasses.asdict(weights)
+    write_manifest(arguments.model, dataclasses.replace(read_manifest(arguments.model), ngrams=weights))
+    if arguments.out:
+        (arguments.out / NGRAMS_FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(numbers))
     for held_out, moments in seen.items():
         gained = float(moments.gained(torch.tensor(list(numbers.values()), dtype=torch.float64)).mean())

@@ -62,6 +62,8 @@ def _drawn(
         if file.language in LANGUAGES:  # markup and data have no functions
             by_language[file.language].append(file)
     chosen = {language: chance.sample(group, min(len(group), _FILES)) for language, group in by_language.items()}
+    if not chosen:
+        raise ValueError("There is no file in a language that is known here; name a folder with code")
     others = sorted(set(chosen) - {"python"})
     points: list[Point] = []
     turn = 0

@@ -21,7 +21,7 @@ from typing import Any
 from engine import CompletionRequest, Engine
 from engine.models import find_model
 from evaluation.points import Neighbourhoods, Point, function_points, middle_points
-from training.sources import packages, source_files
+from training.sources import add_code, code_of
 
 GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10
@@ -195,17 +195,17 @@ def main() -> None:
     """Evaluate each model at the same points."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="a model folder or a model's name")
-    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    add_code(parser)
     parser.add_argument("--points", type=int, default=200, help="how many functions, and how many middles")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, help="for each model")
     parser.add_argument("--json", type=Path, help="also write figures and answers to this file")
     parser.add_argument("--plot", type=Path, help="also draw the figures (needs matplotlib, extra `train`)")
     arguments = parser.parse_args()
-    files = list(source_files(arguments.sources, [package for package in packages() if package.held_out]))
+    files = code_of(arguments, held_out=True)
     functions = function_points(files, arguments.points, arguments.seed)
     middles = middle_points(files, arguments.points, arguments.seed)
-    near = Neighbourhoods(files)
+    near = Neighbourhoods(code_of(arguments) if arguments.workspace else files)  # packages are held out as a whole
     results: dict[str, Figures] = {}
     for model in arguments.models:
         folder = Path(model) if Path(model).is_dir() else find_model(model)

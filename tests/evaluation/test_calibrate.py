@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine import CompletionRequest, Engine
+from engine.manifest import read_manifest, write_manifest
+from engine.models import DEFAULT_MODEL
 from engine.ngrams import NgramWeights
 from evaluation.calibrate import Outcome, exponent_of, outcomes, standard_error
 from export.architecture import ExportError
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, calibration_of, ngrams_of
 from tests.evaluation.test_replay import answer, point
 
+HOUSE = Path(__file__).parents[2]
 TRUTH = "return self.size\n"
 
 
@@ -42,6 +48,22 @@ def test_the_exponent_is_found_under_which_outcomes_were_drawn(power: float) -> 
     error = standard_error(answers)
     assert 0 < error < 0.1 * power
     assert abs(exponent_of(answers) - power) < 4 * error
+
+
+def test_a_model_is_calibrated_on_ones_own_code_and_again_the_same(model_cache: Path, tmp_path: Path) -> None:
+    """The second time its answers' probabilities are calibrated already: what is written has to be the same."""
+    model, workspace = tmp_path / "model", tmp_path / "workspace"
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, model)
+    shutil.copytree(HOUSE / "engine", workspace / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    write_manifest(model, replace(read_manifest(model), calibration=1.0))
+    command = [sys.executable, "-m", "evaluation.calibrate", str(model), "--workspace", str(workspace)]
+    found = []
+    for _ in range(2):
+        subprocess.run([*command, "--points", "12", "--out", str(tmp_path)], check=True, cwd=HOUSE)
+        found.append(read_manifest(model).calibration)
+        assert calibration_of(tmp_path) == found[-1]
+    assert found[0] != 1.0
+    assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
 def test_an_adapter_says_its_calibration(tmp_path: Path) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.manifest import read_manifest, write_manifest
 from engine.models import DEFAULT_MODEL
 from engine.ngrams import LEVELS, SOURCES, NgramWeights
 from evaluation.points import Point
@@ -17,6 +22,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from evaluation.ngrams import Moment, Moments, Observer, fitted  # noqa: E402
 
+HOUSE = Path(__file__).parents[2]
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 
 
@@ -52,6 +58,22 @@ def test_long_matches_that_are_right_get_their_share_and_short_ones_that_are_not
     right, wrong = np.log(shares + (1 - shares) * 0.2), np.log((1 - shares) * 0.2)
     best = np.mean([(chance * right + (1 - chance) * wrong).max() for chance in (0.9, 0.05)]) - np.log(0.2)
     assert float(gained) == pytest.approx(best, abs=0.03)
+
+
+def test_numbers_are_fitted_on_ones_own_code(model_cache: Path, tmp_path: Path) -> None:
+    """Into the manifest of a model that was exported without an adapter, such as Mellum-4b."""
+    model, workspace = tmp_path / "model", tmp_path / "workspace"
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, model)
+    write_manifest(model, dataclasses.replace(read_manifest(model), ngrams=None, calibration=1.0))
+    for part in ("engine", "export", "indexer", "lsp_server"):
+        shutil.copytree(HOUSE / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "evaluation.ngrams", str(model), "--workspace", str(workspace)]
+    told = subprocess.run(
+        [*command, "--points", "16", "--held-out", "4"], check=True, cwd=HOUSE, capture_output=True, text=True
+    ).stdout
+    before, after = (float(number) for number in re.findall(r"fitted on: ([0-9.]+) -> ([0-9.]+)", told)[0])
+    assert after < before
+    assert read_manifest(model).ngrams is not None
 
 
 def test_what_is_observed_of_a_place(model_cache: Path) -> None:
