@@ -1,10 +1,10 @@
 """How fast a training step is here: `python -m evaluation.training --wheel WHEEL --examples FOLDER [--adapter FOLDER]`.
 
 Needs the extra `train`, and what `python -m training.examples` wrote. Reads held-out examples as `training.finetune`
-does, forward and back, with `--threads` threads of one process: as it is done when examples are read first, when they
-are read again (`training.lower`), and with the whole way back through the prompts (`training.model`). Prints tokens a
-second, the best of five, for others on the machine only add to it; and how near the gradient is to that of the whole
-way back, as the cosine between them.
+does, forward and back, with `--threads` threads of one process: where all tokens teach, and where only answers do
+(`--answers-only`), examples read first and again (`training.lower`), and with the whole way back through the prompts
+(`training.model`). Prints tokens a second, the best of five, for others on the machine only add to it; and how near the
+gradient of answers alone is to that of the whole way back, as the cosine between them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from training.adapter import load_adapter
 from training.base import add_base, open_base
-from training.batches import Batch, batch_of
+from training.batches import END, Batch, batch_of
 from training.examples import read_examples
 from training.finetune import Settings, best_dtype
 from training.lower import LowerStates
@@ -32,7 +32,7 @@ from training.model import Model
 def backward(model: Model, batch: Batch, kept: LowerStates | None = None, *, whole: bool = False) -> Tensor:
     """Go forward and back; returns the gradient of all factors, one behind the other."""
     model.zero_grad()
-    learned = [length - 1 for length in batch.lengths] if whole else list(batch.learned)
+    learned = list(batch.lengths if whole else batch.learned)
     lower = (model if kept is None else kept).lower(batch.tokens, batch.lengths)
     states = model(lower, batch.lengths, learned)
     if whole:
@@ -74,9 +74,10 @@ def main() -> None:
     while tokens < arguments.tokens:
         chosen.append(next(examples))
         tokens += len(chosen[-1].tokens)
-    batch = batch_of(chosen, frozenset(base.style.stop))
-    moved = {name: getattr(batch, name).to(device) for name in ("tokens", "targets", "weights")}
-    batch = replace(batch, **moved)
+    everything, batch = (
+        replace(batch, **{name: getattr(batch, name).to(device) for name in ("tokens", "targets", "weights")})
+        for batch in (batch_of(chosen, frozenset(base.style.stop), end=end) for end in (None, END))
+    )
     own, right = (backward(model, batch, whole=whole) for whole in (False, True))  # compiles, too
     if arguments.adapter is not None:
         print(f"cosine of the gradients {torch.cosine_similarity(own, right, dim=0):.3f}")
@@ -85,12 +86,14 @@ def main() -> None:
         kept = LowerStates(Path(folder), sequences, model)
         kept.lower(batch.tokens, batch.lengths)
         ways: dict[str, Callable[[], object]] = {
-            "read first": lambda: backward(model, batch),
-            "read again": lambda: backward(model, batch, kept),
-            "whole way back": lambda: backward(model, batch, whole=True),
+            "all teach, read first": lambda: backward(model, everything),
+            "all teach, read again": lambda: backward(model, everything, kept),
+            "answers only, read first": lambda: backward(model, batch),
+            "answers only, read again": lambda: backward(model, batch, kept),
+            "answers only, whole way back": lambda: backward(model, batch, whole=True),
         }
         for name, way in ways.items():
-            print(f"{name:14} {best_rate(tokens, way):.0f} tokens a second")
+            print(f"{name:28} {best_rate(tokens, way):.0f} tokens a second")
     print(f"{best_dtype(device)}, {arguments.threads} threads, {device}, {tokens} tokens at once")
 
 

@@ -1,4 +1,4 @@
-"""Which examples a step reads, and which tokens teach: the answer's, and a few of the prompt's at a small weight."""
+"""Which examples a step reads, and which tokens teach: the answer's, and those of the prompt at a smaller weight."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from training.examples import Example
 
-# What the end of a prompt teaches, too: the answer that would have been wanted a little earlier. At a small weight, for
-# where that began nobody would have asked.
-_END, _END_WEIGHT = 24, 0.3
+END = 24
+"""The tokens of a prompt's end that teach where the rest does not: the answer wanted a little earlier."""
+
+_PROMPT_WEIGHT = 0.3  # of its tokens, for where most of them begin nobody would have asked
 
 
 class Readable(Protocol):
@@ -73,16 +74,18 @@ def packed(examples: Sequence[_Read], longest: int, processes: int = 1) -> list[
     return groups
 
 
-def batch_of(examples: Sequence[Example], control: frozenset[int], *, end: int = _END) -> Batch:
-    """Lay examples one behind the other; of a prompt the last `end` tokens teach as well, `control` ones never."""
+def batch_of(examples: Sequence[Example], control: frozenset[int], *, end: int | None = None) -> Batch:
+    """Lay examples one behind the other; of a prompt the last `end` tokens teach as well, or all of them where that is
+    None; `control` ones never.
+    """
     learned, targets, weights, answers = [], [], [], []
     for example in examples:
-        tokens, first = example.tokens.astype(np.int64), max(example.prompt - end, 1)
+        tokens, first = example.tokens.astype(np.int64), 1 if end is None else max(example.prompt - end, 1)
         is_answer = np.arange(first, len(tokens)) >= example.prompt
         is_code = ~np.isin(tokens[first:], list(control))
         learned.append(len(tokens) - first)
         targets.append(tokens[first:])
-        weights.append(np.where(is_answer, 1.0, _END_WEIGHT * is_code))
+        weights.append(np.where(is_answer, 1.0, _PROMPT_WEIGHT * is_code))
         answers.append(is_answer)
     return Batch(
         tokens=torch.from_numpy(np.concatenate([example.tokens[:-1] for example in examples]).astype(np.int64)),

@@ -22,7 +22,7 @@ from torch import Tensor, distributed
 
 from training.adapter import load_adapter, save_adapter
 from training.base import add_base, open_base
-from training.batches import Batch, batch_of, packed, step_examples
+from training.batches import END, Batch, batch_of, packed, step_examples
 from training.examples import Example, read_examples
 from training.lower import LowerStates
 from training.model import LowRank, Model
@@ -46,6 +46,8 @@ class Settings:
     validate_every: int = 300_000
     packed: int = 2600
     """About how many tokens go through the model at once; two such groups make a step."""
+    prompts_teach: bool = True
+    """Whether all of a prompt teaches, not only its end."""
     shape: LowRank = field(default_factory=LowRank)
 
 
@@ -98,7 +100,8 @@ class Run:
         """Read one step's examples and change the model; returns the loss on middles, in nats a token, and the rate."""
         state, settings = self.state, self.settings
         chosen, position = step_examples(examples, state.position, settings.step_tokens, settings.seed)
-        batches = [batch_of(group, self._control) for group in packed(chosen, settings.packed, self._processes)]
+        groups = packed(chosen, settings.packed, self._processes)
+        batches = [batch_of(group, self._control, end=None if settings.prompts_teach else END) for group in groups]
         whole = sum(float(batch.weights.sum()) for batch in batches)
         answers = sum(int(batch.answers.sum()) for batch in batches)
         total = 0.0
@@ -264,13 +267,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
     parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
     parser.add_argument(
+        "--answers-only",
+        action="store_true",
+        help="let no more of a prompt teach than its end: more tokens a second, and less learned from each",
+    )
+    parser.add_argument(
         "--no-keep",
         action="store_true",
         help="compute the layers that stay as they are anew when examples are read again, instead of keeping their "
         "states in --out (1.2 kB a token)",
     )
     arguments = parser.parse_args()
-    run, save = begin(arguments, Settings(arguments.tokens, rate=arguments.rate), Run)
+    run, save = begin(
+        arguments, Settings(arguments.tokens, rate=arguments.rate, prompts_teach=not arguments.answers_only), Run
+    )
     examples, held_out = (read_examples(arguments.examples / f"{name}.npz") for name in ("train", "held_out"))
     reads_again = arguments.tokens > sum(len(example.tokens) for example in examples)
     if reads_again and run.model.first_adapted and not arguments.no_keep:

@@ -3,11 +3,11 @@
 The adapted matrices are merged once a step. A product then costs what it did before, and only the backward pass pays
 for the low rank: two thin products fewer each way than with the usual side path.
 
-Most of what is read is prompt, and little is answer. Both go through the same matrices, but in two streams: of the
-answers everything is remembered for the way back, of the prompts only what makes keys and values. So a matrix learns
-what it should do at the answer's tokens, and what the answer should find in the prompt; it does not learn, through the
-layers above, how the prompt should be understood, which is what the way back would spend most of its time on.
-`python -m evaluation.training` prints what that saves, and how near the gradient is to the whole one.
+Most of what is read is prompt, and little is answer. Where only answers teach, both go through the same matrices, but
+in two streams: of the answers everything is remembered for the way back, of the prompts only what makes keys and
+values. So a matrix learns what it should do at the answer's tokens, and what the answer should find in the prompt; it
+does not learn, through the layers above, how the prompt should be understood, which is what the way back would spend
+most of its time on. `python -m evaluation.training` prints what that saves, and how near the gradient is to the whole.
 """
 
 from __future__ import annotations
@@ -226,7 +226,10 @@ class Model(nn.Module):
         """
         prompts, answers = self._streams(lower, lengths, learned)
         for index in range(self.first_adapted, len(self.blocks)):
-            self.blocks[index](prompts, answers, last=index == len(self.blocks) - 1)
+            if len(prompts.states):
+                self.blocks[index](prompts, answers, last=index == len(self.blocks) - 1)
+            else:
+                self.blocks[index].read(answers)  # all of it teaches
         return normed(answers.states, self._norm, self.architecture.norm_epsilon)
 
     def _streams(self, lower: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> tuple[Stream, Stream]:

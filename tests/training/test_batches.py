@@ -46,3 +46,11 @@ def test_the_answer_teaches_in_full_the_end_of_its_prompt_a_little_and_control_t
     assert batch.weights.tolist() == pytest.approx([0.3, 0, 0.3, *[1] * 4, *[1] * 3])
     assert batch.answers.tolist() == [False] * 3 + [True] * 7
     assert batch_of([Example(long, 8, "line", "python")], frozenset(), end=0).learned == (4,)
+
+
+def test_all_of_a_prompt_teaches_where_its_end_is_not_named() -> None:
+    long = np.arange(100, 112, dtype=np.uint32)
+    batch = batch_of([Example(long, 8, "line", "python")], frozenset({103}))
+    assert batch.lengths == batch.learned == (11,)
+    assert batch.targets.tolist() == [*range(101, 112)]
+    assert batch.weights.tolist() == pytest.approx([0.3, 0.3, 0, 0.3, 0.3, 0.3, 0.3, *[1] * 4])

@@ -29,7 +29,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra `trai
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
 from training.adapter import load_adapter, save_adapter  # noqa: E402
-from training.batches import batch_of  # noqa: E402
+from training.batches import END, batch_of  # noqa: E402
 from training.finetune import Run, Settings, train  # noqa: E402
 from training.lower import LowerStates  # noqa: E402
 from training.model import Adapted, LowRank, Model  # noqa: E402
@@ -103,13 +103,12 @@ def test_a_word_that_only_the_lines_below_tell_is_known(lesson: Lesson) -> None:
 
 def test_reading_prompts_and_answers_apart_changes_no_state_and_no_gradient_of_the_last_layer(lesson: Lesson) -> None:
     model = lesson.model()
-    batch = batch_of(lesson.examples, frozenset(lesson.base.style.stop))
-    whole = [length if index == 0 else length - 1 for index, length in enumerate(batch.lengths)]
+    batch = batch_of(lesson.examples, frozenset(lesson.base.style.stop), end=END)
     found = []
-    for learned in (list(batch.learned), whole):
+    for learned in (batch.learned, batch.lengths):  # in two streams, and in one
         model.zero_grad()
         states = model(model.lower(batch.tokens, batch.lengths), batch.lengths, learned)
-        states = torch.cat([part[-own:] for part, own in zip(states.split(learned), batch.learned, strict=True)])
+        states = torch.cat([part[-own:] for part, own in zip(states.split(list(learned)), batch.learned, strict=True)])
         summed, _ = model.losses(states, batch.targets, batch.weights)
         summed.backward()
         gradients = {name: matrix.up.grad.clone() for name, matrix in model.adapted()}
