@@ -9,8 +9,12 @@ its own that the truth begins with, or else the truth.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
+import signal
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,25 +115,57 @@ def pair_of(
     return preferred, avoided
 
 
+class Writer:
+    """A model that writes answers, in one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._manifest = read_manifest(folder)
+        self._model = Model(folder, self._manifest, threads=1)
+        self._tokenizer = Tokenizer(folder / TOKENIZER_FILE)
+
+    def pair(self, example: Example, seed: int) -> tuple[Example, Example] | None:
+        """The pair at one example's place; the same in whichever process."""
+        return pair_of(self._model, self._tokenizer, self._manifest.prompt.stop, example, seed)
+
+
+_writer: Writer  # of a process that writes
+
+
+def _begin(folder: Path) -> None:
+    global _writer
+    _writer = Writer(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process says when to stop
+
+
+def _pair(example: Example, seed: int) -> tuple[Example, Example] | None:
+    return _writer.pair(example, seed)
+
+
 def main() -> None:
-    """Write `preferred.npz` and `avoided.npz`."""
+    """Write `preferred.npz` and `avoided.npz`; stopped before its end, of what it has until then."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the tuned model's folder")
     parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where the pairs are written")
     parser.add_argument("--count", type=int, default=1000, help="of how many examples, from the end")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that write, with a core each")
     arguments = parser.parse_args()
-    manifest = read_manifest(arguments.model)
-    model = Model(arguments.model, manifest, threads=arguments.threads)
-    tokenizer = Tokenizer(arguments.model / TOKENIZER_FILE)
+    read_manifest(arguments.model)  # says what is wrong before any process begins
+    arguments.out.mkdir(parents=True, exist_ok=True)
     examples = read_examples(arguments.examples / "train.npz")[-arguments.count :]
     pairs: list[tuple[Example, Example]] = []
-    for index, example in enumerate(examples):
-        print(f"{index + 1} of {len(examples)}, {len(pairs)} pairs   ", end="\r", flush=True)
-        if pair := pair_of(model, tokenizer, manifest.prompt.stop, example, index):
-            pairs.append(pair)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    spawn = multiprocessing.get_context("spawn")  # a session of the runtime does not survive a fork
+    pool = ProcessPoolExecutor(arguments.processes, spawn, _begin, (arguments.model,))
+    try:
+        for done, pair in enumerate(pool.map(_pair, examples, range(len(examples))), start=1):
+            pairs += [pair] if pair else []
+            print(f"{done} of {len(examples)}, {len(pairs)} pairs   ", end="\r", flush=True)
+    except KeyboardInterrupt:
+        print("\nStopped; what there is until here is written")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if not pairs:
+        parser.exit(1, f"No pair in {len(examples)} examples: give more of them (--count)\n")
     for name, side in zip(("preferred", "avoided"), zip(*pairs, strict=True), strict=True):
         write_examples(arguments.out / f"{name}.npz", side)
     print(f"{len(pairs)} pairs from {len(examples)} examples")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from engine import CompletionRequest, Engine
 from engine.manifest import TOKENIZER_FILE
 from engine.models import DEFAULT_MODEL
 from engine.tokenizer import Tokenizer
-from training.examples import Example
+from training.examples import Example, read_examples, write_examples
 from training.pairs import Answer, is_whole_part, pair_of, preference
 
+HOUSE = Path(__file__).parents[2]
 TRUTH = "total = add(\n    1,\n)\nreturn total"
 
 
@@ -54,6 +57,27 @@ def test_pairs_are_made_of_what_the_model_writes(engine: Engine, model_cache: Pa
     assert np.array_equal(preferred.tokens[: len(prompt)], avoided.tokens[: len(prompt)])
     assert not np.array_equal(preferred.tokens, avoided.tokens)
     assert preferred.tokens[-1] == stop[0]
+
+
+def test_how_many_processes_write_changes_no_pair(engine: Engine, model_cache: Path, tmp_path: Path) -> None:
+    folder = model_cache / "models" / DEFAULT_MODEL
+    prompt, stop = engine.lay_out(request()).tokens, engine.manifest.prompt.stop
+    tokenizer = Tokenizer(folder / TOKENIZER_FILE)
+    truths = ("return sum(numbers) / len(numbers)", "total = 0", "if not numbers:\n        return 0.0")
+    examples = [
+        Example(np.array([*prompt, *tokenizer.encode(truth), stop[0]], np.uint32), len(prompt), "line", "python")
+        for truth in truths
+    ]
+    write_examples(tmp_path / "train.npz", examples)
+    written = []
+    for processes in ("1", "2"):
+        out = tmp_path / processes
+        command = [sys.executable, "-m", "training.pairs", str(folder), "--processes", processes]
+        subprocess.run([*command, "--examples", str(tmp_path), "--out", str(out)], check=True, cwd=HOUSE)
+        written.append([read_examples(out / f"{name}.npz") for name in ("preferred", "avoided")])
+    for one, other in zip(*written, strict=True):
+        assert [list(example.tokens) for example in one] == [list(example.tokens) for example in other]
+    assert len(written[0][0]) == len(written[0][1]) >= 2
 
 
 def request() -> CompletionRequest:
