@@ -21,6 +21,7 @@ import numpy as np
 
 from engine import Engine
 from engine.manifest import write_manifest
+from engine.models import find_model
 from evaluation.points import Neighbourhoods, Point, function_points
 from evaluation.replay import PROMPT_TOKENS, Answer, answer_of
 from export.sources.adapter import CALIBRATION_FILE
@@ -76,7 +77,7 @@ def _likelihoods(answers: Sequence[Sequence[Outcome]]) -> np.ndarray:
 def main() -> None:
     """Ask at many places, and write the exponent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="what `mellum-lsp export` or `python -m training.merge` wrote")
+    parser.add_argument("model", help="a model folder or a model's name")
     add_code(parser)
     parser.add_argument("--out", type=Path, help="the folder of the adapter that the model was made with")
     parser.add_argument("--points", type=int, default=600)
@@ -84,7 +85,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     files = code_of(arguments, held_out=False)
-    engine = Engine.load(arguments.model, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
+    folder = find_model(arguments.model)
+    engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
     near, answers = Neighbourhoods(code_of(arguments) if arguments.workspace else files), []
     for index, point in enumerate(function_points(files, arguments.points, arguments.seed)):
         print(f"{index + 1} of {arguments.points}   ", end="\r", flush=True)
@@ -98,7 +100,7 @@ def main() -> None:
         "points": arguments.points,
         "tokens": sum(map(len, answers)),
     }
-    write_manifest(arguments.model, dataclasses.replace(engine.manifest, calibration=exponent))
+    write_manifest(folder, dataclasses.replace(engine.manifest, calibration=exponent))
     if arguments.out:
         (arguments.out / CALIBRATION_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found))

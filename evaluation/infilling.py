@@ -105,7 +105,7 @@ def main() -> None:
     chosen = [*drawn("single", arguments.single, arguments.seed), *drawn("multi", arguments.multi, arguments.seed)]
     results = {}
     for model in arguments.models or [None]:
-        folder = Path(model) if model and Path(model).is_dir() else find_model(model)
+        folder = find_model(model)
         engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=_PROMPT_TOKENS)
         answers = results[model or folder.name] = list(_answers(engine, chosen))
         for kind in ("single", "multi"):

@@ -26,6 +26,7 @@ from engine.decode import log_sum_exp, prefill
 from engine.lookup import Lookup
 from engine.manifest import TOKENIZER_FILE, read_manifest, write_manifest
 from engine.model import Model
+from engine.models import find_model
 from engine.ngrams import LEVELS, SMALLEST_DOUBT, SOURCES, Ngrams, NgramWeights
 from engine.prompt import Budget, lay_out
 from engine.tokenizer import Tokenizer
@@ -153,7 +154,7 @@ def fitted(moments: Moments) -> NgramWeights:
 def main() -> None:
     """Look at many places, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="what `mellum-lsp export` or `python -m training.merge` wrote")
+    parser.add_argument("model", help="a model folder or a model's name")
     add_code(parser)
     parser.add_argument("--out", type=Path, help="the folder of the adapter that the model was made with")
     parser.add_argument("--points", type=int, default=400, help="half in functions, half middles")
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    observer = Observer(arguments.model, arguments.threads)
+    folder = find_model(arguments.model)
+    observer = Observer(folder, arguments.threads)
     seen: dict[bool, Moments] = {}
     for held_out, count in ((False, arguments.points), (True, arguments.held_out)):
         files = code_of(arguments, held_out=held_out)
@@ -175,7 +177,7 @@ def main() -> None:
         seen[held_out] = Moments(found)
     weights = fitted(seen[False])
     numbers = dataclasses.asdict(weights)
-    write_manifest(arguments.model, dataclasses.replace(read_manifest(arguments.model), ngrams=weights))
+    write_manifest(folder, dataclasses.replace(read_manifest(folder), ngrams=weights))
     if arguments.out:
         (arguments.out / NGRAMS_FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(numbers))

@@ -208,7 +208,7 @@ def main() -> None:
     near = Neighbourhoods(code_of(arguments) if arguments.workspace else files)  # packages are held out as a whole
     results: dict[str, Figures] = {}
     for model in arguments.models:
-        folder = Path(model) if Path(model).is_dir() else find_model(model)
+        folder = find_model(model)
         engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
         results[model] = evaluate(engine, functions, middles, near, lambda text: print(text, end="\r", flush=True))
     print(f"{len(functions)} functions and {len(middles)} middles of {len({file.package for file in files})} packages")

@@ -97,7 +97,7 @@ def main() -> None:
     if not arguments.safim and not arguments.repobench:
         parser.error("give a file with --safim or --repobench")
     model = arguments.model
-    folder = Path(model) if model and Path(model).is_dir() else find_model(model)
+    folder = find_model(model)
     engine = Engine.load(folder, prompt_tokens=arguments.prompt_tokens)
     groups: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for file, read in ((arguments.safim, safim), (arguments.repobench, repobench)):

@@ -13,7 +13,6 @@ import argparse
 import random
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -97,7 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = code_of(arguments, held_out=True)
     for name in arguments.models:
-        folder = Path(name) if Path(name).is_dir() else find_model(name)
+        folder = find_model(name)
         manifest, tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)
         model = Model(folder, manifest, threads=arguments.threads)
         teacher, chance = Teacher(files, tokenizer, manifest.prompt), random.Random(arguments.seed)
