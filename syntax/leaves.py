@@ -59,8 +59,11 @@ def _tree_leaves(tree: tree_sitter.Tree, source: bytes, start: int) -> Iterator[
             yield Leaf(first, last, COMMENT)  # no comment, because it has no end yet
         elif kind in ("string_start", "string_end"):
             written = source[first:last].decode("utf-8", "replace").lower()
-            quote = written.lstrip("rbuft")
-            yield Leaf(first, last, f"f{quote}" if {"f", "t"} & set(written) and quote in QUOTES else quote)
+            quote = written[-3:] if written[-3:] in QUOTES else written[-1:]
+            if kind == "string_start":
+                yield Leaf(first, last, f"f{quote}" if {"f", "t"} & set(written) else quote)
+            else:  # the end of a raw string takes in backslashes before it
+                yield Leaf(last - len(quote), last, quote)
         elif kind == "'" and node.parent is not None and node.parent.type in ("lifetime", "label"):
             yield Leaf(first, last, "")
         elif kind in _DELIMITERS:

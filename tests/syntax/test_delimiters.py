@@ -24,6 +24,8 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
         ("python", 'f("(", ', ("(",)),
         ("python", "x = '", ("'",)),
         ("python", 'x = rb"', ('"',)),
+        ("python", r"x = f(r'\\', [", ("(", "[")),
+        ("python", r"x = f(r'a\'', rf'''\d{", ("(", "f'''", "{")),
         ("python", 'x = f"a {b[', ('f"', "{", "[")),
         ("python", '"""doc (', ('"""',)),
         ("python", "x = 'it", ("'",)),
