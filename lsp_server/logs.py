@@ -31,14 +31,14 @@ class BackgroundHandler(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def drain(self, timeout: float) -> None:
-        """Wait until everything logged so far is written, at most `timeout` seconds."""
+    def drain(self, timeout: float) -> bool:
+        """Wait until everything logged so far is written, at most `timeout` seconds; returns whether it is."""
         written = threading.Event()
         try:
             self._waiting.put(written, timeout=timeout)
         except Full:
-            return
-        written.wait(timeout)
+            return False
+        return written.wait(timeout)
 
     def _write_all(self) -> None:
         while True:

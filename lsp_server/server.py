@@ -145,8 +145,8 @@ def _serve(connect: Callable[[], Connection]) -> int:
         code = asyncio.run(_run(create_server(), connect()))
     except KeyboardInterrupt:
         code = 130
-    logs.drain(timeout=1.0)
-    if any(thread.name in _NATIVE_THREADS for thread in threading.enumerate()):
+    is_read = logs.drain(timeout=1.0)  # where nobody reads stderr, Python's own end would wait for its flush
+    if not is_read or any(thread.name in _NATIVE_THREADS for thread in threading.enumerate()):
         os._exit(code)
     return code
 
