@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from syntax.children import start_python
 
 _LIVES = 3  # starts of a worker that dies within a minute; then something is wrong that another start will not mend
 _LONG_LIFE = 60.0  # seconds
@@ -69,15 +69,12 @@ class WorkerProcess:
 
 
 def _start(root: Path, database: Path) -> subprocess.Popen[str]:
-    house = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, (house, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        # -P: what lies in the current folder, somebody's project, must not be taken for our packages
-        [sys.executable, "-P", "-m", "indexer", str(root), str(database)],
+    return start_python(
+        "indexer",
+        str(root.absolute()),
+        str(database.absolute()),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": path},
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )

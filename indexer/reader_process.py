@@ -11,7 +11,6 @@ import os
 import pickle
 import queue
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import IO
 
 from indexer.contents import FileReading, read_file
 from indexer.store import FileState
+from syntax.children import start_python
 
 _WORTH_IT = 300  # files: starting a process takes as long as reading some dozens
 _MOST = 3  # processes; more would wait for the one that writes
@@ -58,16 +58,11 @@ class _Helper:
     """One process, and the paths that it was given and has not answered."""
 
     def __init__(self, root: Path) -> None:
-        house = str(Path(__file__).parents[1])
         self.given: deque[str] = deque()
         self.is_alive = True
         self._answers: queue.SimpleQueue[FileReading | EOFError | None] = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "indexer", "--read", str(root)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (house, os.environ.get("PYTHONPATH"))))},
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        self._process = start_python(
+            "indexer", "--read", str(root.absolute()), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,0 +1,78 @@
+"""Child processes: every one of ours is started here, so that none of them imports or runs what lies in a workspace.
+
+A Python child gets the import path of its parent, entry by entry, and nothing from the current folder or the
+environment (`-I`). It runs in the root of the file system: paths given to it must be absolute. Programs of others are
+found in the absolute folders of PATH only; Windows, and a PATH with `.` in it, would take them from a workspace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""Environment variables that keep dependencies from reporting to their makers."""
+_BOOT = (
+    "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+_HOUSE = str(Path(__file__).resolve().parents[1])
+
+
+def import_path() -> list[str]:
+    """Where a child looks for modules: the absolute entries of `sys.path`, without the current folder.
+
+    The current folder stays only where it is the one that this package itself was imported from.
+    """
+    here = os.path.realpath(Path.cwd())
+    places = {entry: os.path.realpath(entry) for entry in sys.path if Path(entry).is_absolute()}
+    kept = [entry for entry, place in places.items() if place == _HOUSE or place != here]
+    return kept if _HOUSE in places.values() else [*kept, _HOUSE]
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module as `python -m module arguments` would, blind to the current folder."""
+    utf8 = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    return [sys.executable, "-I", *utf8, "-c", _BOOT, json.dumps(import_path()), module, *arguments]
+
+
+def child_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: the parent's, with telemetry switched off."""
+    return {**os.environ, **QUIET, **(more or {})}
+
+
+def start_python(module: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
+    """Start a module in a Python process of its own. `options` are those of `subprocess.Popen`."""
+    options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
+    return subprocess.Popen(python_command(module, *arguments), **options)
+
+
+def find_program(name: str) -> str | None:
+    """The absolute path of a program of others, from the absolute folders of PATH; None where there is none."""
+    folders = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).is_absolute()]
+    suffixes = os.environ.get("PATHEXT", ".EXE").split(os.pathsep) if sys.platform == "win32" else [""]
+    for folder in folders:
+        for suffix in suffixes:
+            program = Path(folder) / f"{name}{suffix}"
+            if program.is_file() and os.access(program, os.X_OK):
+                return str(program)
+    return None
+
+
+def start_program(program: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
+    """Start a program that `find_program` has found. `options` are those of `subprocess.Popen`."""
+    options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
+    return subprocess.Popen([program, *arguments], **options)
+
+
+def _neutral_folder() -> str:
+    return Path(sys.executable).anchor
+
+
+def _no_window() -> int:
+    return getattr(subprocess, "CREATE_NO_WINDOW", 0)
