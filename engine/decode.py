@@ -98,8 +98,8 @@ def decode(
     `pending`: tokens that are still to run before the first one is known. The first ones spell `required`, which may be
     empty (token healing). `ngrams`: what is mixed into the model's distribution. Each step runs a draft behind what is
     pending and picks a token behind each of its tokens, as long as they are what was picked: so the tokens and their
-    probabilities are those of steps without drafts, on the CPU to the last bit (see `Model.narrowest`). Raises
-    Cancelled between two steps.
+    probabilities are those of steps without drafts: to the last bit where `engine.calibrate.gives_same_bits`, else but
+    for rounding. Raises Cancelled between two steps.
     """
     scratch: NDArray[np.float32] | None = None
     while True:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.calibrate import calibrate
+from engine.calibrate import calibrate, gives_same_bits
 from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
@@ -88,6 +88,10 @@ class Engine:
         tokenizer = Tokenizer(folder / TOKENIZER_FILE)
         progress("Measuring its speed", 0.8)
         return cls(model, tokenizer, prompt_tokens=prompt_tokens, state_memory=state_memory)
+
+    def gives_same_bits(self) -> bool:
+        """Check whether drafts change no bit of an answer on this machine: see `engine.calibrate`."""
+        return gives_same_bits(self._model)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:
         """Lay out the prompt that `complete` would give to the model."""

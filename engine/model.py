@@ -161,9 +161,10 @@ class Model:
         self._session = self.opened.session
         self.threads = options.intra_op_num_threads
         # One token alone goes through other kernels of the CPU (attention as products with vectors), whose sums round
-        # otherwise; from two on, a token's logits are the same bits whatever runs beside it. So no run is narrower, and
-        # answers depend neither on drafts nor on chunks. It costs a step 5 to 15% (`python -m evaluation.engine`), but
-        # one in eight alone: the others have drafts. On a GPU it would cost more, and promise nothing.
+        # otherwise; from two on, most processors compute the same bits for a token whatever runs beside it, as
+        # `engine.calibrate.gives_same_bits` checks. So no run is narrower, and answers depend neither on drafts nor on
+        # chunks, or in the seventh digit only. It costs a step 5 to 15% (`python -m evaluation.engine`), but one in
+        # eight alone: the others have drafts. On a GPU it would cost more, and promise nothing.
         self.narrowest = 2 if self.providers[0] == "CPUExecutionProvider" else 1
         self.begin()
 

@@ -53,6 +53,8 @@ class ThreadChoice:
     measured: tuple[Measurement, ...] = ()
     runtime: str = ""
     """The version of ONNX Runtime that was measured."""
+    same_bits: bool | None = None
+    """Whether a token's logits are the same bits whatever runs beside it, as checked here; None: not checked."""
 
     def reason(self) -> str:
         """Why it was chosen, for who asks `mellum-lsp doctor`."""
@@ -113,12 +115,12 @@ def chosen(manifest: Manifest) -> ThreadChoice:
 
 def is_current(choice: ThreadChoice | None) -> bool:
     """Whether a choice need not be measured again: after an update of the runtime it is used, until it is."""
-    return choice is not None and choice.runtime == onnxruntime.__version__
+    return choice is not None and choice.runtime == onnxruntime.__version__ and choice.same_bits is not None
 
 
-def remember(manifest: Manifest, measured: Sequence[Measurement]) -> ThreadChoice:
+def remember(manifest: Manifest, measured: Sequence[Measurement], *, same_bits: bool) -> ThreadChoice:
     """Choose, and keep the choice for this model on this machine."""
-    choice = ThreadChoice(choose(measured), tuple(measured), onnxruntime.__version__)
+    choice = ThreadChoice(choose(measured), tuple(measured), onnxruntime.__version__, same_bits)
     known = _read()
     known.pop(_key(manifest), None)
     kept = dict([*known.items(), (_key(manifest), asdict(choice))][-_REMEMBERED:])

@@ -80,6 +80,11 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     if engine.opened.fell_back:
         problems.append(f"{engine.opened.reason}.")
     facts["measured rate"] = f"prefill {engine.rates.prefill:,.0f} tokens/s, decode {engine.rates.decode:,.0f} tokens/s"
+    facts["drafts"] = (
+        "change no bit of an answer here, as checked now"
+        if engine.gives_same_bits()
+        else "may change an answer by rounding: this processor computes a token's last digits by what runs beside it"
+    )
     facts["prompt"] = f"up to {engine.budget.prompt} tokens, {manifest.kv_bytes_per_token:,} bytes of KV state each"
     return diagnosis
 

