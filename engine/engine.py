@@ -18,7 +18,7 @@ from engine.lookup import Lookup
 from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.model import Model, Slot
 from engine.ngrams import Ngrams
-from engine.prompt import Budget, Prompt, lay_out
+from engine.prompt import Budget, Prompt, lay_out, with_line_feeds
 from engine.providers import Provider
 from engine.slots import Slots
 from engine.stop import BlockPolicy
@@ -205,7 +205,7 @@ class Engine:
             self._speculation,
             prompt.tokens,
             prefix_end=prompt.prefix_end,
-            expected=self._tokenizer.encode(prompt.last_word + expected) if expected else (),
+            expected=self._tokenizer.encode(prompt.last_word + with_line_feeds(expected)) if expected else (),
             around=self._lookup.around(request),
         )
 

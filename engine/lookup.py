@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.completion import CompletionRequest
 from engine.ngrams import LONGEST, Ngrams, NgramWeights, Passages
+from engine.prompt import with_line_feeds
 from engine.tokenizer import Tokenizer
 
 _AROUND, _AROUND_STEP = 16_000, 1_000  # code points of a document on each side of the cursor
@@ -24,7 +25,9 @@ def text_around(text: str, offset: int) -> tuple[str, str, str]:
     """A document's text further above, near above, and below the cursor; typing changes only what is near."""
     end = text.rfind("\n", 0, offset // _AROUND_STEP * _AROUND_STEP) + 1
     start = text.find("\n", offset)
-    return text[max(end - _AROUND, 0) : end], text[end:offset], text[start : start + _AROUND] if start >= 0 else ""
+    above, near = text[max(end - _AROUND, 0) : end], text[end:offset]
+    below = text[start : start + _AROUND] if start >= 0 else ""
+    return with_line_feeds(above), with_line_feeds(near), with_line_feeds(below)
 
 
 class Lookup:

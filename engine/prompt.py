@@ -1,8 +1,10 @@
-"""From a request to the tokens that the model reads, laid out so that typing changes only their end.
+r"""From a request to the tokens that the model reads, laid out so that typing changes only their end.
 
 The KV state of the last request is worth keeping only as far as its tokens are the same. So the window on the
 document does not slide with the cursor: its start stays where it is until the prefix has outgrown the budget, then
 moves by half the budget at once; and the suffix starts right of the cursor, which typing does not change.
+
+Lines end with a line feed for the model, whatever the document has: models see little else, and write `\r\n` worse.
 
 The lines just above the cursor tell most: snippets of other files get only what these leave. In their place, in prompts
 of 512 tokens, snippets cost the default model 0.1 nats a token (`python -m evaluation.worth`).
@@ -94,7 +96,7 @@ def prefix_window(text: str, offset: int, budget: int) -> str:
     if start:
         line_end = text.find("\n", start, start + step // 2)
         start = line_end + 1 if line_end >= 0 else start
-    return text[start:offset]
+    return with_line_feeds(text[start:offset])
 
 
 def suffix_window(text: str, offset: int, budget: int) -> str:
@@ -104,8 +106,13 @@ def suffix_window(text: str, offset: int, budget: int) -> str:
     for _ in range(_SUFFIX_LINES + 1):
         end = text.find("\n", end, limit) + 1
         if end == 0:
-            return text[offset:limit]
-    return text[offset:end]
+            return with_line_feeds(text[offset:limit])
+    return with_line_feeds(text[offset:end])
+
+
+def with_line_feeds(text: str) -> str:
+    r"""The text as the model reads it: with `\n` at the end of every line."""
+    return text.replace("\r\n", "\n") if "\r" in text else text
 
 
 def _prefix(

@@ -9,10 +9,22 @@ import re
 from dataclasses import dataclass
 
 from engine.closers import Closers, look_around
-from syntax import Delimiters, at_line_end, indentation, is_quote
+from engine.place import is_text
+from syntax import (
+    CLOSERS,
+    Delimiter,
+    Delimiters,
+    Language,
+    at_line_end,
+    indentation,
+    is_quote,
+    language_named,
+    opens_block,
+)
 
 _CLOSERS = frozenset(")]}>\"'`;,:")
 _BRACKETS_AND_QUOTES = frozenset(")]}\"'`")
+_LETTERS = re.compile(r"\w+")
 _LOOK = 4000  # code points of the document on either side
 _LOOPS = 3  # the same so many times over is a loop, not code
 _LONGEST_PERIOD = 4  # lines
@@ -38,17 +50,23 @@ def trim(generated: str, *, prefix: str, suffix: str, language: str) -> Trimmed:
 
 def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimmed:
     delimiters, closers = look_around(prefix, suffix, language)
-    line = prefix[prefix.rfind("\n") + 1 :]
+    row = language_named(language)
+    line, rest = prefix[prefix.rfind("\n") + 1 :], suffix[:_LOOK].split("\n", 1)[0].rstrip()
     text = without_carriage_returns(generated)
     text = without_spurious_space(text, line)
+    text = without_indentation_that_stands(text, prefix, delimiters, row)
     text = without_loops(text, prefix)
     text = without_lines_below(text, suffix, line)
-    text, replaces = across_closers(text, delimiters, closers)
-    if not replaces:
-        text = without_rest_of_line(text, suffix[:_LOOK].split("\n", 1)[0].rstrip())
-    text = balanced(text.rstrip(), delimiters)
+    if word := word_that_goes_on(line, rest):
+        text, replaces = over_word(text, word, rest)
+    else:
+        text, replaces = across_closers(text, delimiters, closers)
+        if not replaces:
+            text = without_rest_of_line(text, rest)
+    text = balanced(text.rstrip(), delimiters, row)
+    text = with_blocks_closed(text, line, delimiters, row)
     text = indented_like(text, prefix).rstrip()
-    if not text:
+    if not text or is_bare(text, row):
         return Trimmed("", 0)
     return Trimmed(with_newlines_of(text, prefix, suffix), replaces)
 
@@ -61,6 +79,28 @@ def without_carriage_returns(text: str) -> str:
 def without_spurious_space(text: str, line: str) -> str:
     """`x = ` and ` 1` give `x = 1`: tokens like to begin with the space that is typed already."""
     return text.lstrip(" ") if line.endswith((" ", "\t")) and line.strip() else text
+
+
+def without_indentation_that_stands(text: str, prefix: str, delimiters: Delimiters, language: Language) -> str:
+    """On a blank line that is indented as its block is, drop the indentation that the text begins with once more.
+
+    Further lines lose as much, where all of them have it.
+    """
+    line = prefix[prefix.rfind("\n") + 1 :]
+    first = text.split("\n", 1)[0]
+    extra = len(first) - len(first.lstrip(" \t"))
+    if not extra or not line or line.strip() or not first.strip() or is_text(delimiters.at_line_start):
+        return text
+    above = next((one for one in reversed(prefix[-_LOOK:].split("\n")[:-1]) if one.strip()), "")
+    opens = opens_block(above, language) or above.rstrip().endswith(("(", "[", "{", ":"))
+    if indentation(line + ".") < indentation(above) + opens:
+        return text  # the cursor stands further out than the block
+    others = text.split("\n")[1:]
+    margin = len(line) + extra
+    too_deep = [len(one) - len(one.lstrip(" \t")) >= margin for one in others if one.strip()]
+    if all(too_deep):
+        others = [one[extra:] if one.strip() else one for one in others]
+    return "\n".join([first[extra:], *others])
 
 
 def without_loops(text: str, prefix: str) -> str:
@@ -106,6 +146,23 @@ def across_closers(text: str, delimiters: Delimiters, closers: Closers) -> tuple
     return (text if meeting.end is None else text[: meeting.end]), meeting.replaces
 
 
+def word_that_goes_on(line: str, rest: str) -> str:
+    """What stands right of the cursor of the word that the cursor stands in; empty between words."""
+    return _LETTERS.match(rest)[0] if _is_word(line[-1:] + rest[:1]) else ""  # type: ignore[index]
+
+
+def over_word(text: str, word: str, rest: str) -> tuple[str, int]:
+    """Within a word, take the place of the rest of the word: `comp|ute(x)` becomes `compile(x)`.
+
+    Where code goes on after the word, the text keeps to it; where nothing changes, there is nothing to say.
+    """
+    found = _LETTERS.match(text)
+    if found is None:
+        return "", 0
+    kept = found[0] if rest[len(word) :].strip() else text.split("\n", 1)[0].rstrip()
+    return ("", 0) if kept == word else (kept, len(word))
+
+
 def without_rest_of_line(text: str, rest: str) -> str:
     """Cut the end of the text where the rest of the cursor's line begins with it."""
     if not rest.strip():
@@ -134,35 +191,88 @@ def _is_word(pair: str) -> bool:
     return len(pair) == 2 and all(character.isalnum() or character == "_" for character in pair)
 
 
-def balanced(text: str, delimiters: Delimiters) -> str:
+def balanced(text: str, delimiters: Delimiters, language: Language) -> str:
     """Cut back to where nothing is open that the text opened: to the last such line, or before an open string.
 
-    A block may stay open, with what it has, and so may the brackets of a single line: more of it can be typed.
+    The blocks of a language of braces may stay open, for `with_blocks_closed`, and so may the brackets of a single
+    line: more of it can be typed.
     """
+    blocks = language.blocks == "braces"
     reading = delimiters.read(text)
     at_end = reading.open_at(len(text) + 1, delimiters.at_cursor)
-    depth = _depth_of_text(at_end, delimiters)
+    depth = _depth_of_text(at_end, delimiters, blocks=blocks)
     if depth is None:
         return text
     lines = text.split("\n")
     for count in range(len(lines) - 1, 0, -1):
         end = sum(len(one) + 1 for one in lines[:count]) - 1
-        is_open = _depth_of_text(at_line_end(reading.open_at(end, delimiters.at_cursor)), delimiters) is not None
-        if not is_open and "".join(lines[:count]).strip():
+        stack = at_line_end(reading.open_at(end, delimiters.at_cursor))
+        if _depth_of_text(stack, delimiters, blocks=blocks) is None and "".join(lines[:count]).strip():
             return text[:end]
     if not is_quote(at_end[depth]):
-        return text
+        return lines[0] if at_end[-1] != "{" else text
     opened = [one for one in reading.delimiters if not one.closes and one.open_after == at_end[: depth + 1]]
     return text[: opened[-1].offset]
 
 
-def _depth_of_text(stack: tuple[str, ...], delimiters: Delimiters) -> int | None:
-    """How deep the first thing lies that the text opened and has not closed; None where there is none."""
-    given = next(
+def _given(stack: tuple[str, ...], delimiters: Delimiters) -> int:
+    """How much of what is open was open at the cursor already."""
+    return next(
         (depth for depth, (a, b) in enumerate(zip(stack, delimiters.at_cursor, strict=False)) if a != b),
         min(len(stack), len(delimiters.at_cursor)),
     )
-    return next((depth for depth in range(given, len(stack)) if stack[depth] != "{"), None)
+
+
+def _depth_of_text(stack: tuple[str, ...], delimiters: Delimiters, *, blocks: bool) -> int | None:
+    """How deep the first thing lies that the text opened and has not closed; None where there is none.
+
+    `blocks`: braces do not count.
+    """
+    opened = range(_given(stack, delimiters), len(stack))
+    return next((depth for depth in opened if not blocks or stack[depth] != "{"), None)
+
+
+def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: Language) -> str:
+    """Close the blocks that the text opens and was cut short in; leave out a brace that opens one with nothing in it.
+
+    So braces balance once it is accepted. `line`: the cursor's, left of the cursor.
+    """
+    if language.blocks != "braces":
+        return text
+    while True:
+        reading = delimiters.read(text)
+        stack = reading.open_at(len(text) + 1, delimiters.at_cursor)
+        opened = stack[_given(stack, delimiters) :]
+        if not opened or opened[-1] != "{":
+            return text
+        if not text.rstrip().endswith("{"):
+            break
+        head = text.rstrip()[:-1].rstrip()
+        text = head if "\n" not in head else head.rsplit("\n", 1)[0].rstrip()
+    openers: list[Delimiter] = []
+    for delimiter in reading.delimiters:
+        if delimiter.closes:
+            openers = [one for one in openers if len(one.open_after) <= len(delimiter.open_after)]
+        else:
+            openers.append(delimiter)
+    rows, closed, row_before = (line + text).split("\n"), text, len(text)
+    for opener in reversed(openers[-len(opened) :]):
+        row = text.count("\n", 0, opener.offset)
+        margin = rows[row][: len(rows[row]) - len(rows[row].lstrip())]
+        if row == len(rows) - 1:
+            closed += " " if row_before != row and opener.text == "{" else ""
+        elif row != row_before:
+            closed += f"\n{margin}"
+        closed += CLOSERS[opener.text]
+        row_before = row
+    return closed
+
+
+def is_bare(text: str, language: Language) -> bool:
+    """Whether a text is nothing but the mark of a comment, or closers: not worth a look."""
+    stripped = text.strip()
+    marks = set(language.comment or " ")
+    return stripped in ("/*", "/**", "*", "<!--") or set(stripped) <= _CLOSERS or set(stripped) <= marks
 
 
 def indented_like(text: str, prefix: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HOUSE = Path(__file__).parents[1]
-SOON = 30.0
+SOON = 100.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""
 
 

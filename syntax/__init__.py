@@ -3,7 +3,7 @@
 from syntax.delimiters import Delimiter, Delimiters, Reading
 from syntax.identifiers import identifiers, identifiers_in
 from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
-from syntax.leaves import COMMENT
+from syntax.leaves import CLOSERS, COMMENT
 from syntax.statements import (
     Ending,
     closes_block,
@@ -19,6 +19,7 @@ from syntax.statements import (
 from syntax.walk import at_line_end, is_quote
 
 __all__ = [
+    "CLOSERS",
     "COMMENT",
     "Delimiter",
     "Delimiters",

@@ -56,7 +56,7 @@ return status and status.result and status.result.state == 'ready'
 Answer = TypeVar("Answer")
 
 
-def eventually(look: Callable[[], Answer], what: str, seconds: float = 10) -> Answer:
+def eventually(look: Callable[[], Answer], what: str, seconds: float = 60) -> Answer:
     """Return what `look` sees as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -130,7 +130,7 @@ class Editor:
         """Write the beginning of what is missing, and return the grey text that appears."""
         self.press(f"o{TYPED}")
         eventually(lambda: self.line().endswith(TYPED), "the typed text")
-        return eventually(self.grey, "grey text", seconds=60)
+        return eventually(self.grey, "grey text", seconds=180)
 
 
 def first_line(text: str) -> str:
@@ -211,7 +211,7 @@ def session(
     )
     try:
         assert nvim.funcs.has(f"nvim-{version}")
-        eventually(lambda: nvim.exec_lua(READY), "the loading of the model", seconds=60)
+        eventually(lambda: nvim.exec_lua(READY), "the loading of the model", seconds=180)
         yield Editor(nvim, place)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said

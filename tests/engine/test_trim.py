@@ -95,9 +95,76 @@ def test_a_space_stays_where_none_is_typed() -> None:
     assert without_spurious_space("    y", "    ") == "    y"
 
 
-def test_a_block_may_stay_open() -> None:
-    text = "if (a) {\n  b();"
-    assert trim(text, prefix="", suffix="", language="javascript") == Trimmed(text, 0)
+@pytest.mark.parametrize(
+    ("prefix", "generated", "suffix", "expected"),
+    [
+        ("", "if (a) {\n  b();", "", "if (a) {\n  b();\n}"),
+        ("  ", "else {\n    return 1;", "\n}\n", "else {\n    return 1;\n  }"),
+        ("  ", "if (a) {\n    if (b) {\n      c();", "\n}\n", "if (a) {\n    if (b) {\n      c();\n    }\n  }"),
+        ("  ", "if (a) {\n    if (b) {\n      c();\n    }", "\n}\n", "if (a) {\n    if (b) {\n      c();\n    }\n  }"),
+        ("x.", "on(function () {\n  a();", "\n", "on(function () {\n  a();\n})"),
+        ("", "if (a) { b();", "\n", "if (a) { b(); }"),
+        # a brace that opens a block with nothing in it is left out
+        ("", "if (a) {", "\n", "if (a)"),
+        ("", "a();\nif (b) {", "\n", "a();"),
+        # a call that goes on over lines is not guessed
+        ("", "call(a,\n  b,", "\n", "call(a,"),
+        # what is closed already stays
+        ("", "if (a) {\n  b();\n}", "\n", "if (a) {\n  b();\n}"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_blocks_are_closed(prefix: str, generated: str, suffix: str, expected: str, newline: str) -> None:
+    before, after, text = (
+        (f"\n{prefix}", suffix, expected)
+        if newline == "\n"
+        else (f"\r\n{prefix}", suffix.replace("\n", newline), expected.replace("\n", newline))
+    )
+    assert trim(generated, prefix=before, suffix=after, language="javascript") == Trimmed(text, 0)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "generated", "suffix", "expected"),
+    [
+        ("x = comp", "ute_total(items)", "ute_total([1, 2])\n", Trimmed("", 0)),
+        ("x = comp", "ile(items)", "ute_total([1, 2])\n", Trimmed("ile", 9)),
+        ("x = comp", "ile(items)", "ute\n", Trimmed("ile(items)", 3)),
+        ("x = comp", "ute(items)", "ute\n", Trimmed("ute(items)", 3)),
+        ("x = comp", "ute", "ute\n", Trimmed("", 0)),
+        ("x = comp", "(items)", "ute\n", Trimmed("", 0)),
+        ("x = ", "comp(items)", "ute\n", Trimmed("comp(items)", 0)),  # between words
+    ],
+)
+def test_within_a_word_its_rest_is_replaced_or_nothing_is_said(
+    prefix: str, generated: str, suffix: str, expected: Trimmed
+) -> None:
+    assert trim(generated, prefix=prefix, suffix=suffix, language="python") == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "prefix", "generated", "expected"),
+    [
+        ("ruby", "def add(a, b)\n  ", "  a + b", "a + b"),
+        ("ruby", "def add(a, b)\n  ", "  c = a\n    c + b", "c = a\n  c + b"),
+        ("python", "def f():\n    ", "    x = 1\n    return x", "x = 1\n    return x"),
+        ("python", "def f():\n    a = 1\n    ", "    return a", "return a"),
+        ("python", "class A:\n    def f():\n    ", "    return 1", "    return 1"),  # the block begins further in
+        ("python", "def f():\n", "    return 1", "    return 1"),
+        ("javascript", "function f() {\n\t", "\treturn 1;", "return 1;"),
+        ("python", 'def f():\n    """Text:\n\n    ', "    indented", "    indented"),  # text has its own
+    ],
+)
+def test_indentation_that_stands_is_not_repeated(language: str, prefix: str, generated: str, expected: str) -> None:
+    assert trim(generated, prefix=prefix, suffix="\n", language=language).text == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "generated"),
+    [("python", "#"), ("python", "##"), ("c", "//"), ("c", "/*"), ("lua", "--"), ("c", "}"), ("c", "});"), ("c", '"')],
+)
+def test_a_mark_or_a_closer_alone_is_no_suggestion(language: str, generated: str) -> None:
+    for prefix in ("", "f(a", "x = [(", 'f("a', "if (a) {\n"):
+        assert trim(generated, prefix=prefix, suffix="\n", language=language).text == ""
 
 
 def test_tabs_stay_tabs() -> None:
@@ -110,14 +177,15 @@ def test_tabs_stay_tabs() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(prefix=CODE, generated=CODE, suffix=CODE, language=st.sampled_from(["python", "javascript", "lua"]))
-def test_text_is_part_of_what_was_generated_and_ends_in_no_white_space(
+def test_text_is_part_of_what_was_generated_but_for_closed_blocks_and_ends_in_no_white_space(
     prefix: str, generated: str, suffix: str, language: str
 ) -> None:
     trimmed = trim(generated, prefix=prefix, suffix=suffix, language=language)
     assert trimmed.text == trimmed.text.rstrip()
     assert 0 <= trimmed.replaces <= len(suffix.split("\n", 1)[0])
     left = iter(generated)
-    assert all(character in left for character in trimmed.text if not character.isspace())
+    text = trimmed.text.rstrip("})] \n\t") if language == "javascript" else trimmed.text
+    assert all(character in left for character in text if not character.isspace())
     assert suffix[: trimmed.replaces].strip() in trimmed.text
 
 

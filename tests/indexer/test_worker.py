@@ -25,7 +25,7 @@ from indexer.store import Store
 from indexer.watch import Changes, Watcher
 from indexer.worker import run
 
-SOON = 30.0
+SOON = 100.0
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 

@@ -251,7 +251,7 @@ async def test_a_document_of_5_mb_stays_responsive(client: Client) -> None:
     for step in range(50):
         client.change(URI, 300_000 + step, edit((line, 4), (line, 4), "x"))
         requests.append(client.start_request(*completion(URI, line, 5 + step))[1])
-    assert await client.request("mellum/status", within=10)
+    assert await client.request("mellum/status", within=SOON)
     answers = await asyncio.wait_for(asyncio.gather(*requests), 30)
     assert len(answers) == 50
 
