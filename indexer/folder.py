@@ -11,7 +11,7 @@ from pathlib import Path
 from indexer.contents import FileReading
 from indexer.ignore import IGNORE_FILES, Rules
 from indexer.reader_process import readings
-from indexer.reading import Refusal, read_text
+from indexer.reading import Refusal, left_out, read_text
 from indexer.store import FileState, Store
 from indexer.walk import MOST_FILES, walk
 
@@ -110,3 +110,11 @@ def why_not(file: Path, root: Path) -> str | None:
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return text.reason if isinstance(text, Refusal) else None
+
+
+def note_on(file: Path) -> str | None:
+    """What is left out of a file that is in the index, as the end of a sentence; None if it is there as a whole."""
+    secrets = left_out(file.read_bytes())
+    if not secrets:
+        return None
+    return "without " + ", ".join(f"{secret.lines} ({secret.what})" for secret in secrets)

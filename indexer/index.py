@@ -24,7 +24,7 @@ from indexer.pack import Count, Snippet, estimated_tokens, pack
 from indexer.process import WorkerProcess
 from indexer.question import Question, ask
 from indexer.reader import Reader, database_of
-from indexer.reading import judge
+from indexer.reading import Refusal, judge
 from indexer.retrieve import retrieve
 from indexer.secrets import secret_name
 from indexer.store import FileState, Store
@@ -260,11 +260,11 @@ class Index:
             self._kept[path] = document
 
     def _keep(self, path: str, document: _Document) -> None:
-        refusal = secret_name(path.rpartition("/")[2]) or judge(document.text)
-        if refusal is not None:
+        text = judge(document.text)
+        if isinstance(text, Refusal) or secret_name(path) is not None:
             self._open.remove([path])
             return
-        parsed = self._parsed[path] = parse(document.text, path, document.language, self._parsed.get(path))
+        parsed = self._parsed[path] = parse(text, path, document.language, self._parsed.get(path))
         with self._open.transaction():
             self._open.put(path, FileState(0, 0, b""), analyse(parsed, path))
         self._changes += 1
@@ -301,7 +301,7 @@ def _stands(plan: _Plan, documents: dict[str, _Document]) -> bool:
         if document is None:
             if snippet.path in plan.opened:
                 return False
-        elif not set(snippet.text.splitlines()) <= set(document.text.splitlines()):
+        elif not set(snippet.text.splitlines()) - {""} <= set(document.text.splitlines()):  # a secret's line is empty
             return False
     return True
 

@@ -6,7 +6,7 @@ import codecs
 import re
 from dataclasses import dataclass
 
-from indexer.secrets import secret_in
+from indexer.secrets import MOST_SECRETS, Secret, without_secrets
 
 LARGEST = 1_000_000  # bytes
 _LONGEST_LINE = 5_000  # code points
@@ -35,17 +35,15 @@ class Refusal:
 
 
 def read_text(data: bytes) -> str | Refusal:
-    """Decode a file and judge its text."""
+    """Decode a file and judge its text: what may be used of it."""
     if len(data) > LARGEST:
         return Refusal(f"it has more than {LARGEST:,} bytes")
     text = decode(data)
-    if text is None:
-        return Refusal("it is not text")
-    return text if (refusal := judge(text)) is None else refusal
+    return Refusal("it is not text") if text is None else judge(text)
 
 
-def judge(text: str) -> Refusal | None:
-    """Why a text is not used, if it is not."""
+def judge(text: str) -> str | Refusal:
+    """What of a text may be used: the text, its lines with secrets empty; or why nothing of it may."""
     head = text[:_HEAD]
     if (found := _GENERATED.search(head)) is not None:
         line = head[head.rfind("\n", 0, found.start()) + 1 :]
@@ -56,7 +54,19 @@ def judge(text: str) -> Refusal | None:
         len(text) / lines > _LONG_LINES or max(map(len, text.split("\n"))) > _LONGEST_LINE
     ):
         return Refusal("it is minified, by the length of its lines")
-    return Refusal(reason) if (reason := secret_in(text)) is not None else None
+    kept, secrets = without_secrets(text)
+    if kept is not None:
+        return kept
+    if len(secrets) > MOST_SECRETS:
+        return Refusal(f"{secrets[0]}, and there are {len(secrets) - 1} more")
+    return Refusal(f"{secrets[0]}, and without its secrets too little of it would be left")
+
+
+def left_out(data: bytes) -> list[Secret]:
+    """The lines that are left out of a file that is used without them, and what they hold; none where none are."""
+    text = decode(data)
+    kept, secrets = without_secrets(text) if text is not None else (None, [])
+    return secrets if kept is not None else []
 
 
 def decode(data: bytes) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 3
+SCHEMA = 4
 """A new number for every change of the tables, or of what they are filled with: the file's name has it."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS files(

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from engine.models import cache_folder
-from indexer import counts_of, database_of, index_now, why_not
+from indexer import counts_of, database_of, index_now, note_on, why_not
 from lsp_server.place import project_root
 
 _WHY = "why"
@@ -45,8 +45,12 @@ def index(
 def _explain(file: Path) -> int:
     root = project_root(file) or file.absolute().parent
     reason = why_not(file, root)
-    _out.print(Text(f"{file} is in the index of {root}." if reason is None else f"{file} is not indexed: {reason}."))
-    return 0 if reason is None else 1
+    if reason is not None:
+        _out.print(Text(f"{file} is not indexed: {reason}."))
+        return 1
+    note = note_on(file)
+    _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
+    return 0
 
 
 def _read(root: Path) -> int:

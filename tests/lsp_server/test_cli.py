@@ -118,7 +118,12 @@ def test_index_why_names_the_reason(tmp_path: Path) -> None:
     assert "is not indexed: ignored by .gitignore, line 1: *.gen.py." in done.stdout
     done = run("index", "why", str(tmp_path / "a.py"))
     assert done.returncode == 0
-    assert "is in the index of" in done.stdout
+    assert f"is in the index of {tmp_path.resolve()}." in done.stdout
+    lines = [f"line_{number} = {number}" for number in range(20)]
+    (tmp_path / "a.py").write_text("\n".join(("key = 'AKIAIOSFODNN7EXAMPLE'", *lines)))
+    done = run("index", "why", str(tmp_path / "a.py"))
+    assert done.returncode == 0
+    assert f"is in the index of {tmp_path.resolve()}, without line 1 (an AWS access key id)." in done.stdout
     assert "is not a folder" in run("index", str(tmp_path / "a.py")).stderr
 
 
