@@ -46,10 +46,10 @@ class Rules:
     """The rules of one workspace folder. Ignore files are read once, when their folder is first asked about."""
 
     def __init__(self, root: Path) -> None:
-        """Take a folder in whose path there is no symbolic link."""
-        self.root, self._above = root, slashed(root)
+        self.root = Path(os.path.realpath(root))
+        self._above = slashed(self.root)
         self._consulted = Consulted(self._is_told)
-        self._ignored = Ignored(root, self._consulted)
+        self._ignored = Ignored(self.root, self._consulted)
 
     def why_not_folder(self, path: str) -> str | None:
         """Why a folder is not listed; None if it is. `path` is relative, with forward slashes."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from indexer.consulted import Unreadable
 from indexer.wildmatch import SPECIAL, translated
 
 _UP_TO_TRAILING_SPACES = re.compile(rb"(?:[^\\ ]|\\.| +(?=[^ ]))*+", re.DOTALL)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MOST_WILD = 200_000  # bytes of lines with wildcards in one file: some seconds to compile
 _REMEMBERED = 256  # ignore files, by what they hold: to compile a hundred patterns takes some 10 ms
 
 
@@ -28,6 +30,11 @@ class Pattern:
     only_folders: bool
     is_path: bool
     """It is matched against the path from the ignore file's folder, not against the last name alone."""
+
+    @property
+    def is_wild(self) -> bool:
+        """Whether it is more than a name, a path or the end of a name."""
+        return SPECIAL.search(self.glob.removeprefix(b"*") if not self.is_path else self.glob) is not None
 
 
 class IgnoreFile:
@@ -52,23 +59,31 @@ class IgnoreFile:
 
 @lru_cache(maxsize=_REMEMBERED)
 def parsed(data: bytes) -> IgnoreFile:
-    """Read an ignore file's content; the same object for the same content."""
-    return IgnoreFile(data)
+    """Read an ignore file's content; the same object for the same content. Raises Unreadable."""
+    file = IgnoreFile(data)
+    if sum(len(one.glob) for one in file.patterns if one.is_wild) > _MOST_WILD:
+        raise Unreadable(f"its lines with wildcards have more than {_MOST_WILD:,} bytes")
+    return file
 
 
 class _Matcher:
-    """Patterns, prepared to be matched all at once: literal ones looked up, the others in one regular expression."""
+    """Patterns, prepared to be matched all at once: literal text is looked up, the rest is one regular expression."""
 
     def __init__(self, patterns: Iterable[tuple[int, Pattern]], *, fold: bool) -> None:
         self._names: dict[bytes, int] = {}
+        self._ends: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
         wild: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]] = ([], [])
         for index, pattern in patterns:
-            if SPECIAL.search(pattern.glob) is None:
+            if not pattern.is_wild:
                 literal = pattern.glob.lower() if fold else pattern.glob
-                (self._paths if pattern.is_path else self._names)[literal] = index
+                if literal.startswith(b"*"):
+                    self._ends[literal[1:]] = index
+                else:
+                    (self._paths if pattern.is_path else self._names)[literal] = index
             elif (expression := translated(pattern.glob, fold=fold)) is not None:
                 wild[pattern.is_path].append((index, expression))
+        self._lengths = {len(end) for end in self._ends}
         self._wild_names, self._wild_paths = map(_Alternatives, wild)
 
     def last_match(self, path: bytes) -> int:
@@ -77,6 +92,7 @@ class _Matcher:
         return max(
             self._names.get(name, -1),
             self._paths.get(path, -1),
+            *[self._ends.get(name[-length:] if length else b"", -1) for length in self._lengths],
             self._wild_names.last_match(name),
             self._wild_paths.last_match(path),
         )
@@ -111,5 +127,7 @@ def _patterns(data: bytes) -> Iterable[Pattern]:
         glob = glob.removesuffix(b"/")
         is_path = b"/" in glob
         glob = glob.removeprefix(b"/")
+        if glob.startswith(b"**/") and b"/" not in glob[3:]:
+            glob, is_path = glob[3:], False
         if glob:  # what is empty matches nothing
             yield Pattern(number, text, glob, is_negated, only_folders, is_path)

@@ -8,7 +8,7 @@ the folders below the home folder count. `.aiignore` counts in all folders above
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from indexer.git_configuration import configuration, home_folder
 from indexer.ignore_file import IgnoreFile, parsed
 from indexer.repository import Repository, repository_at
 
-_OF_GIT, _OF_TOOLS, _FOR_AI = IGNORE_FILES = (".gitignore", ".ignore", ".aiignore")
+_OF_GIT, _, _FOR_AI = IGNORE_FILES = (".gitignore", ".ignore", ".aiignore")
 """In the order of their weight within one folder."""
 _LONGEST_SHOWN = 120  # characters of a line
 
@@ -99,8 +99,10 @@ class Ignored:
             names = IGNORE_FILES if is_ruled else (_FOR_AI,)
             place = self._entered(replace(place, closed=closed), folder, names, repository if is_top else None)
         if repository is None:
-            everywhere, unreadable = self._sources([known.excludes_file], self._root)
-            place = replace(place, by_git=place.by_git + everywhere, closed=place.closed or unreadable)
+            try:
+                place = replace(place, by_git=place.by_git + self._source(known.excludes_file, self._root))
+            except Unreadable as error:
+                place = replace(place, closed=place.closed or str(error))
         return place
 
     def _place(self, folder: str, files: Collection[str] | None = None) -> _Place:
@@ -117,30 +119,32 @@ class Ignored:
         """What holds in a folder: what holds around it, and what its ignore files add; a repository may begin there."""
         if not names and begun is None:
             return outer
-        by_git, fold, unreadable = outer.by_git, outer.fold, None
-        if begun is not None:
-            of_all = [str(begun.exclude), begun.configuration.excludes_file]
-            (by_git, unreadable), fold = self._sources(of_all, folder), begun.configuration.ignore_case
-        above = slashed(folder)
-        own, own_unreadable = self._sources([f"{above}{name}" for name in names if name != _FOR_AI][::-1], folder)
-        for_ai, ai_unreadable = self._sources([f"{above}{name}" for name in names if name == _FOR_AI], folder)
-        closed = outer.closed or unreadable or own_unreadable or ai_unreadable
-        return _Place(for_ai + outer.for_ai, own + by_git, fold, closed)
+        for_ai, by_git, fold = outer.for_ai, outer.by_git, outer.fold
+        try:
+            if begun is not None:
+                everywhere = self._source(begun.configuration.excludes_file, folder)
+                by_git, fold = self._source(str(begun.exclude), folder) + everywhere, begun.configuration.ignore_case
+            for name in names:
+                # git does not follow a link of this name: it comes with the repository
+                own = self._source(f"{slashed(folder)}{name}", folder, follow=name != _OF_GIT)
+                if name == _FOR_AI:
+                    for_ai = own + for_ai
+                else:
+                    by_git = own + by_git
+        except Unreadable as error:
+            return replace(outer, closed=outer.closed or str(error))
+        return _Place(for_ai, by_git, fold, outer.closed)
 
-    def _sources(self, files: Iterable[str | None], folder: Path) -> tuple[tuple[_Source, ...], str | None]:
-        """Those of some ignore files that say something of what lies in a folder, and why one cannot be read."""
-        found, unreadable = [], None
-        for file in filter(None, files):
-            name = shown(file.removeprefix(self._above))
-            try:
-                # git does not follow this link, since it comes with the repository
-                data = self._consulted.read(file, follow=not file.endswith(f"/{_OF_GIT}"))
-            except Unreadable as error:
-                unreadable = f"{name} cannot be read: {error}"
-                continue
-            if data and (rules := parsed(data)).patterns:
-                found.append(_Source(name, rules, len(os.fsencode(slashed(folder)))))
-        return tuple(found), unreadable
+    def _source(self, file: str | None, folder: Path, *, follow: bool = True) -> tuple[_Source, ...]:
+        """An ignore file that speaks of what lies in a folder; none where it says nothing. Raises Unreadable."""
+        if file is None:
+            return ()
+        name = shown(file.removeprefix(self._above))
+        try:
+            rules = parsed(self._consulted.read(file, follow=follow) or b"")
+        except Unreadable as error:
+            raise Unreadable(f"{name} cannot be read: {error}") from error
+        return (_Source(name, rules, len(os.fsencode(slashed(folder)))),) if rules.patterns else ()
 
 
 def slashed(folder: Path) -> str:

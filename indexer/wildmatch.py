@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 
 SPECIAL = re.compile(rb"[*?\[\\]")
 """What makes a pattern more than literal text."""
+_FOLDERS = b"(?:[^/]*/)*?"
 _NEVER = b"(?!)"
 _SLASH = ord("/")
 _CAPITALS = frozenset(string.ascii_uppercase.encode())
@@ -49,7 +51,8 @@ def translated(pattern: bytes, *, fold: bool = False) -> bytes | None:
             # git compares what lies before the first wildcard by itself, and then takes `a**/b` for `**/b`
             is_deep = at - start > 1 and (is_first or pattern[start - 1 : start] == b"/")
             if is_deep and pattern[at : at + 1] == b"/":
-                sections.append((b"(?:[^/]*/)*?", [b""]))
+                if sections[-1] != (_FOLDERS, [b""]):
+                    sections.append((_FOLDERS, [b""]))
                 at += 1
             elif is_deep and pattern[at : at + 2] == b"\\/":
                 sections.append((b"(?:[^/]*/)+?", [b""]))
@@ -59,8 +62,8 @@ def translated(pattern: bytes, *, fold: bool = False) -> bytes | None:
             else:
                 pieces.append(b"")
         elif byte == b"?":
-            pieces[-1] += b"[^/]"
-            at += 1
+            start, at = at, len(pattern) - len(pattern[at:].lstrip(b"?"))
+            pieces[-1] += b"[^/]{%d}" % (at - start)
         elif byte == b"[":
             found = _bracket(pattern, at + 1, fold=fold)
             if found is None:
@@ -100,8 +103,13 @@ def _starred(pieces: list[bytes]) -> bytes:
     return _atomic(b"", pieces[:-1]) + b"[^/]*" + pieces[-1]
 
 
+@lru_cache(maxsize=256)
 def _one_of(members: frozenset[int]) -> bytes:
-    return b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]" if members else _NEVER
+    """A regular expression for one byte; in ranges, which compile faster."""
+    starts = sorted(byte for byte in members if byte - 1 not in members)
+    ends = sorted(byte for byte in members if byte + 1 not in members)
+    ranges = b"".join(b"\\x%02x-\\x%02x" % pair for pair in zip(starts, ends, strict=True))
+    return b"[" + ranges + b"]" if members else _NEVER
 
 
 def _bracket(pattern: bytes, at: int, *, fold: bool) -> tuple[frozenset[int], int] | None:

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="compares wi
 
 SEPARATORS = [b"\t", b"\x0b", b"\x0c", b"\x85", "\u2028".encode(), b"\r", b"\0"]
 _BRACKETS = b"""
-[ab] [!a] [^b] [a-c] []a] [a-\\]] [\\a] [[:alpha:]] [[:digit:]x] [[:upper:]] [[:space:]] [[:punct:]] [[:foo:]] [[:] [[::]
-[ ] - [z-a] [a/b] [!/] [--a] [a-c-e] [[-b] [A-z] [!]a] [: :] [a\\-c]
+[ab] [!a] [^b] [a-c] []a] [a-\\]] [\\a] [[:alpha:]] [[:digit:]x] [[:upper:]] [[:space:]] [[:punct:]] [[:foo:]] [[:]
+[[::] [ ] - [z-a] [a/b] [!/] [--a] [a-c-e] [[-b] [A-z] [!]a] [: :] [a\\-c]
 """
 _TEXTS = "a b A ab a.py c 1 é {a,b} $ ^ ( | + . ! #"
 PIECES = [
