@@ -52,7 +52,7 @@ def configuration(
             reading.read(git_folder / "config.worktree")
     values = {**reading.values, **_of_the_environment()}
     named = values.get("core.excludesfile", _in_home_configuration("ignore"))
-    excludes_file = str(top / _expanded(named)) if named else None
+    excludes_file = os.path.normpath(top / _expanded(named)) if named else None
     folds = git_folder is None and sys.platform in _FOLDING
     if "core.ignorecase" in values:
         folds = _is_true(values["core.ignorecase"])

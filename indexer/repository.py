@@ -32,10 +32,10 @@ def repository_at(folder: Path, consulted: Consulted) -> Repository | None:
         target = _content(git_folder, consulted)
         if not target.startswith("gitdir:"):
             return None
-        git_folder = folder / target.removeprefix("gitdir:").lstrip()
+        git_folder = Path(os.path.realpath(folder / target.removeprefix("gitdir:").lstrip()))
     common = git_folder
     if shared := _content(git_folder / "commondir", consulted):
-        common = git_folder / shared
+        common = Path(os.path.realpath(git_folder / shared))
     parts = (git_folder / "HEAD", common / "objects", common / "refs")
     if not all(consulted.has(str(part)) for part in parts):
         return None

@@ -47,7 +47,7 @@ def translated(pattern: bytes, *, fold: bool = False) -> bytes | None:
         byte = pattern[at : at + 1]
         pieces = sections[-1][1]
         if byte == b"*":
-            start, at = at, len(pattern) - len(pattern[at:].lstrip(b"*"))
+            start, at = at, _end_of_run(pattern, at)
             # git compares what lies before the first wildcard by itself, and then takes `a**/b` for `**/b`
             is_deep = at - start > 1 and (is_first or pattern[start - 1 : start] == b"/")
             if is_deep and pattern[at : at + 1] == b"/":
@@ -62,7 +62,7 @@ def translated(pattern: bytes, *, fold: bool = False) -> bytes | None:
             else:
                 pieces.append(b"")
         elif byte == b"?":
-            start, at = at, len(pattern) - len(pattern[at:].lstrip(b"?"))
+            start, at = at, _end_of_run(pattern, at)
             pieces[-1] += b"[^/]{%d}" % (at - start)
         elif byte == b"[":
             found = _bracket(pattern, at + 1, fold=fold)
@@ -89,6 +89,14 @@ def matches(pattern: bytes, path: bytes, *, fold: bool = False) -> bool:
     """Whether a whole path matches."""
     expression = translated(pattern, fold=fold)
     return expression is not None and re.match(expression, path.lower() if fold else path, re.DOTALL) is not None
+
+
+def _end_of_run(pattern: bytes, at: int) -> int:
+    """Where the equal bytes end that begin at a place."""
+    byte = pattern[at]
+    while at < len(pattern) and pattern[at] == byte:
+        at += 1
+    return at
 
 
 def _atomic(opening: bytes, pieces: list[bytes]) -> bytes:
