@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from indexer.contents import FileReading
-from indexer.ignore import IGNORE_FILES, Rules
+from indexer.ignore import TELLING_FILES, Rules
 from indexer.reader_process import readings
 from indexer.reading import Refusal, left_out, read_text
 from indexer.store import FileState, Store
@@ -54,10 +54,14 @@ class Folder:
             progress(done, len(changed))
         return len(changed)
 
+    def has_new_rules(self) -> bool:
+        """Whether ignore files have changed that no watcher of the folder tells of: `scan` then takes them in."""
+        return self._rules.has_changed(outside=True)
+
     def update(self, paths: Collection[str], progress: Progress = lambda done, total: None) -> None:
         """Look at some files, relative to the folder: changed, new or gone. Raises Stopped."""
         everything = len(paths) > _MANY or any(
-            path.rpartition("/")[2] in IGNORE_FILES or (self.root / path).is_dir() for path in paths
+            path.rpartition("/")[2] in TELLING_FILES or (self.root / path).is_dir() for path in paths
         )
         if everything:
             self.scan(progress)

@@ -8,19 +8,18 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
+from indexer.consulted import Consulted
+from indexer.ignored import IGNORE_FILES, Ignored, shown, slashed
 from indexer.secrets import secret_name
 
-IGNORE_FILES = (".gitignore", ".ignore", ".aiignore")
-"""In the order of their weight within one folder."""
 _MACHINERY = frozenset({".git", ".hg", ".svn", ".jj", "__pycache__", ".tox", ".nox", ".gradle", ".idea", ".vs"})
 _VENDORED = frozenset({"node_modules", "bower_components", "jspm_packages", "vendor", "_vendor", "third_party", "Pods"})
 _MARKERS = {"pyvenv.cfg": "a virtual environment", "CACHEDIR.TAG": "a cache folder"}
+TELLING_FILES = frozenset({*IGNORE_FILES, *_MARKERS, ".git"})
+"""Where one of these appears, changes or goes, other files may be read or left out."""
 _NO_CODE = """
 .txt .md .markdown .rst .adoc .csv .tsv .log .lock .svg .xml .plist .map .po .pot .srt .ipynb .patch .diff .tex .bib
 .rtf .sum .snap .dat .data .golden .expected .ini .cfg .properties .typed .url
@@ -43,30 +42,14 @@ _GENERATED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _IgnoreFile:
-    """The rules of one file, for what lies in its folder."""
-
-    name: str
-    """As it is shown to the user."""
-    spec: GitIgnoreSpec
-    lines: tuple[str, ...]
-
-    def verdict(self, path: str) -> tuple[bool, str] | None:
-        """Whether a path relative to the folder is ignored, and why; None where no line speaks of it."""
-        found = self.spec.check_file(path)
-        if found.include is None or found.index is None:
-            return None
-        return found.include, f"ignored by {self.name}, line {found.index + 1}: {self.lines[found.index]}"
-
-
 class Rules:
     """The rules of one workspace folder. Ignore files are read once, when their folder is first asked about."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self._spoken: dict[str, tuple[list[tuple[_IgnoreFile, int]], ...]] = {}
-        self._global = tuple(_global_excludes(root))
+        self.root = Path(os.path.realpath(root))
+        self._above = slashed(self.root)
+        self._consulted = Consulted(self._is_told)
+        self._ignored = Ignored(self.root, self._consulted)
 
     def why_not_folder(self, path: str) -> str | None:
         """Why a folder is not listed; None if it is. `path` is relative, with forward slashes."""
@@ -75,7 +58,7 @@ class Rules:
             return f"{name} holds no code of yours"
         if name in _VENDORED:
             return f"{name} holds other people's code"
-        return self._ignored(f"{path}/")
+        return self._ignored.why_not(path, is_folder=True)
 
     def why_not_inside(self, path: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, by the names of the files in it; None if it is.
@@ -83,10 +66,8 @@ class Rules:
         Its ignore files are read now, so that the disk is not asked for each of them.
         """
         if path and (marker := next((name for name in _MARKERS if name in files), None)) is not None:
-            return f"{path} is {_MARKERS[marker]} (it has a {marker})"
-        if path not in self._spoken:
-            self._read_ignore_files(path, files)
-        return None
+            return f"{shown(path)} is {_MARKERS[marker]} (it has a {marker})"
+        return self._ignored.why_not_inside(path, files)
 
     def why_not_file(self, path: str) -> str | None:
         """Why a file is not read, by its name; None if it is read."""
@@ -100,88 +81,60 @@ class Rules:
             return "it is minified, by its name"
         if _GENERATED.search(name):
             return "it is generated, by its name"
-        return self._ignored(path)
+        return self._ignored.why_not(path, is_folder=False)
 
     def why_not(self, path: str) -> str | None:
         """Why a file is not read, by its name and by all folders above it."""
+        path = posixpath.normpath(path)
+        if path.startswith(("../", "/")) or path == "..":
+            return f"it lies outside of {self.root}"
+        if path == ".":
+            return "it is a folder; name a file in it"
+        if "\0" in path:
+            return "its name has a NUL, which no file has"
         parts = path.split("/")
-        for end in range(1, len(parts)):
+        for end in range(len(parts)):
             folder = "/".join(parts[:end])
-            reason = link_reason(self.root / folder, self.root) or self.why_not_folder(folder)
+            reason = (link_reason(self.root / folder, self.root) or self.why_not_folder(folder)) if folder else None
             if reason is not None or (reason := self.why_not_inside(folder, self._telling(folder))) is not None:
                 return reason
         return link_reason(self.root / path, self.root) or self.why_not_file(path)
 
-    def _ignored(self, path: str) -> str | None:
-        """What the ignore files say. The deepest one wins; only `.aiignore` cannot be overruled by others."""
-        for speaking in self._speaking(path.rstrip("/").rpartition("/")[0]):
-            for file, folder in speaking:
-                verdict = file.verdict(path[folder:])
-                if verdict is not None:
-                    if verdict[0]:
-                        return verdict[1]
-                    break
-        return None
+    def has_changed(self, *, outside: bool = False) -> bool:
+        """Whether a file that was asked for rules has appeared, changed or gone; `outside`: one of `ignore_sources`.
 
-    def _speaking(self, folder: str) -> tuple[list[tuple[_IgnoreFile, int]], ...]:
-        """Ignore files that may speak of what lies in a folder, the strongest first, `.aiignore` apart from the others.
-
-        With each, where a path begins as it is seen from there.
+        The system is asked for the state of each, some microseconds a file; none is read.
         """
-        if folder not in self._spoken:
-            self._read_ignore_files(folder, self._telling(folder))
-        return self._spoken[folder]
+        return self._consulted.has_changed(untold=outside)
+
+    def ignore_sources(self) -> frozenset[Path]:
+        """Files that rules come from, or would, and whose change a watcher of the folder does not tell.
+
+        They lie outside of it or in git's own folders.
+        """
+        return frozenset(map(Path, self._consulted.untold()))
+
+    def _is_told(self, file: str) -> bool:
+        """Whether a watcher of the folder tells of a file's change, so that `folder.py` looks at all files."""
+        if not file.startswith(self._above):
+            return False
+        *folders, name = file.removeprefix(self._above).split("/")
+        return ".git" not in folders and name in TELLING_FILES and (name != ".git" or bool(folders))
 
     def _telling(self, folder: str) -> list[str]:
         """The files of a folder that say what it is, or what is ignored in it."""
-        return [name for name in (*_MARKERS, *IGNORE_FILES) if (self.root / folder / name).is_file()]
-
-    def _read_ignore_files(self, folder: str, files: Collection[str]) -> None:
-        outer = self._speaking(folder.rpartition("/")[0]) if folder else ([], [(one, 0) for one in self._global])
-        begins = len(folder) + 1 if folder else 0
-        own = {
-            name: [(file, begins)]
-            for name in IGNORE_FILES
-            if name in files and (file := _read(self.root / folder / name, f"{folder}/{name}".lstrip("/"))) is not None
-        }
-        for_ai, ignored, by_git = (own.get(name, []) for name in reversed(IGNORE_FILES))
-        self._spoken[folder] = (for_ai + outer[0], ignored + by_git + outer[1])
+        above = slashed(self.root / folder)
+        return [name for name in (*_MARKERS, *IGNORE_FILES) if self._consulted.has_file(f"{above}{name}")]
 
 
 def link_reason(file: Path, root: Path) -> str | None:
     """Why a symbolic link is not followed; None for what is none. `root` must be resolved."""
-    if not file.is_symlink():
+    if not os.path.islink(file):  # noqa: PTH114 - Path.is_symlink raises where a name is too long
         return None
     try:
         target = file.resolve(strict=True)
     except (OSError, RuntimeError):
         return "it is a link that leads nowhere"
     if target.is_relative_to(root):
-        return f"it is a link to {target.relative_to(root).as_posix()}, which is read itself"
+        return f"it is a link to {shown(target.relative_to(root).as_posix())}, which is read itself"
     return "it is a link that leaves the workspace"
-
-
-def _read(file: Path, name: str) -> _IgnoreFile | None:
-    try:
-        lines = tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())
-    except OSError:
-        return None
-    # pathspec drops empty lines and would count wrong
-    return _IgnoreFile(name, GitIgnoreSpec.from_lines([line if line.strip() else "#" for line in lines]), lines)
-
-
-def _global_excludes(root: Path) -> Iterator[_IgnoreFile]:
-    """Git's excludes for this repository alone and for all repositories of the user."""
-    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "git"
-    files = [root / ".git" / "info" / "exclude", configuration / "ignore"]
-    for settings in (configuration / "config", Path("~/.gitconfig").expanduser()):
-        try:
-            found = re.findall(
-                r"(?mi)^\s*excludesfile\s*=\s*\"?([^\"\n]+?)\"?\s*$", settings.read_text(encoding="utf-8")
-            )
-        except (OSError, UnicodeDecodeError):
-            continue
-        files += [Path(name).expanduser() for name in found]
-    for file in files:
-        if (rules := _read(file, str(file))) is not None:
-            yield rules

@@ -20,7 +20,7 @@ from indexer.walk import MOST_FILES
 from indexer.watch import Changes, Watcher
 
 _LOOK_EVERY = 10.0  # seconds, where the system does not tell of changes
-_CHECK_WATCHER = 30.0
+_CHECK_RULES = 1.5  # seconds; ignore files outside of the folder: a handful
 _FIRST_WAIT, _IN_LINE = 0.02, 0.5  # seconds between attempts to become the one who writes: at first, and at last
 _DISK_FULL_PAUSE = 30.0
 _REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
@@ -110,14 +110,14 @@ def _keep(root: Path, database: Path, changes: Changes, tell: Tell, *, once: boo
             )
         tell({"ready": store.counts()[0]})
         while not once:
-            batch = changes.take(_CHECK_WATCHER if watcher is not None else _LOOK_EVERY)
+            batch = changes.take(_CHECK_RULES if watcher is not None else _LOOK_EVERY)
             if batch is None:
                 return
             if watcher is not None and not watcher.is_alive():
                 watcher.stop()
                 watcher = _watch(root, changes, tell)
                 batch = type(batch)(batch.paths, everything=True)
-            if batch.everything or watcher is None:
+            if batch.everything or watcher is None or folder.has_new_rules():
                 folder.scan(progress)
             elif batch.paths:
                 folder.update(batch.paths, progress)

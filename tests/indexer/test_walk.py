@@ -77,11 +77,14 @@ def test_an_environment_is_left_out_unless_it_is_the_workspace(tmp_path: Path) -
 
 
 def test_excludes_of_the_repository_and_of_the_user_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = lay(tmp_path / "root", {".git/info/exclude": "mine.py\n", "mine.py": "", "other.py": "", "third.py": ""})
-    lay(tmp_path / "home", {"git/ignore": "other.py\n", "git/config": f"[core]\n\texcludesFile = {tmp_path}/global\n"})
-    lay(tmp_path, {"global": "third.py\n"})
+    root = lay(tmp_path / "root", {"mine.py": "", "other.py": "", "third.py": ""})
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    lay(root, {".git/info/exclude": "mine.py\n"})
+    lay(tmp_path, {"home/git/ignore": "other.py\n", "global": "third.py\n"})
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    assert paths(root) == set()
+    assert paths(root) == {"third.py"}
+    lay(tmp_path / "home", {"git/config": f"[core]\n\texcludesFile = {tmp_path}/global\n"})
+    assert paths(root) == {"other.py"}  # named: the file in the usual place counts no more
 
 
 @pytest.mark.parametrize(

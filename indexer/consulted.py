@@ -1,0 +1,100 @@
+"""The small files that rules come from, or would if they were there; and whether one of them has changed since."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from itertools import chain
+
+LARGEST = 4_000_000  # bytes of an ignore file or of a configuration
+
+Stamp = tuple[int, ...] | None
+"""What tells whether a file has changed; None where there is none."""
+Look = Callable[[str], Stamp]
+
+
+class Unreadable(Exception):
+    """A file that is there and cannot be read: why, as a clause."""
+
+
+class Consulted:
+    """Reads small files, and remembers which; `is_told` says of which a watcher tells."""
+
+    def __init__(self, is_told: Callable[[str], bool] = lambda file: False) -> None:
+        self._is_told = is_told
+        self._told: dict[tuple[str, Look], Stamp] = {}
+        self._untold: dict[tuple[str, Look], Stamp] = {}
+
+    def read(self, file: str, *, follow: bool = True) -> bytes | None:
+        """Read a regular file; None where there is none. `follow`: a symbolic link counts as what it leads to.
+
+        A folder, a pipe or a device is not opened. Raises Unreadable.
+        """
+        look = _content if follow else _content_unless_link
+        if self._look(file, look) is None:
+            return None
+        try:
+            with os.fdopen(os.open(file, _flags(follow=follow)), "rb") as opened:
+                if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # it has changed since
+                    return None
+                data = opened.read(LARGEST + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unreadable(error.strerror or str(error)) from error
+        if len(data) > LARGEST:
+            raise Unreadable(f"it has more than {LARGEST:,} bytes")
+        return data
+
+    def has_file(self, file: str) -> bool:
+        """Whether there is a regular file of this name, or a link to one."""
+        return self._look(file, _content) is not None
+
+    def has(self, path: str) -> bool:
+        """Whether there is a file or folder of this name, or a link to one, whatever is in it."""
+        return self._look(path, _presence) is not None
+
+    def has_none(self, files: Iterable[str]) -> None:
+        """Take note of regular files that are not there, as a listing has shown, and of which a watcher tells."""
+        self._told.update({(file, _content): None for file in files})
+
+    def untold(self) -> frozenset[str]:
+        """Those of which no watcher tells."""
+        return frozenset(file for file, _ in self._untold)
+
+    def has_changed(self, *, untold: bool) -> bool:
+        """Whether one of them, or of the untold, has appeared, changed or gone. Reads none."""
+        kept = self._untold.items() if untold else chain(self._untold.items(), self._told.items())
+        return any(look(file) != known for (file, look), known in kept)
+
+    def _look(self, file: str, look: Look) -> Stamp:
+        kept = self._told if self._is_told(file) else self._untold
+        stamp = look(file)
+        kept.setdefault((file, look), stamp)  # what it was at first: rules were made from that
+        return stamp
+
+
+def _content(file: str, *, follow: bool = True) -> Stamp:
+    try:
+        state = os.stat(file, follow_symlinks=follow)  # noqa: PTH116 - thousands of times, where a Path is slow
+    except (OSError, ValueError):
+        return None
+    return (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino) if stat.S_ISREG(state.st_mode) else None
+
+
+def _content_unless_link(file: str) -> Stamp:
+    return _content(file, follow=False)
+
+
+def _presence(path: str) -> Stamp:
+    try:
+        return (stat.S_IFMT(os.stat(path).st_mode),)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+
+
+def _flags(*, follow: bool) -> int:
+    """Do not wait for the other end of a pipe, and translate no line ends; not every system knows all of these."""
+    names = ["O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_NOINHERIT", *([] if follow else ["O_NOFOLLOW"])]
+    return os.O_RDONLY | sum(getattr(os, name, 0) for name in names)
