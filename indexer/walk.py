@@ -37,6 +37,8 @@ def walk(rules: Rules, problems: Problems | None = None) -> Iterator[Found]:
         for folder in folders:
             try:
                 found = _look_into(rules, folder, deeper, problems)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it has just been removed
             except Exception as error:  # whatever is wrong with one folder costs that folder
                 problems.add("folder", folder, _left_out(rules, folder or ".", error))
                 continue

@@ -162,6 +162,11 @@ class Watcher:
         notifications: Any = getattr(self._observer, "_inotify_fd", None)
         if notifications is None:
             return
+        # A folder that is added twice is a warning that quotes all watches there are: 7.5 MB of them were seen.
+        with contextlib.suppress(ImportError, AttributeError):
+            from watchdog.observers.inotify import InotifyWatchGroup
+
+            InotifyWatchGroup.__repr__ = object.__repr__  # type: ignore[method-assign]
         add_callback, handle_event = notifications.add_callback, notifications.handle_event
 
         def add(*arguments: Any, **options: Any) -> Any:
