@@ -15,16 +15,7 @@ from indexer.store import Damaged
 _REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python does not name before 3.12
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-_REFUSED = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-}
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
 class Trouble(enum.Enum):
@@ -47,7 +38,7 @@ class Trouble(enum.Enum):
 def trouble_of(error: BaseException) -> Trouble:
     """What an error that came from an index means for it."""
     if isinstance(error, OSError):
-        return Trouble.FULL if error.errno in _FULL else Trouble.REFUSED if error.errno in _REFUSED else Trouble.OTHER
+        return Trouble.FULL if error.errno in _FULL else Trouble.OTHER if error.errno in _SCARCE else Trouble.REFUSED
     if not isinstance(error, sqlite3.Error):
         return Trouble.OTHER
     extended = getattr(error, "sqlite_errorcode", None)

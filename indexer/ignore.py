@@ -172,16 +172,24 @@ def _read(file: Path, name: str) -> _IgnoreFile | None:
 
 def _global_excludes(root: Path) -> Iterator[_IgnoreFile]:
     """Git's excludes for this repository alone and for all repositories of the user."""
-    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "git"
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or _expanded("~/.config")) / "git"
     files = [root / ".git" / "info" / "exclude", configuration / "ignore"]
-    for settings in (configuration / "config", Path("~/.gitconfig").expanduser()):
+    for settings in (configuration / "config", _expanded("~/.gitconfig")):
         try:
             found = re.findall(
                 r"(?mi)^\s*excludesfile\s*=\s*\"?([^\"\n]+?)\"?\s*$", settings.read_text(encoding="utf-8")
             )
         except (OSError, UnicodeDecodeError):
             continue
-        files += [Path(name).expanduser() for name in found]
+        files += [_expanded(name) for name in found]
     for file in files:
         if (rules := _read(file, str(file))) is not None:
             yield rules
+
+
+def _expanded(path: str) -> Path:
+    """A path with its `~` replaced; one where nothing is for a user without a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(os.devnull) / path

@@ -128,7 +128,8 @@ class _Worker:
         elif trouble is Trouble.BUSY:
             sentence = f"The index of {root} is held by another process ({reason})."
         else:
-            traceback.print_exc()
+            if not isinstance(error, OSError):
+                traceback.print_exc()
             sentence = f"The index of {root} has stopped ({reason}); it will be tried again."
         self._problems.add("index", trouble.name, sentence)
         return False
