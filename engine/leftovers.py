@@ -21,17 +21,28 @@ NEW, OLD = "new", "old"
 
 
 def recover(target: Path) -> None:
-    """Put a model in its place that an export has left beside it, then remove leftovers. Only while holding its lock.
-
-    Raises OSError where the model cannot be put there.
-    """
+    """Put a model in its place that was left beside it, then remove leftovers. Only while holding its lock."""
     for leftover in _leftovers(target):
-        new, old = leftover / NEW, leftover / OLD
-        if (old / MANIFEST_FILE).is_file() and not target.exists():
-            (new if _is_model(new) else old).rename(target)
-        shutil.rmtree(leftover, ignore_errors=True)
+        recover_from(leftover, target)
     with contextlib.suppress(OSError):
         (target / f"{MANIFEST_FILE}~").unlink(missing_ok=True)
+
+
+def recover_from(leftover: Path, target: Path) -> None:
+    """Do so with one such folder. Where neither model can be put in its place, it stays for the next time."""
+    new, old = leftover / NEW, leftover / OLD
+    if (old / MANIFEST_FILE).is_file():
+        for model in (new, old):
+            if not target.exists() and _is_model(model):
+                with contextlib.suppress(OSError):
+                    model.rename(target)
+        if not target.exists():
+            return
+    with contextlib.suppress(OSError):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def recover_all(models: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
 from engine.leftovers import recover_all, recover_if_free
 from engine.manifest import MANIFEST_FILE, ModelError
@@ -49,9 +50,10 @@ def chosen_model() -> str:
 def choose_model(name_or_path: str) -> None:
     """Make a model the one that is used where none is named."""
     models_folder().mkdir(parents=True, exist_ok=True)
-    temporary = models_folder() / f"{_CHOICE}~"
-    temporary.write_text(name_or_path + "\n", encoding="utf-8")
-    temporary.replace(models_folder() / _CHOICE)
+    with FileLock(models_folder() / f"{_CHOICE}.lock"):
+        temporary = models_folder() / f"{_CHOICE}~"
+        temporary.write_text(name_or_path + "\n", encoding="utf-8")
+        temporary.replace(models_folder() / _CHOICE)
 
 
 def lock_file(target: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine.leftovers import OLD, recover
+from engine.leftovers import OLD, recover, recover_from
 from engine.manifest import MANIFEST_FILE
 from engine.models import lock_file
 from export.architecture import ExportError
@@ -40,14 +40,16 @@ def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Make a temporary folder on the target's disk, recovered by the next start of anything if this one is killed."""
+    """Make a temporary folder on the target's disk. Killed in the block, it is recovered at the next start."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}~", dir=target.parent)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
     except OSError as error:
         raise ExportError(f"{target.parent} cannot be written to ({error.strerror}); choose another --out") from error
-    with temporary as folder:
-        yield Path(folder)
+    try:
+        yield folder
+    finally:
+        recover_from(folder, target)
 
 
 def check_replaceable(target: Path) -> None:
@@ -72,22 +74,16 @@ def check_room(target: Path, needed: int) -> None:
 def put_in_place(folder: Path, target: Path) -> None:
     """Rename a finished folder, `NEW` in one that `beside` has made, to its place.
 
-    An old one is moved aside first, since folders cannot be overwritten; killed between the two steps,
-    `engine.leftovers.recover` takes the second.
+    An old one is moved aside first, since folders cannot be overwritten. Whatever ends this between the two steps, the
+    second one is taken or the first undone when the temporary folder is left, or at the next start.
     """
     for path in folder.iterdir():  # its files are on the disk before it takes its name
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    aside = folder.with_name(OLD)
     try:
         with suppress(FileNotFoundError):
-            target.rename(aside)
-        try:
-            folder.rename(target)
-        except BaseException:
-            if aside.exists():
-                aside.rename(target)
-            raise
+            target.rename(folder.with_name(OLD))
+        folder.rename(target)
     except OSError as error:
         raise ExportError(
             f"{target} cannot be replaced ({error}); close the editors that use it and run this again"
