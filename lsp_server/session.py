@@ -139,6 +139,10 @@ class Session:
         self._resident.look_again()
         return self.completer is not None
 
+    def lose_model(self, completer: Completer, reason: str) -> None:
+        """The model cannot be used any more: say so, and go on without it."""
+        self._resident.lose(completer, reason)
+
     def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
         """Note work for a document; older work for the same one is cancelled."""
         self._stop_work(uri)

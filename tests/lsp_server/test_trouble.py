@@ -192,3 +192,45 @@ def test_why_a_pipe_is_not_indexed_is_said_at_once(tmp_path: Path) -> None:
     Path(name).write_text("x = 1\n")
     done = run("index", "why", name)
     assert done.stdout.endswith("its name is not UTF-8.\n"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut off a file that is mapped")
+@pytest.mark.parametrize(
+    "how",
+    [
+        ": > DATA",
+        pytest.param("truncate -s 0 DATA; truncate -s 0 DATA", marks=pytest.mark.slow),
+        pytest.param(": >> DATA", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_model_whose_file_shrinks_is_given_up_and_taken_up_when_it_is_made_again(
+    model_cache: Path, tmp_path: Path, how: str
+) -> None:
+    whole, folder = model_cache / "models" / DEFAULT_MODEL, tmp_path / "models" / DEFAULT_MODEL
+    shutil.copytree(whole, folder)
+    async with serving(tmp_path) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"confidence": 0, "deadline": 0})
+        await client.state("ready")
+        client.open("file:///a.py", "def add(a, b):\n    return a + ")
+        assert await client.complete("file:///a.py", 1, 15)
+        data = folder / "model.onnx.data"
+        command = how.replace("DATA", f"'{data}'")
+        cutting = await asyncio.create_subprocess_exec("sh", "-c", command, stderr=subprocess.DEVNULL)
+        client.change("file:///a.py", 2, {"text": "def subtract(a, b):\n    return a - "})
+        async with asyncio.timeout(SOON):
+            while await client.complete("file:///a.py", 1, 15):
+                client.change("file:///a.py", 3, {"text": "def multiply(a, b):\n    return a * "})
+        await client.state("failed")
+        states = client.notifications("mellum/status")
+        assert any(one["message"].startswith(f"{data} has changed while it was in use") for one in states)
+        async with asyncio.timeout(SOON):
+            await cutting.wait()
+        if how != ": >> DATA":  # which changes nothing: the model is loaded again
+            shutil.rmtree(folder)
+            shutil.copytree(whole, folder)
+            os.utime(folder / "manifest.json")
+        async with asyncio.timeout(2 * SOON):
+            while not await client.complete("file:///a.py", 1, 15):
+                pass
+        assert client.notifications("mellum/status")[-1]["state"] == "ready"
