@@ -136,7 +136,6 @@ class _Worker:
 
     def _keep(self) -> None:
         """Own the index and keep it in step until asked to stop. Raises _Replaced, and whatever goes wrong."""
-        self._database.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{self._database}.lock")
         if not self._own(lock):
             return
@@ -164,6 +163,7 @@ class _Worker:
         """
         is_told, wait = False, _FIRST_WAIT
         while not self._changes.is_stopped():
+            self._database.parent.mkdir(parents=True, exist_ok=True)  # the cache folder may be removed meanwhile
             try:
                 lock.acquire(timeout=0)
             except Timeout:

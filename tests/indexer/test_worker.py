@@ -10,8 +10,6 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +22,9 @@ from indexer.reader import Reader
 from indexer.store import Store
 from indexer.watch import Changes, Watcher
 from indexer.worker import run
+from tests.indexer.working import SOON, until, working
 
-SOON = 30.0
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + SOON
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture
@@ -50,21 +39,6 @@ def root(tmp_path: Path) -> Path:
 def database(tmp_path: Path, root: Path) -> Path:
     """Where its index will lie."""
     return database_of(root, tmp_path / "cache")
-
-
-@contextmanager
-def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
-    """A worker on a thread, with what it says; ready when the block begins."""
-    changes, said = Changes(), list[dict[str, Any]]()
-    thread = threading.Thread(target=run, args=(root, database, changes, said.append))
-    thread.start()
-    try:
-        until(lambda: any("ready" in one for one in said))
-        yield said
-    finally:
-        changes.stop()
-        thread.join(SOON)
-    assert not thread.is_alive()
 
 
 def content(database: Path) -> dict[str, Any]:

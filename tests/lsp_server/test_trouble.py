@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -120,7 +122,10 @@ async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(
             await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
             await client.state("ready")
             await client.until(lambda: warnings(client))
-            await indexed(client, 0)
+            async with asyncio.timeout(SOON):
+                while "problem" not in (index := (await client.request("mellum/status"))["index"]):
+                    pass
+            assert index == {"files": 0, "busy": False, "problem": warnings(client)[0]}
             client.open((root / "main.py").as_uri(), "def add(a, b):\n    return a + ")
             assert await client.complete((root / "main.py").as_uri(), 1, 15)
             (sentence,) = warnings(client)
@@ -167,7 +172,14 @@ def test_a_cache_folder_that_cannot_be_made_is_one_sentence(
 
 
 @on_linux
-@pytest.mark.parametrize("arguments", [("models", "--json"), ("--help",), ("index", str(Path(__file__).parent))])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models", "--json"),
+        pytest.param(("--help",), marks=pytest.mark.slow),
+        pytest.param(("index", str(Path(__file__).parent)), marks=pytest.mark.slow),
+    ],
+)
 def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -180,6 +192,15 @@ def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, argume
         )
     assert done.returncode == 1
     assert done.stderr.strip() == "The output cannot be written: No space left on device"
+
+
+def test_an_index_is_made_again_when_asked(tmp_path: Path, root: Path) -> None:
+    assert run("index", str(root), cache=tmp_path / "cache").stdout.startswith("1 files")
+    (database,) = (tmp_path / "cache").rglob("*.sqlite")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE files SET refusal = 'it was refused by mistake'")
+    assert run("index", str(root), cache=tmp_path / "cache").stdout.startswith("0 files")
+    assert run("index", str(root), "--again", cache=tmp_path / "cache").stdout.startswith("1 files")
 
 
 @on_linux
