@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from indexer.disk import read_regular
+
 _LONGEST = 1 << 16  # bytes
 
 
@@ -12,9 +14,13 @@ class Journal:
     """One path, of which the worker says that it reads it. Written at each file, which takes some microseconds."""
 
     def __init__(self, file: Path) -> None:
-        """Open it, and read what the last worker left there. Raises OSError."""
+        """Open it, and read what the last worker left there. Raises OSError, also for what is no file."""
+        try:
+            data = read_regular(file, _LONGEST)[1]
+        except FileNotFoundError:
+            data = b""
         self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        left = os.read(self._descriptor, _LONGEST).partition(b"\0")[0].decode("utf-8", "replace")
+        left = data.partition(b"\0")[0].decode("utf-8", "replace")
         self.suspects = frozenset({left} if left else ())
         """What an earlier worker was reading when it died."""
 

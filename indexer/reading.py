@@ -84,7 +84,8 @@ def _try(data: bytes, encoding: str) -> str | None:
         if codecs.lookup(encoding).name in _NO_ENCODINGS:
             return None
         text = data.decode(encoding)
-        text.encode()
+        if encoding != "utf-8":
+            text.encode()  # halves of surrogate pairs are no text
     except Exception:  # codecs raise what they like
         return None
     return text

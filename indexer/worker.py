@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,17 +143,21 @@ class _Worker:
             if self._again:
                 self._again = False
                 remove_database(self._database)
-            store = Store.writable(self._database)
-            try:
-                journal = Journal(Path(f"{self._database}.reading"))
-                try:
-                    self._follow(store, journal)
-                finally:
-                    journal.close()
-            finally:
-                store.close()
+            with closing(Store.writable(self._database)) as store, self._journal() as journal:
+                self._follow(store, journal)
         finally:
             lock.release()
+
+    @contextmanager
+    def _journal(self) -> Iterator[Journal | None]:
+        """The journal; None where there can be none, which matters only when a worker dies."""
+        try:
+            journal = Journal(Path(f"{self._database}.reading"))
+        except OSError:
+            yield None
+            return
+        with closing(journal):
+            yield journal
 
     def _own(self, lock: FileLock) -> bool:
         """Become the one who writes; False if asked to stop before that.
@@ -176,7 +180,7 @@ class _Worker:
                 return True
         return False
 
-    def _follow(self, store: Store, journal: Journal) -> None:
+    def _follow(self, store: Store, journal: Journal | None) -> None:
         """Bring an open index in step, and keep it there."""
         opened = identity(self._database)
         watching = _Watching(self._root, self._changes, self._problems)

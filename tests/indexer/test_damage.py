@@ -143,6 +143,15 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
     assert indexed(database) == FILES
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_a_journal_that_is_no_file_does_no_harm(root: Path, database: Path, make: Callable[[Path], object]) -> None:
+    replace(Path(f"{database}.reading"), make)
+    (root / "new.py").write_text("new = 1\n")
+    assert index_once(root, database) == []
+    assert indexed(database) == FILES | {"new.py"}
+
+
 @pytest.mark.parametrize("damage", UNSEEN.values(), ids=UNSEEN.keys())
 def test_the_command_finds_what_no_start_would_see(
     root: Path, database: Path, damage: Callable[[Path], object]
