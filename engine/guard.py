@@ -1,7 +1,7 @@
 """Files that are mapped into memory, guarded: to read a page that another process has cut off would end this one.
 
-Linux lends a lease: whoever wants to write to such a file has to wait, 45 seconds unless this process gives it up
-before, and until then every page is there. Elsewhere, and where the file system has no leases, sizes are compared.
+Linux lends a lease: a process that wants to write to such a file waits for 45 seconds, or until this one gives it up;
+until then every page is there. Elsewhere, and where the file system has no leases, sizes are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Guard:
     def changed(self) -> Path | None:
         """The first file that was changed, or is about to be: none may be read any more. Takes 6 microseconds.
 
-        None while all may be read. Whoever wants to write goes on when a file has been returned here.
+        None while all may be read. A process that waits to write goes on then.
         """
         if self._changed is None:
             self._changed = next((one.path for one in self._files if one.is_changed()), None)
@@ -62,7 +62,7 @@ def _lend(descriptor: int) -> bool:
     if sys.platform != "linux":
         return False
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # instead of one that ends whoever does not listen
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # instead of SIGIO, which would end this process
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError:
         return False

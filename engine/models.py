@@ -57,7 +57,7 @@ def choose_model(name_or_path: str) -> None:
 
 
 def lock_file(target: Path) -> Path:
-    """The lock of whoever writes a model folder: beside it among the models, else in the cache folder."""
+    """The lock for writing a model folder: beside it among the models, else in the cache folder."""
     if target.parent == models_folder():
         return target.parent / f".{target.name}.lock"
     digest = hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:32]

@@ -24,7 +24,7 @@ from indexer.watch import Changes
 from indexer.worker import run
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
-_END_WITHIN = 4.0  # seconds to finish a transaction, when nobody is there any more
+_END_WITHIN = 4.0  # seconds to finish a transaction, when the parent has gone
 
 
 def main(arguments: Sequence[str]) -> None:

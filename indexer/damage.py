@@ -24,7 +24,7 @@ class Trouble(enum.Enum):
     DAMAGED = enum.auto()
     """Make the index anew."""
     GONE = enum.auto()
-    """The file was removed or replaced by someone else: open it again."""
+    """The file was removed or replaced by another process: open it again."""
     BUSY = enum.auto()
     """Another process holds it: try again soon."""
     FULL = enum.auto()

@@ -37,7 +37,7 @@ def counts_of(database: Path) -> tuple[int, int, int]:
 class Reader:
     """Opens the database when it is there, and again when it was replaced.
 
-    `alarm` is called where something in it cannot be read, or where it is gone: whoever writes it has to look.
+    `alarm` is called where something in it cannot be read, or where it is gone: the worker has to look at it.
     """
 
     def __init__(self, database: Path, alarm: Callable[[], None] = lambda: None) -> None:

@@ -1,7 +1,7 @@
 """Files read by several processes: each has its own Python, which one process would wait for, and its own death.
 
 `python -m indexer --read FOLDER` reads paths from standard input and answers on standard output, in pickles. It lives
-as long as its input, so it ends with whoever started it. A file that such a process dies of, or spends half a minute
+as long as its input, so it ends with its parent. A file that such a process dies of, or spends half a minute
 on, is given once more to a new one; if that dies, too, the file is refused.
 """
 

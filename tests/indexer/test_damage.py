@@ -1,4 +1,4 @@
-"""A damaged index is made anew by whoever notices, and what cannot be written is one sentence. Real databases."""
+"""A damaged index is made anew by the process that notices, and what cannot be written is one sentence."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_posix
-def test_a_worker_that_is_stopped_keeps_nobody_waiting_and_is_killed(root: Path, database: Path) -> None:
+def test_a_worker_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path, database: Path) -> None:
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("ready" in one for one in said))

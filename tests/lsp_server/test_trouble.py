@@ -21,7 +21,7 @@ from tests.lsp_server.test_cli import run
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="with the tools of Linux")
 
-_AS_NOBODY = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+_AS_ANOTHER_USER = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
 _MAY_READ_ALL = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
 
 
@@ -97,8 +97,8 @@ async def test_a_user_without_home_or_account_has_an_index(tmp_path: Path, root:
         pytest.skip("only the superuser can become another user")
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o777)
-    arguments = [*_AS_NOBODY[1:], *_MAY_READ_ALL, "env", "-u", "HOME", sys.executable, "-m", "lsp_server"]
-    code = f"import os, sys; os.execvp('setpriv', {_AS_NOBODY[:1] + arguments!r})"
+    arguments = [*_AS_ANOTHER_USER[1:], *_MAY_READ_ALL, "env", "-u", "HOME", sys.executable, "-m", "lsp_server"]
+    code = f"import os, sys; os.execvp('setpriv', {_AS_ANOTHER_USER[:1] + arguments!r})"
     async with serving(cache, "-c", code) as server:
         await server.client.initialize(workspaceFolders=[folder(root)])
         await indexed(server.client, 1)
@@ -215,7 +215,7 @@ def test_why_a_pipe_is_not_indexed_is_said_at_once(tmp_path: Path) -> None:
     assert done.stdout.endswith("its name is not UTF-8.\n"), done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut off a file that is mapped")
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is mapped cannot be cut off on Windows")
 @pytest.mark.parametrize(
     "how",
     [
