@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,12 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last of all files in the folder."""
     text = json.dumps(cattrs.unstructure(manifest), indent=2)
-    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    unfinished = folder / f"{MANIFEST_FILE}~"  # killed in the middle of it, the model has the old one
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / MANIFEST_FILE)
 
 
 def sha256_of(path: Path) -> str:

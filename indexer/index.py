@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -99,7 +98,7 @@ class Index:
         database = database_of(root, self._cache)
         worker = WorkerProcess(root, database, lambda message: self._hear(root, message)) if watched else None
         with self._lock:
-            self._folders[root] = _Folder(Reader(database), worker)
+            self._folders[root] = _Folder(Reader(database, worker.check if worker else lambda: None), worker)
 
     def close_folder(self, root: Path) -> None:
         """Stop using a workspace folder."""
@@ -179,7 +178,7 @@ class Index:
                 return list(plan.snippets)
             try:
                 snippets = self._choose(path, language, text, line, deadline, tokens, count)
-            except sqlite3.Error as error:
+            except Exception as error:  # what is damaged may be of any type
                 self._let_go(error)
                 return []
             self._note_visit(path, line)
@@ -210,7 +209,7 @@ class Index:
                 question, library = self._ask(path, language, text, line, deadline=float("inf"))
                 with library.unchanging():
                     return nearest(question, library, list(self._recent)[::-1], most, characters)
-            except sqlite3.Error as error:
+            except Exception as error:  # what is damaged may be of any type
                 self._let_go(error)
                 return []
 
@@ -233,11 +232,11 @@ class Index:
             opened = {path for path in self._documents if path in self._kept}
         return Library(self._open, opened, [store for reader in readers if (store := reader.store()) is not None])
 
-    def _let_go(self, error: sqlite3.Error) -> None:
-        """Close the databases after an error: the next question opens them again."""
-        log.warning("The index cannot be read: %s", error)
+    def _let_go(self, error: Exception) -> None:
+        """Close the databases after an error: the next question opens them again, and their workers look at them."""
+        log.warning("The index cannot be read: %r", error)
         for folder in self._folders.values():
-            folder.reader.close()
+            folder.reader.let_go(error)
 
     def _take_in(self, asking: str | None, deadline: float) -> None:
         """Bring the store of open documents up to date, as far as there is time."""

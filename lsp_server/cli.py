@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib import metadata
@@ -40,6 +43,7 @@ app.command(name="export")(export_command.export)
 app.command(name="index")(index_command.index)
 app.add_typer(models_command.app, name="models")
 
+_CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PlaceArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
 ]
@@ -208,11 +212,39 @@ def doctor(model: _Model = None, provider: _Provider = "auto", as_json: _AsJson 
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it without a traceback."""
+    """Run the command line; Ctrl-C ends it without a traceback, and an error of the disk with a sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except (OSError, ModelError) as error:
+        _drop_output()
+        _err.print(Text(error_sentence(error), style="red"), soft_wrap=True)
+        sys.exit(1)
+
+
+def error_sentence(error: Exception) -> str:
+    """Say what the disk, or the system, refuses; other errors say it themselves."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    done = "written" if error.errno in _CANNOT_BE_WRITTEN else "used"
+    if error.filename is None:
+        return f"The output cannot be written: {error.strerror}" if done == "written" else error.strerror
+    return f"{error.filename2 or error.filename} cannot be {done}: {error.strerror}"
+
+
+def _drop_output() -> None:
+    """Let Python's own last flush of what cannot be written succeed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place(written: str) -> Place:

@@ -29,6 +29,7 @@ def index(
             metavar="[DIR] | why FILE", help="The folder to read (default: this one), or a file to explain."
         ),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make the index anew, whatever is in it.")] = False,
 ) -> None:
     """Index a project folder, and show what is in its index; or explain why a file is not."""
     given = words or ["."]
@@ -39,7 +40,7 @@ def index(
     root = Path(given[0]).expanduser()
     if not root.is_dir():
         raise typer.BadParameter(f"{root} is not a folder; to explain a file: mellum-lsp index why FILE")
-    raise typer.Exit(_read(root.resolve()))
+    raise typer.Exit(_read(root.resolve(), again=again))
 
 
 def _explain(file: Path) -> int:
@@ -53,7 +54,7 @@ def _explain(file: Path) -> int:
     return 0
 
 
-def _read(root: Path) -> int:
+def _read(root: Path, *, again: bool = False) -> int:
     """Bring the index of a folder up to date, with a progress bar; returns the exit code."""
     database = database_of(root, cache_folder())
     started = time.monotonic()
@@ -68,9 +69,12 @@ def _read(root: Path) -> int:
             elif "problem" in message:
                 problems.append(message["problem"])
 
-        is_ours = index_now(root, database, hear)
+        is_ours = index_now(root, database, hear, again=again)
     for problem in problems:
         _err.print(Text(problem, style="red"))
+    if again and not is_ours:
+        _out.print("An editor keeps this index; it makes it anew now")
+        return 0
     try:
         kept, refused, symbols = counts_of(database)
     except sqlite3.Error:

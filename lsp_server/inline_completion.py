@@ -63,7 +63,11 @@ async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCo
     context = session.context if completer.looks_up else None
     neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
-    suggestion = await asyncio.wrap_future(future)
+    try:
+        suggestion = await asyncio.wrap_future(future)
+    except _model_error() as error:
+        session.lose_model(completer, str(error))
+        return []
     if context is not None:
         context.look_around(snapshot, completer.read)
     session.statistics.add(suggestion)
@@ -75,6 +79,12 @@ async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCo
     identifier = session.feedback.show()  # of all that are shown together: one of them can be accepted
     items = [to_item(snapshot, candidate, identifier) for candidate in shown]
     return [item for item in items if item is not None]
+
+
+def _model_error() -> type[Exception]:
+    from engine.manifest import ModelError  # the loading thread has imported it by now
+
+    return ModelError
 
 
 async def snippets_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:

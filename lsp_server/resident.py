@@ -74,6 +74,13 @@ class ResidentModel:
         if signature is not None and signature != self._signature:
             self._load()
 
+    def lose(self, completer: Completer, reason: str) -> None:
+        """Give up a model whose files have changed. It is loaded again if they turn out to be whole."""
+        if completer is self.completer:
+            self.completer, self._signature, self._last_look = None, None, time.monotonic()
+            threading.Thread(target=completer.close, name="closing", daemon=True).start()
+            self._tell(State.FAILED, reason)
+
     def close(self) -> Callable[[], None]:
         """Give up the model; returns what is left to do, which waits for the inference thread."""
         self._wanted = None

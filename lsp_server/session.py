@@ -139,6 +139,10 @@ class Session:
         self._resident.look_again()
         return self.completer is not None
 
+    def lose_model(self, completer: Completer, reason: str) -> None:
+        """The model cannot be used any more: say so, and go on without it."""
+        self._resident.lose(completer, reason)
+
     def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
         """Note work for a document; older work for the same one is cancelled."""
         self._stop_work(uri)
@@ -181,7 +185,7 @@ class Session:
     def folders_changed(self) -> None:
         """The workspace has other folders, or other settings: index those, and no others."""
         wanted = {Path(root) for root in self.documents.roots()} if self.settings.index_workspace else set()
-        wanted = {root for root in wanted if root.is_dir() and root not in (Path.home(), Path(root.anchor))}
+        wanted = {root for root in wanted if root.is_dir() and root not in (_home(), Path(root.anchor))}
         if self._context is None or not self.settings.enabled:
             return
         for root in self._roots - wanted:
@@ -305,3 +309,11 @@ class Session:
         """Say something in the client's log, and in ours."""
         log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
         self._server.window_log_message(types.LogMessageParams(kind, message))
+
+
+def _home() -> Path | None:
+    """The user's home folder; None for a user without one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

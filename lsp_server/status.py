@@ -58,4 +58,7 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain JSON values."""
-        return asdict(self)
+        fields = asdict(self)
+        if self.index.problem is None:
+            del fields["index"]["problem"]
+        return fields

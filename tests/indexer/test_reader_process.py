@@ -66,7 +66,7 @@ def test_what_a_process_that_dies_was_given_is_read_by_the_other(monkeypatch: py
         if len(found) == 5:
             started[0]._process.kill()
     assert sorted(found) == paths
-    assert len(started) == 1
+    assert len(started) <= 2  # what it was reading when it was killed is given to another one
 
 
 @pytest.mark.usefixtures("two_processes")

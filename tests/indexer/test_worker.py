@@ -10,8 +10,6 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,12 @@ from indexer.folder import Folder
 from indexer.process import WorkerProcess
 from indexer.reader import Reader
 from indexer.store import Store
+from indexer.tables import SCHEMA
 from indexer.watch import Changes, Watcher
 from indexer.worker import run
+from tests.indexer.working import SOON, until, working
 
-SOON = 100.0
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + SOON
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture
@@ -50,21 +40,6 @@ def root(tmp_path: Path) -> Path:
 def database(tmp_path: Path, root: Path) -> Path:
     """Where its index will lie."""
     return database_of(root, tmp_path / "cache")
-
-
-@contextmanager
-def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
-    """A worker on a thread, with what it says; ready when the block begins."""
-    changes, said = Changes(), list[dict[str, Any]]()
-    thread = threading.Thread(target=run, args=(root, database, changes, said.append))
-    thread.start()
-    try:
-        until(lambda: any("ready" in one for one in said))
-        yield said
-    finally:
-        changes.stop()
-        thread.join(SOON)
-    assert not thread.is_alive()
 
 
 def content(database: Path) -> dict[str, Any]:
@@ -302,3 +277,17 @@ def test_an_ignored_document_helps_no_other(root: Path, tmp_path: Path) -> None:
     snippets = index.context_for("main.py", "python", text, 5, within=SOON)
     assert "private_thing" not in "".join(one.text for one in snippets)
     index.close()
+
+
+def test_indexes_of_earlier_versions_are_removed(tmp_path: Path) -> None:
+    """They may hold what the rules of today leave out."""
+    root, database = tmp_path / "work", tmp_path / "cache" / f"index-{SCHEMA}.sqlite"
+    root.mkdir()
+    database.parent.mkdir()
+    older = [database.with_name(f"index-{SCHEMA - 1}.sqlite{end}") for end in ("", "-wal", "-shm", ".lock")]
+    newer = database.with_name(f"index-{SCHEMA + 1}.sqlite")
+    for file in (*older, newer):
+        file.write_bytes(b"")
+    run(root, database, Changes(), lambda message: None, once=True)
+    assert not any(file.exists() for file in older)
+    assert newer.exists()
