@@ -112,9 +112,19 @@ class Rules:
                 return reason
         return link_reason(self.root / path, self.root) or self.why_not_file(path)
 
-    def _ignored(self, path: str) -> str | None:
+    def why_ignored(self, path: str, *, for_ai: bool = False) -> str | None:
+        """Which line of an ignore file names a file or a folder above it, whatever kind of file it is.
+
+        None if no line does. With `for_ai`, only `.aiignore` is asked.
+        """
+        ends = [at + 1 for at, character in enumerate(path) if character == "/"]
+        reasons = (self._ignored(path[:end], for_ai=for_ai) for end in (*ends, len(path)))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def _ignored(self, path: str, *, for_ai: bool = False) -> str | None:
         """What the ignore files say. The deepest one wins; only `.aiignore` cannot be overruled by others."""
-        for speaking in self._speaking(path.rstrip("/").rpartition("/")[0]):
+        speaking_there = self._speaking(path.rstrip("/").rpartition("/")[0])
+        for speaking in speaking_there[:1] if for_ai else speaking_there:
             for file, folder in speaking:
                 verdict = file.verdict(path[folder:])
                 if verdict is not None:
