@@ -45,6 +45,8 @@ class CompletionRequest:
     """Seconds after which the answer leaves with what is complete by then; None where nobody is in a hurry."""
     confidence: float = 0.0
     """The joint probability, calibrated, that shown text keeps, from 0 (all is shown) to 1."""
+    document: str = ""
+    """Which document it is, where several may have the same path: what was suggested in one is not said in another."""
 
     @property
     def gate(self) -> float:

@@ -54,7 +54,8 @@ class _Job:
     def is_for(self, request: CompletionRequest) -> bool:
         """Whether it is about the same place in the same text."""
         mine = self.request
-        return (mine.path, mine.offset, mine.text) == (request.path, request.offset, request.text)
+        place = (request.document, request.path, request.offset, request.text)
+        return (mine.document, mine.path, mine.offset, mine.text) == place
 
 
 class Scheduler:
@@ -67,6 +68,7 @@ class Scheduler:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._idle_until = 0.0
+        self._forgotten = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
@@ -110,6 +112,13 @@ class Scheduler:
         with self._changed:
             for is_idle in (False, True):
                 self._drop(document, is_idle=is_idle)
+
+    def forget(self) -> None:
+        """Forget what was suggested, and stop what is worked on: what it was made from may not be used any more."""
+        with self._changed:
+            self._forgotten = time.perf_counter()
+            self.rest()
+            self._suggestions.clear()
 
     def close(self) -> None:
         """Cancel everything and end the thread."""
@@ -196,7 +205,8 @@ class Scheduler:
 
     def _answer(self, job: _Job, suggestion: Suggestion) -> None:
         """Keep a suggestion and send it. The future stays cancellable throughout: it may be cancelled already."""
-        self._suggestions.remember(job.request, suggestion)
+        if job.queued > self._forgotten:
+            self._suggestions.remember(job.request, suggestion)
         if job.is_idle:
             return
         waited = time.perf_counter() - job.queued - sum(suggestion.timings.values())

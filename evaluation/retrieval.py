@@ -34,7 +34,7 @@ from engine.tokenizer import Tokenizer
 from evaluation.workspaces import PACKAGES, Package, sources_of
 from indexer.analysis import Parsed, family, parse
 from indexer.folder import Folder
-from indexer.library import Library
+from indexer.library import Layer, Library
 from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, nearest
 from indexer.pack import Snippet, pack
 from indexer.paths import folder_of
@@ -132,7 +132,7 @@ def main() -> None:
         made = make_tasks(package, store)
         tasks += made
         for task in [] if arguments.no_recall else made:
-            library = Library(Store.in_memory(), (), [store])
+            library = _library(package, store)
             question = ask(parse(task.text, task.path), task.path, task.line)
             for name, strategy in STRATEGIES.items():
                 started = time.perf_counter()
@@ -150,6 +150,10 @@ def main() -> None:
         figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), engine)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _library(package: Package, store: Store) -> Library:
+    return Library(Store.in_memory(), [Layer(Path(package.name), store)], lambda root, path: True)
 
 
 def _say(what: str) -> None:
@@ -275,7 +279,7 @@ def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
         exact, similar = [], []
         for index, task in enumerate(tasks):
             _say(f"lines, {name}: {index + 1} of {len(tasks)}")
-            library = Library(Store.in_memory(), (), [stores[task.package.name]])
+            library = _library(task.package, stores[task.package.name])
             question = ask(parse(task.text, task.path), task.path, task.line)
             snippets = pack(strategy(question, library), question, library, engine.budget.context, engine.count_tokens)
             near = nearest(question, library, (), MOST_NEIGHBOURS, MOST_CHARACTERS) if looks_up else []

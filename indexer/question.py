@@ -86,8 +86,8 @@ class Question:
         return self.nearnesses[folder]
 
 
-def ask(parsed: Parsed, path: str, line: int) -> Question:
-    """Look round a line of a document."""
+def ask(parsed: Parsed, path: str, line: int, kin: str | None = None) -> Question:
+    """Look round a line of a document; `path`: its key in the library. `kin`: its family, if its path does not say."""
     weights: dict[str, float] = {}
 
     def weigh(text: str, weight: float) -> None:
@@ -118,7 +118,7 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
         for word in dict.fromkeys(one.words):
             statements.setdefault(word, []).append(one)
     imported = frozenset(word for word in statements if len(word) > 1)
-    kin = family(path, parsed.language)
+    kin = kin or family(path, parsed.language)
     return Question(path, kin, line, parsed.text, weights, near, parsed.outline.imports, imported, statements)
 
 

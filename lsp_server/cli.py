@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,8 +25,8 @@ from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
 from indexer import Index, Neighbour, Snippet
 from lsp_server import export_command, index_command, models_command
-from lsp_server.place import Place, PlaceError, erased, parse_place, project_path, project_root, read_source
-from syntax import language_of
+from lsp_server.place import Place, PlaceError, erased, identity_in, parse_place, read_source, workspace_of
+from syntax import DocumentId, identify, language_of
 
 app = typer.Typer(
     name="mellum-lsp",
@@ -50,6 +50,9 @@ _PlaceArgument = Annotated[
 _Model = Annotated[str | None, typer.Option(help="A model's name or folder. Default: the embedded default model.")]
 _Open = Annotated[
     list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
+]
+_Ignored = Annotated[
+    bool, typer.Option("--ignored", help="Complete it even if it is ignored: the setting completeIgnoredFiles.")
 ]
 _Provider = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
@@ -133,13 +136,14 @@ def complete(
     erase: _Erase = 0,
     model: _Model = None,
     open_files: _Open = None,
+    ignored: _Ignored = False,
     provider: _Provider = "auto",
     as_json: _AsJson = False,
 ) -> None:
     """Complete the code at a place in a file, and show what every step of it took."""
     found = erased(_place(place), erase)
     engine = _engine(model, provider)
-    request, _, _ = _request(found, open_files, engine)
+    request, _, _ = _request(found, open_files, engine, ignored=ignored)
     suggestion = engine.complete(request)
     if as_json:
         _print_json(
@@ -156,16 +160,17 @@ def context(
     erase: _Erase = 0,
     model: _Model = None,
     open_files: _Open = None,
+    ignored: _Ignored = False,
     as_json: _AsJson = False,
 ) -> None:
     """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
     found = erased(_place(place), erase)
     engine = _engine(model)
-    request, snippets, near = _request(found, open_files, engine)
+    request, snippets, near = _request(found, open_files, engine, ignored=ignored)
     prompt = engine.lay_out(request)
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
     if as_json:
-        chosen = [asdict(snippet) for snippet in snippets]
+        chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
         more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
         _print_json({**asdict(prompt), **more})
         return
@@ -255,19 +260,27 @@ def _place(written: str) -> Place:
 
 
 def _request(
-    found: Place, open_files: list[Path] | None, engine: Engine
+    found: Place, open_files: list[Path] | None, engine: Engine, *, ignored: bool
 ) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
     """Build the request that the server would build for this place with these files open, if the project is indexed."""
     index = Index(cache_folder())
-    if (root := project_root(found.file)) is not None:
-        index.open_folder(root, watched=False)
-    try:
-        for file in open_files or []:
-            index.update(project_path(file), language_of(file.name), read_source(file))
-    except PlaceError as error:
-        raise _failure(str(error)) from error
+    root = workspace_of(found.file)
+    index.open_folder(root, watched=False)
+    folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
+    if folder.path and index.admission.why_not_completed(folder) is not None:
+        found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
+    if not ignored and (reason := index.admission.why_not_completed(found.identity)) is not None:
+        raise _failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
+    for file in open_files or []:
+        try:
+            identity = identity_in(root, file)
+            index.update(identity, language_of(file.name), read_source(file))
+        except PlaceError as error:
+            raise _failure(str(error)) from error
+        if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
+            _err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
     snippets = index.context_for(
-        found.path,
+        found.identity,
         found.language,
         found.text,
         found.offset,
@@ -275,7 +288,7 @@ def _request(
         tokens=engine.budget.context_at(found.offset),
         count=engine.count_tokens,
     )
-    near = index.neighbours(found.path, found.language, found.text, found.offset)
+    near = index.neighbours(found.identity, found.language, found.text, found.offset)
     index.close()
     request = CompletionRequest(
         found.path,
@@ -351,13 +364,17 @@ def _figures(suggestion: Suggestion, engine: Engine) -> Table:
     return table
 
 
+def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
 def _failure(sentence: str) -> typer.Exit:
     """Show a sentence in red; raise what this returns."""
-    _err.print(Text(sentence, style="red"))
+    _err.print(Text(sentence, style="red"), soft_wrap=True)
     return typer.Exit(1)
 
 

@@ -76,6 +76,10 @@ class Completer:
         """Stop all work for a document, or for all of them."""
         self._scheduler.rest(uri)
 
+    def forget(self) -> None:
+        """Forget all suggestions, and those that are being made: what they were made from may not be seen any more."""
+        self._scheduler.forget()
+
     def close(self) -> None:
         """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
 
@@ -100,6 +104,7 @@ def _request(
         max_tokens=settings.max_tokens,
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         confidence=settings.confidence_in(snapshot.language),
+        document=snapshot.identity.uri,
     )
 
 

@@ -57,7 +57,7 @@ async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCom
 
 async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCompletionItem]:
     """Compute suggestions for the snapshot, the likeliest first; empty if there are none, or no longer."""
-    if (completer := session.completer) is None:
+    if (completer := session.completer) is None or await session.why_not(snapshot) is not None:
         return []
     snippets = await snippets_for(session, snapshot, completer)
     context = session.context if completer.looks_up else None

@@ -17,7 +17,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from lsp_server.documents import Documents
+from lsp_server.documents import Document, Documents
 from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel, in_thread
@@ -27,12 +27,14 @@ from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
 from lsp_server.warm_up import warm_up
 from lsp_server.workspace_index import WorkspaceIndex
+from syntax import DocumentId, normalized, path_in, resolved
 
 if TYPE_CHECKING:
     from lsp_server.completer import Completer
     from lsp_server.context import Context
 
 _CONFIGURATION_WITHIN = 2.0
+_PERMISSION_WITHIN = 2.0  # seconds; at the start, the packages that know the rules may still be read
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,13 @@ class Session:
         self._resident = ResidentModel(server, self._state_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
-        self._paths: dict[str, str] = {}
+        self._told: dict[str, DocumentId] = {}
+        """What the index was told of each open document, by its URI."""
         self._context: Context | None = None
         self._making_context: asyncio.Task[None] | None = None
         self._index = WorkspaceIndex(server, lambda problem: self._log(types.MessageType.Warning, problem))
         self._roots: set[Path] = set()
+        self._generation: tuple[int, ...] | None = None
         self._has_shown_hint = False
 
     @property
@@ -143,6 +147,27 @@ class Session:
         """The model cannot be used any more: say so, and go on without it."""
         self._resident.lose(completer, reason)
 
+    async def why_not(self, snapshot: Snapshot) -> str | None:
+        """Why a document gets no suggestions by the rules of who may be seen, a sentence; None if it may get some.
+
+        The rules of all documents are looked at before it answers. Where some may help no more, suggestions that may be
+        made of them are forgotten.
+        """
+        try:
+            async with asyncio.timeout(_PERMISSION_WITHIN):
+                if self._context is None and self._making_context is not None:
+                    await asyncio.shield(self._making_context)
+                if self._context is None:
+                    return "the rules of its folder cannot be read; run: mellum-lsp doctor"
+                reason = await asyncio.wrap_future(self._context.why_not(snapshot.identity))
+        except TimeoutError:
+            return "the rules of its folder are not known yet"
+        if self._generation != (now := self._context.generation):
+            self._generation = now
+            if self.completer is not None:
+                self.completer.forget()
+        return None if self.settings.complete_ignored_files else reason
+
     def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
         """Note work for a document; older work for the same one is cancelled."""
         self._stop_work(uri)
@@ -159,45 +184,49 @@ class Session:
 
         When a pause follows, the place is warmed up.
         """
-        self._stop_work(uri)
         document = self.documents.open_document(uri)
         if document is None:
             return
-        is_new = uri not in self._paths
-        path = self._paths[uri] = self.documents.path_of(uri)
-        if self._context is not None:
-            file = self.documents.file_of(uri)
-            self._context.update(path, document.language_id or "", document.text, Path(file) if file else None)
-            if is_new:
-                self._context.opened()
+        self._stop_work(document.uri)
+        self._tell(document)
         if self.completer is not None:
             snapshot = snapshot_at_last_edit(self.documents, document)
-            self._warm_ups[uri] = asyncio.create_task(warm_up(self, snapshot))
+            self._warm_ups[document.uri] = asyncio.create_task(warm_up(self, snapshot))
 
     def document_closed(self, uri: str) -> None:
         """A document was closed."""
+        uri = normalized(uri)
         self._stop_work(uri)
         self._rest(uri)
-        path = self._paths.pop(uri, None)
-        if self._context is not None and path is not None:
-            self._context.forget(path)
+        self._untell(uri)
 
     def folders_changed(self) -> None:
-        """The workspace has other folders, or other settings: index those, and no others."""
-        wanted = {Path(root) for root in self.documents.roots()} if self.settings.index_workspace else set()
-        wanted = {root for root in wanted if root.is_dir() and root not in (_home(), Path(root.anchor))}
+        """The workspace has other folders, or other settings: index those, and no others.
+
+        Documents are others, too, when the folder that they lie in comes or goes.
+        """
         if self._context is None or not self.settings.enabled:
             return
-        for root in self._roots - wanted:
+        before = self._roots
+        self._roots = self._context.use_folders(self.documents.roots(), indexed=self.settings.index_workspace)
+        for root in before - self._roots:
             self._index.forget(root)
-        for root in wanted - self._roots:
+        for root in self._roots - before:
             self._index.begin(root)
-        self._roots = wanted
-        self._context.use_folders(wanted)
+        self._tell_all()
 
     def files_changed(self, uris: Iterable[str]) -> None:
         """Files were saved, made or removed: the client may know before the system tells."""
-        files = [Path(file) for uri in uris if (file := self.documents.file_of(uri)) is not None]
+        files: list[Path] = []
+        folders: dict[Path, Path] = {}
+        for uri in map(normalized, uris):
+            if (document := self.documents.open_document(uri)) is not None:
+                self.documents.identify_anew(uri)
+                self._tell(document)
+            if uri.startswith("file:") and (file := path_in(uri)) is not None:
+                if file.parent not in folders:
+                    folders[file.parent] = resolved(file.parent)
+                files.append(folders[file.parent] / file.name)
         if self._context is not None:
             self._context.changed(files)
 
@@ -207,6 +236,34 @@ class Session:
         if self._context is not None:
             self._context.close()
         return self._resident.close()
+
+    def _tell(self, document: Document) -> None:
+        """Let the index know what an open document is, and what it says."""
+        if self._context is None:
+            return
+        identity, before = self.documents.identity(document.uri), self._told.get(document.uri)
+        if before not in (None, identity):
+            self._untell(document.uri)
+        self._told[document.uri] = identity
+        self._context.update(identity, document.language_id or "", document.text)
+        if before != identity:
+            self._context.opened()
+
+    def _untell(self, uri: str) -> None:
+        """Let the index forget a document, unless the same file is open by another name: then that one counts."""
+        identity = self._told.pop(uri, None)
+        if identity is None or self._context is None:
+            return
+        others = [self.documents.open_document(other) for other, one in self._told.items() if one == identity]
+        if others and others[0] is not None:
+            self._context.update(identity, others[0].language_id or "", others[0].text)
+        else:
+            self._context.forget(identity)
+
+    def _tell_all(self) -> None:
+        for document in list(self.documents.text_documents.values()):
+            if isinstance(document, Document):
+                self._tell(document)
 
     def _stop_work(self, uri: str | None = None) -> None:
         for tasks in (self._work, self._warm_ups):
@@ -238,9 +295,6 @@ class Session:
             log.exception("There is no index")
             self._log(types.MessageType.Error, f"There is no index ({error}). Run: mellum-lsp doctor")
             return
-        for uri in list(self.documents.text_documents):
-            self.document_changed(uri)
-        self._context.opened()
         self.folders_changed()
 
     def _hear(self, root: Path, message: dict[str, Any]) -> None:
@@ -309,11 +363,3 @@ class Session:
         """Say something in the client's log, and in ours."""
         log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
         self._server.window_log_message(types.LogMessageParams(kind, message))
-
-
-def _home() -> Path | None:
-    """The user's home folder; None for a user without one."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None

@@ -61,6 +61,8 @@ class Settings:
     """Megabytes for what the model has read; null for a quarter of the memory."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
+    complete_ignored_files: bool = False
+    """Whether there are suggestions inside documents that are ignored, or named like secrets."""
 
     @property
     def model_choice(self) -> ModelChoice:

@@ -22,6 +22,8 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
     await asyncio.sleep(_REST_SECONDS)
     if not session.is_wanted(snapshot.language) or (completer := session.completer) is None:
         return
+    if await session.why_not(snapshot) is not None:
+        return
     snippets = await snippets_for(session, snapshot, completer)
     if session.completer is completer and not session.is_stale(snapshot):
         completer.warm_up(snapshot, snippets, session.settings)

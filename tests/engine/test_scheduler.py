@@ -159,6 +159,22 @@ def test_resting_stops_all_work_and_leaves_none(scheduler: Scheduler) -> None:
         assert not scheduler._waiting
 
 
+def test_what_is_forgotten_is_made_anew_and_no_work_of_before_brings_it_back(scheduler: Scheduler) -> None:
+    asked = request(2000)
+    first = scheduler.submit("a", asked).result(timeout=DEADLINE)
+    assert first.timings
+    assert not scheduler.submit("a", asked).result(timeout=DEADLINE).timings  # it was remembered
+    scheduler.forget()
+    assert scheduler.submit("a", asked).result(timeout=DEADLINE).timings
+
+
+def test_a_document_of_the_same_path_and_text_is_another_one(scheduler: Scheduler) -> None:
+    one, other = (replace(request(2000), document=document) for document in ("file:///a/x.py", "file:///b/x.py"))
+    assert scheduler.submit("a", one).result(timeout=DEADLINE).timings
+    assert scheduler.submit("b", other).result(timeout=DEADLINE).timings  # which may have other context
+    assert not scheduler.submit("b", other).result(timeout=DEADLINE).timings
+
+
 def test_what_the_deadline_cut_off_is_finished_in_idle_time(scheduler: Scheduler, engine: Engine) -> None:
     text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
     asked = CompletionRequest("a.py", "python", text, len(text), deadline=0.0)

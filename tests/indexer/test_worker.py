@@ -23,6 +23,7 @@ from indexer.store import Store
 from indexer.tables import SCHEMA
 from indexer.watch import Changes, Watcher
 from indexer.worker import run
+from syntax import DocumentId
 from tests.indexer.working import SOON, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -247,17 +248,18 @@ def test_the_index_sees_folders_come_and_go_and_open_documents_over_files(root: 
     index.open_folder(root)
     until(lambda: any("ready" in one for one in said))
     text = "from json.scanner import make_scanner\n\nscanner = make_scanner(\n"
+    main, scanner = (DocumentId.in_folder(root, path) for path in ("main.py", "json/scanner.py"))
 
     def context() -> str:
-        snippets = index.context_for("main.py", "python", text, len(text) - 1, within=SOON)
+        snippets = index.context_for(main, "python", text, len(text) - 1, within=SOON)
         return "".join(one.text for one in snippets)
 
     assert "def py_make_scanner" in context()
-    index.update("json/scanner.py", "python", "def make_scanner(of_the_buffer): pass\n", root / "json" / "scanner.py")
+    index.update(scanner, "python", "def make_scanner(of_the_buffer): pass\n")
     index.refresh()
     assert "of_the_buffer" in context()
     assert "py_make_scanner" not in context()
-    index.forget("json/scanner.py")
+    index.forget(scanner)
     assert "def py_make_scanner" in context()
     index.close_folder(root)
     text += "\n" * 100  # elsewhere, so that the choice is made anew
@@ -270,11 +272,14 @@ def test_an_ignored_document_helps_no_other(root: Path, tmp_path: Path) -> None:
     (root / "private.py").write_text("")
     index = Index(tmp_path / "cache")
     index.open_folder(root, watched=False)
-    index.update("private.py", "python", "def private_thing(secret): pass\n", root / "private.py")
-    index.update(".env.py", "python", "def open_thing(secret): pass\n", root / ".env.py")
+    for path, text in {
+        "private.py": "def private_thing(secret): pass\n",
+        ".env.py": "def open_thing(secret): pass\n",
+    }.items():
+        index.update(DocumentId.in_folder(root, path), "python", text)
     index.refresh()
     text = "private_thing(secret)\nopen_thing(secret)\n"
-    snippets = index.context_for("main.py", "python", text, 5, within=SOON)
+    snippets = index.context_for(DocumentId.in_folder(root, "main.py"), "python", text, 5, within=SOON)
     assert "private_thing" not in "".join(one.text for one in snippets)
     index.close()
 
