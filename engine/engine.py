@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from engine.calibrate import calibrate, gives_same_bits
-from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
+from engine.completion import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
 from engine.draft import Drafts, Speculation
@@ -22,6 +22,7 @@ from engine.prompt import Budget, Prompt, lay_out, with_line_feeds
 from engine.providers import Provider
 from engine.slots import Slots
 from engine.stop import BlockPolicy
+from engine.surroundings import surroundings
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
@@ -37,6 +38,7 @@ _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
+_NOT_WANTED = Suggestion("", 0, (), (), StopReason.PLACE, 0, 0)
 
 
 class Engine:
@@ -126,6 +128,8 @@ class Engine:
         """
         clock = _Clock()
         self._model.begin()
+        if not self.is_wanted(request):
+            return _NOT_WANTED
         prompt = self.lay_out(request)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)
@@ -238,9 +242,17 @@ class Engine:
         before, after = _around(request)
         return trim(composition.text, prefix=before, suffix=after, language=request.language)
 
+    def is_wanted(self, request: CompletionRequest) -> bool:
+        """Whether a suggestion is wanted at this place; False in a comment or a string where that is set."""
+        if request.explicit or not request.disabled_in:
+            return True
+        return surroundings(_around(request)[0], request.language) not in request.disabled_in
+
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
         """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
         self._model.begin()
+        if not self.is_wanted(request):
+            return
         tokens = self.lay_out(request).tokens
         slot = self._slots.take(tokens)
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)

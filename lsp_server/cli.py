@@ -26,6 +26,7 @@ from engine.providers import Provider
 from indexer import Index, Neighbour, Snippet
 from lsp_server import export_command, index_command, models_command
 from lsp_server.place import Place, PlaceError, erased, identity_in, parse_place, read_source, workspace_of
+from lsp_server.silence import silence_of
 from syntax import DocumentId, identify, language_of
 
 app = typer.Typer(
@@ -145,12 +146,15 @@ def complete(
     engine = _engine(model, provider)
     request, _, _ = _request(found, open_files, engine, ignored=ignored)
     suggestion = engine.complete(request)
+    silence = silence_of(suggestion)
     if as_json:
-        _print_json(
-            {**asdict(suggestion), "computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
-        )
+        more = {"computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
+        said = None if silence is None else {"reason": silence, "sentence": silence.sentence}
+        _print_json({**asdict(suggestion), **more, "silence": said})
         return
     _out.print(_picture(found, suggestion), soft_wrap=True)
+    if silence is not None:
+        _out.print(f"Nothing to suggest: {silence}: {silence.sentence}", soft_wrap=True)
     _out.print(_figures(suggestion, engine))
 
 
@@ -327,7 +331,7 @@ def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:
     syntax = Syntax("", place.language, theme="ansi_dark")
     picture = Text(f"{place.path}:{place.line}:{place.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
-    picture.append(suggestion.text or "▏(nothing to suggest)", style="black on bright_green")
+    picture.append(suggestion.text or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))
     picture.rstrip()
     picture.append("\n")

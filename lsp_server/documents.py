@@ -37,6 +37,8 @@ class Document(TextDocument):
         self._anchor = 0, 0
         self.last_edit = 0
         """Where the last change ended, in code points: probably the cursor. Unknown of a whole new text: its start."""
+        self.is_out_of_step = False
+        """Whether a change could not be applied: the text is not the client's until all of it comes again."""
         self._has_surrogates = False
         self._broken: str | None = None
         self._encoding = str(getattr(self.position_codec.encoding, "value", self.position_codec.encoding))
@@ -58,14 +60,18 @@ class Document(TextDocument):
     @property
     def text(self) -> str:
         """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
-        return _SURROGATE.sub("\ufffd", self._text) if self._has_surrogates else self._text
+        return readable(self._text) if self._has_surrogates else self._text
 
     def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
-        """Apply one change: a range replaced, or the whole text."""
-        self.last_edit = 0
+        """Apply one change: a range replaced, or the whole text. Out of step, only the whole text can be."""
         if not isinstance(change, types.TextDocumentContentChangePartial):
+            self.last_edit = 0
             self._replace_all(change.text)
+            self.is_out_of_step = False
             return
+        if self.is_out_of_step:
+            return
+        self.last_edit = 0
         start = self.offset_at_position(change.range.start)
         anchor = self._anchor
         end = max(start, self.offset_at_position(change.range.end))
@@ -226,6 +232,11 @@ class Documents(Workspace):
             sync_kind=self._sync_kind,
             position_codec=self._position_codec,
         )
+
+
+def readable(text: str) -> str:
+    """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _has_surrogate(text: str) -> bool:

@@ -26,12 +26,14 @@ from lsp_server.logs import start_logging
 from lsp_server.protocol import Protocol
 from lsp_server.resident import in_thread
 from lsp_server.session import VERSION, Session
+from lsp_server.silence import Silence
 from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
 from lsp_server.transport import Connection, accept_one, stdio
 
-_NATIVE_THREADS = ("loader", "inference", "index")
-"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did."""
+_NATIVE_THREADS = ("loader", "inference", "index", "closing")
+"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
+would wait for those of a pool, however long they take."""
 _SECONDS_TO_STOP = 2.0
 
 log = logging.getLogger(__name__)
@@ -78,10 +80,12 @@ def create_server() -> MellumServer:
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(ls: MellumServer, params: types.DidOpenTextDocumentParams) -> None:
+        ls.session.typed()
         ls.session.document_changed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(ls: MellumServer, params: types.DidChangeTextDocumentParams) -> None:
+        ls.session.typed()
         ls.session.document_changed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
@@ -100,18 +104,22 @@ def create_server() -> MellumServer:
     def folders_changed(ls: MellumServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
         ls.session.folders_changed()
 
-    def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | None:
+    def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | Silence:
+        documents = server.session.documents
+        if documents.open_document(params.text_document.uri) is None:
+            return Silence.OUT_OF_STEP
         try:
-            return take_snapshot(server.session.documents, params)
+            return take_snapshot(documents, params) or Silence.NOTHING
         except Exception:
             log.exception("No snapshot of %s at %s", params.text_document.uri, params.position)
-            return None
+            return Silence.FAILED
 
+    server.protocol.on_lost_step = server.session.lose_step
     server.protocol.freeze[types.TEXT_DOCUMENT_INLINE_COMPLETION] = snapshot_of
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
-    async def complete(ls: MellumServer, snapshot: Snapshot | None) -> types.InlineCompletionList:
-        return await inline_completion.answer(ls.session, snapshot)
+    async def complete(ls: MellumServer, asked: Snapshot | Silence) -> types.InlineCompletionList:
+        return await inline_completion.answer(ls.session, asked)
 
     @server.command(ACCEPTED)
     def accepted(ls: MellumServer, *arguments: Any) -> None:
@@ -146,7 +154,8 @@ def _serve(connect: Callable[[], Connection]) -> int:
     except KeyboardInterrupt:
         code = 130
     is_read = logs.drain(timeout=1.0)  # where nobody reads stderr, Python's own end would wait for its flush
-    if not is_read or any(thread.name in _NATIVE_THREADS for thread in threading.enumerate()):
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if not is_read or any(thread.name in _NATIVE_THREADS or not thread.daemon for thread in others):
         os._exit(code)
     return code
 

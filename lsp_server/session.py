@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel, in_thread
 from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.silence import Silence, Silences
 from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _CONFIGURATION_WITHIN = 2.0
 _PERMISSION_WITHIN = 2.0  # seconds; at the start, the packages that know the rules may still be read
+_REMEMBERED_COMPLAINTS = 200
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +55,11 @@ class Session:
         self.settings = Settings()
         self.feedback = Feedback()
         self.statistics = Statistics()
+        self.silences = Silences()
         self._initial_settings: object = None
-        self._complaints: set[str] = set()
+        self._complaints: deque[str] = deque(maxlen=_REMEMBERED_COMPLAINTS)
+        self._last_typed = 0.0
+        self._unloading: asyncio.TimerHandle | None = None
         self._resident = ResidentModel(server, self._state_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
@@ -95,6 +101,7 @@ class Session:
             busy=bool(self._work),
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
+            silence=self.silences.facts(),
             statistics=self.statistics,
             index=self._index.facts(),
             version=VERSION,
@@ -118,7 +125,7 @@ class Session:
         set_level(self.settings.log_level)
         for complaint in complaints:
             if complaint not in self._complaints:  # once each, however often the settings change
-                self._complaints.add(complaint)
+                self._complaints.append(complaint)
                 self._log(types.MessageType.Warning, complaint)
         if self.settings.enabled:
             if self._making_context is None:
@@ -126,7 +133,8 @@ class Session:
             self._resident.want(self.settings.model_choice)
         else:
             self._stop_work()
-            self._rest()
+            self._resident.let_go("The model was let go", for_good=True)
+        self._wait_for_rest()
         self.folders_changed()
         if self.status().state is not before:
             self._send_status()
@@ -136,12 +144,36 @@ class Session:
         document = self.documents.open_document(snapshot.document.uri)
         return document is not snapshot.document or document.source is not snapshot.source
 
-    def is_wanted(self, language: str) -> bool:
-        """Whether suggestions are switched on for this language, and a model is there; if not, look for one."""
-        if not self.settings.enabled or language in self.settings.disabled_languages:
-            return False
+    def silence_for(self, snapshot: Snapshot) -> Silence | None:
+        """Why nothing can be suggested there, whatever the model would say; None where it can.
+
+        Where no model is there, this looks for one.
+        """
+        if not self.settings.enabled:
+            return Silence.OFF
+        if snapshot.language in self.settings.disabled_languages:
+            return Silence.OFF_HERE
+        if snapshot.document.is_out_of_step:
+            return Silence.OUT_OF_STEP
         self._resident.look_again()
-        return self.completer is not None
+        if self.completer is not None:
+            return None
+        return Silence.LOADING if self._resident.state in (State.LOADING, State.UNLOADED) else Silence.NO_MODEL
+
+    def typed(self) -> None:
+        """Note that the user is there: the model stays in memory."""
+        self._last_typed = asyncio.get_running_loop().time()
+
+    def lose_step(self, uri: str, reason: str) -> None:
+        """A change could not be applied: nothing is suggested in a document before its whole text has come again."""
+        document = self.documents.open_document(uri)
+        if document is None or document.is_out_of_step:
+            return
+        document.is_out_of_step = True
+        self._stop_work(uri)
+        self._rest(uri)
+        sentence = f"{uri} is out of step with the editor ({reason}). Close it, and open it again."
+        self._log(types.MessageType.Warning, sentence)
 
     def lose_model(self, completer: Completer, reason: str) -> None:
         """The model cannot be used any more: say so, and go on without it."""
@@ -233,6 +265,8 @@ class Session:
     def close(self) -> Callable[[], None]:
         """Stop all work; returns what is left to do, which waits for the inference thread."""
         self._stop_work()
+        if self._unloading is not None:
+            self._unloading.cancel()
         if self._context is not None:
             self._context.close()
         return self._resident.close()
@@ -275,6 +309,21 @@ class Session:
         """Stop what the model does ahead, too."""
         if self.completer is not None:
             self.completer.rest(uri)
+
+    def _wait_for_rest(self) -> None:
+        """Let the model go once no typing has come for the minutes that are set. One timer, moved when it is due."""
+        if self._unloading is not None:
+            self._unloading.cancel()
+            self._unloading = None
+        minutes = self.settings.unload_after
+        if self.completer is None or not minutes:
+            return
+        loop = asyncio.get_running_loop()
+        if (left := self._last_typed + 60 * minutes - loop.time()) > 0:
+            self._unloading = loop.call_later(left, self._wait_for_rest)
+        else:
+            sentence = f"The model was let go after {minutes:g} min without typing; the next request brings it back"
+            self._resident.let_go(sentence, for_good=False)
 
     async def _make_context(self) -> None:
         """Import the index's packages on another thread, then tell it of all documents and folders."""
@@ -331,7 +380,7 @@ class Session:
             return None
         params = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
         answer = await self._answer_of(self._server.workspace_configuration_async(params))
-        return answer[0] if answer else None
+        return answer[0] if isinstance(answer, list) and answer else None
 
     async def _answer_of(self, request: Any) -> Any:
         """Wait for the client's answer, but not for long: a model can be loaded without it."""
@@ -346,6 +395,9 @@ class Session:
         status = self.status()
         if status.state is State.LOADING:
             self._stop_work()  # it waits for a model that is being replaced
+        if status.state is State.READY:
+            self.typed()
+            self._wait_for_rest()
         if status.state is State.FAILED:
             self._log(types.MessageType.Error, status.message)
         if status.state is State.NO_MODEL:

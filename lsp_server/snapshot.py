@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lsprotocol import types
 
-from lsp_server.documents import Document, Documents
+from lsp_server.documents import Document, Documents, readable
 from syntax import DocumentId
 
 
@@ -72,7 +72,7 @@ def take_snapshot(documents: Documents, params: types.InlineCompletionParams) ->
         end = document.offset_at_position(selection.range.end)
         if not start <= cursor <= end:
             return None
-        text = text[:start] + selected + text[end:]
+        text = text[:start] + readable(selected) + text[end:]
         offset = start + len(selected)
     return Snapshot(
         document=document,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import tokenizer as tokenizing
 from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
+from engine.tokenizer import Tokenizer, TokenizerFailed
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -90,3 +93,37 @@ def test_a_stream_gives_whole_characters_only(tokenizer: Tokenizer) -> None:
     assert "".join(pieces) == text
     assert "" in pieces  # some tokens end in the middle of a character
     assert "\ufffd" not in "".join(pieces)
+
+
+def test_threads_do_not_disturb_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evicts what the other has just looked up: more segments than are remembered."""
+    monkeypatch.setattr(tokenizing, "_REMEMBERED_SEGMENTS", 8)
+    shared, alone = Tokenizer(path), Tokenizer(path)
+    texts = ["\n".join(f"name_{start + line} = {line}" for line in range(40)) for start in range(0, 400, 40)]
+    expected = {text: alone.encode(text) for text in texts}
+
+    def encode(seed: int) -> bool:
+        order = random.Random(seed).choices(texts, k=60)
+        return all(shared.encode(text) == expected[text] for text in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(encode, range(8)))
+
+
+@pytest.fixture
+def endless(path: Path, tmp_path: Path) -> Path:
+    """A tokenizer with a rule that backtracks without end where many an x is followed by no y."""
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    rule = {"type": "Split", "pattern": {"Regex": "(?:x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    fields["pre_tokenizer"]["pretokenizers"].insert(0, rule)
+    written = tmp_path / "tokenizer.json"
+    written.write_text(json.dumps(fields), encoding="utf-8")
+    return written
+
+
+def test_a_text_that_the_library_panics_at_costs_that_text(endless: Path, tokenizer: Tokenizer) -> None:
+    fragile = Tokenizer(endless)
+    for call in (fragile.encode, fragile.encode_once, fragile.split_last_word):
+        with pytest.raises(TokenizerFailed, match="retry-limit"):
+            call("a = " + "x" * 40)
+        assert fragile.encode("a = 1\n") == tokenizer.encode("a = 1\n")

@@ -58,6 +58,7 @@ def test_complete_as_json_is_one_object(model_cache: Path) -> None:
     done = run("complete", "--json", "--erase", "1", f"{SOURCE}:{line_of('def mean(data)')}:6", cache=model_cache)
     answer = json.loads(done.stdout)
     assert answer["text"]
+    assert answer["silence"] is None
     assert len(answer["tokens"]) == len(answer["log_probabilities"])
     assert answer["computed_tokens"] == answer["prompt_tokens"] > 50
 
