@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 from numpy.typing import NDArray
 
+from engine import cuda
 from engine.completion import Cancelled
 from engine.draft import LONGEST
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
-from engine.providers import Provider, open_session
+from engine.providers import Provider, is_out_of_memory, open_session
 from engine.threads import default_threads
+
+
+class OutOfMemory(ModelError):
+    """There is no room for a state, on the card or beside it; its text names the mend."""
 
 
 class Slot(ABC):
@@ -28,6 +34,11 @@ class Slot(ABC):
         """How many of them are a prompt, as far as it was the last one: the others were generated."""
         self.filled = 0
         """How many tokens' memory it has touched."""
+
+    @property
+    def held(self) -> int:
+        """How many tokens' memory it takes: the system hands out memory as it is filled, a card at once."""
+        return self.filled
 
     def keep(self, tokens: int) -> None:
         """Forget everything after the first `tokens` tokens. The memory stays; it is overwritten later."""
@@ -60,7 +71,7 @@ class InPlaceSlot(Slot):
     ) -> None:
         super().__init__(capacity)
         self.binding = session.io_binding()
-        self._session = session
+        self._session, self._on_card = session, device != "cpu"
         shape = [1, manifest.kv_heads, capacity + 1, manifest.head_size]  # one for what a run of one is padded with
         element = _element_type(session)
         self._states: list[onnxruntime.OrtValue] = []
@@ -74,12 +85,30 @@ class InPlaceSlot(Slot):
         self._vocabulary = manifest.vocabulary
         self._logits: dict[int, onnxruntime.OrtValue] = {}  # by their number
 
+    @property
+    def held(self) -> int:
+        """See `Slot.held`."""
+        return self.capacity if self._on_card else self.filled
+
     def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
-        if any(state.device_name() != "cpu" for state in self._states):
-            return 0  # the way through this process takes as long as computing it there
+        if self._on_card:
+            return self._copy_on_card(other, tokens)
         for state, source in zip(self._states, other._states, strict=True):
             state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
         return tokens
+
+    def _copy_on_card(self, other: InPlaceSlot, tokens: int) -> int:
+        """Copy between two places on the card, a row for each head; none where that cannot be done there."""
+        _, heads, _, size = self._states[0].shape()
+        token = size * np.dtype(_element_type(self._session)).itemsize
+        pairs = [
+            (
+                cuda.Block(state.data_ptr(), (self.capacity + 1) * token),
+                cuda.Block(source.data_ptr(), (other.capacity + 1) * token),
+            )
+            for state, source in zip(self._states, other._states, strict=True)
+        ]
+        return tokens if cuda.copy_rows(pairs, width=tokens * token, rows=heads) else 0
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
@@ -172,11 +201,21 @@ class Model:
         """The execution providers that really run the graph, as the session itself says."""
         return tuple(self._session.get_providers())
 
+    @property
+    def on_card(self) -> bool:
+        """Whether keys and values lie in the memory of a card."""
+        return self.opened.device != "cpu"
+
     def new_slot(self, capacity: int) -> Slot:
-        """Make room for the state of up to `capacity` tokens."""
-        if "seqlens_k" in {value.name for value in self._session.get_inputs()}:
+        """Make room for the state of up to `capacity` tokens. Raises OutOfMemory."""
+        if "seqlens_k" not in {value.name for value in self._session.get_inputs()}:
+            return CopiedSlot(self._session, self.manifest, capacity)
+        try:
             return InPlaceSlot(self._session, self.manifest, capacity, self.opened.device)
-        return CopiedSlot(self._session, self.manifest, capacity)
+        except Exception as error:  # the runtime raises a bare RuntimeError, and a MemoryError
+            if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(f"the state of {capacity} tokens") from error
 
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
@@ -194,11 +233,21 @@ class Model:
         except Exception as error:  # the runtime raises a bare RuntimeError
             if self._run_options.terminate:
                 raise Cancelled from error
+            if is_out_of_memory(error):
+                raise self._out_of_memory(f"computing {len(tokens)} tokens at once") from error
             raise
         finally:
             slot.filled = max(slot.filled, end)
         slot.tokens[start:] = tokens
         return logits
+
+    def _out_of_memory(self, what: str) -> OutOfMemory:
+        megabytes = cuda.free_memory() if self.on_card else psutil.virtual_memory().available
+        return OutOfMemory(
+            f"{'The card' if self.on_card else 'This machine'} has no memory left for {what} of {self.manifest.name} "
+            f"({(megabytes or 0) / 1e6:.0f} MB are free); close what else uses it, or export the model with "
+            "--format int4"
+        )
 
     def begin(self) -> None:
         """Forget earlier interruptions."""
