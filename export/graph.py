@@ -12,6 +12,7 @@ place; nothing is concatenated or copied from step to step. Activations, keys an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,10 +44,12 @@ def write_graph(
     target: Target,
     on_tensor: OnTensor,
     calibration: NDArray[np.int64] | None = None,
+    products_of: Callable[[GraphWriter], Products] | None = None,
 ) -> None:
     """Write `model.onnx` and its data file into `folder`, from weights that are read a block of rows at a time.
 
     `calibration` are tokens `[sequences, length]` of real code for `int4`; without them it rounds to the nearest.
+    `products_of`: another way to write the matrices than the format's own.
     Raises ExportError where the target does not run the format.
     """
     if format not in FORMATS[target]:
@@ -56,7 +59,9 @@ def write_graph(
     with (folder / DATA_FILE).open("wb") as data:
         writer = GraphWriter(data)
         products: Products
-        if format == "int8":
+        if products_of is not None:
+            products = products_of(writer)
+        elif format == "int8":
             products = Int8Products(writer, int8_sums_saturate(), on_tensor)
         elif format == "int4":
             running = None if calibration is None else Calibration(source, calibration)
