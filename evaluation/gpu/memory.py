@@ -42,7 +42,6 @@ def check_memory(workplace: Workplace, record: Recorder) -> None:
     if workplace.dry:
         record.add(title, "loading where the card is full", "not measured: a dry run")
         return
-    del model
     with _room_for(_LEFT_TO_LOAD, workplace):
         folder, manifest = workplace.folder(title), workplace.manifest(title)
         loaded = Model(folder, manifest, provider="cuda")

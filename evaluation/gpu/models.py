@@ -81,10 +81,7 @@ class Planned:
 def planned(folder: Path, *, dry: bool) -> dict[str, Planned]:
     """All models by their titles, in the order of their worth. A dry run has small ones of the same kinds."""
     if dry:
-        config = folder / "small" / "config.json"
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(json.dumps(_SMALL), encoding="utf-8")
-        small = str(config)
+        small = str(_small_shape(folder))
         models = [
             Planned(DEFAULT, "fp32", "random", small, target="cpu"),
             Planned(DEFAULT, "fp16", "random", small),
@@ -105,6 +102,17 @@ def planned(folder: Path, *, dry: bool) -> dict[str, Planned]:
             Planned(DEFAULT, "int4", "default"),
         ]
     return {model.title: model for model in models}
+
+
+def _small_shape(folder: Path) -> Path:
+    """A `config.json` of a small model; several processes may ask for it at once."""
+    config = folder / "small" / "config.json"
+    if not config.is_file():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        temporary = config.with_name(f"{os.getpid()}~")
+        temporary.write_text(json.dumps(_SMALL), encoding="utf-8")
+        temporary.replace(config)
+    return config
 
 
 def make(model: Planned, folder: Path, wheels: Path | None) -> Path:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import time
+import os
+from pathlib import Path
 
 import numpy as np
+import onnx
 
 from engine import cuda as nvidia
 from engine.calibrate import calibrate
 from engine.decode import pick
-from engine.manifest import Manifest
-from engine.model import Model, Slot
+from engine.manifest import GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest
+from engine.model import PICKED, PICKED_SURELY, Model, Slot
 from engine.providers import try_provider
 from evaluation.gpu.models import LARGE
 from evaluation.gpu.records import Recorder, read
-from evaluation.gpu.workplace import Workplace, filled, median_seconds, seconds, tokens
+from evaluation.gpu.workplace import Workplace, filled, load, median_seconds, seconds, tokens
 from export.writer import DATA_FILE
 
 CARD = "the card"
+COMPUTES = "CUDA computes"
 BANDWIDTH = "a copy on the card, bytes read and written"
 _GIGABYTE, _MEGABYTE = 1e9, 1e6
 _COPIED = 2 << 30  # bytes
@@ -38,7 +41,7 @@ def describe_card(workplace: Workplace, record: Recorder) -> None:
     for library in nvidia.load_libraries():
         record.add(CARD, library.name, str(library.path or ("by the system" if library.loaded else "not found")))
     attempt = try_provider("cuda")
-    record.add(CARD, "CUDA computes", attempt.failure or "yes", passed=None if workplace.dry else not attempt.failure)
+    record.add(CARD, COMPUTES, attempt.failure or "yes", passed=None if workplace.dry else not attempt.failure)
     if attempt.failure and not workplace.dry:
         record.add(CARD, "what its libraries say", attempt.output[:1000])
     _bandwidth(record)
@@ -71,11 +74,9 @@ def _bandwidth(record: Recorder) -> None:
 
 def measure_rates(workplace: Workplace, record: Recorder, title: str) -> None:
     """Load, memory, prefill, decode and verification of a model."""
-    workplace.folder(title)
-    before = nvidia.free_memory()
-    started = time.perf_counter()
-    model = workplace.load(title)
-    record.add(title, "load", time.perf_counter() - started, "s")
+    loaded = workplace.loaded(title)
+    model, before = loaded.model, loaded.free_before
+    record.add(title, "load", loaded.seconds, "s")
     sizes = workplace.sizes
     longest = max(*sizes.prefill, *sizes.decode) + max(sizes.widths) + sizes.steps + 2
     slot = model.new_slot(min(longest, model.manifest.context))
@@ -92,7 +93,7 @@ def measure_rates(workplace: Workplace, record: Recorder, title: str) -> None:
             record.add(title, f"prefill of {count} tokens at once", rate, "tokens/s")
     after = nvidia.free_memory()
     if before is not None and after is not None and not workplace.dry:
-        record.add(title, "memory on the card with one slot, after reading", (before - after) / _GIGABYTE, "GB")
+        record.add(title, "memory on the card after reading and what came before", (before - after) / _GIGABYTE, "GB")
     weights = read_bytes(workplace, title, model.manifest)
     record.add(title, "weights that a token reads", weights / _GIGABYTE, "GB")
     for count in sizes.decode:
@@ -146,6 +147,44 @@ def _decode(
             record.at_most(title, what, cost, _VERIFYING, speed=True)
         else:
             record.add(title, what, cost)
+
+
+def measure_without_picks(workplace: Workplace, record: Recorder, title: str) -> None:
+    """The same graph without what picks tokens on the card: what that costs there, and what it saves."""
+    folder = without_picks(workplace.folder(title))
+    model = load(folder, workplace.provider).model
+    count = min(workplace.sizes.decode)
+    slot = model.new_slot(count + max(workplace.sizes.widths) + 2)
+    filled(model, slot, count)
+    text = tokens(model, max(workplace.sizes.widths))
+    for width in workplace.sizes.widths:
+        took = median_seconds(
+            lambda width=width: _step(model, slot, count, text[:width]),  # type: ignore[misc]
+            workplace.sizes.steps,
+        )
+        record.add(title, f"a step of {width} after {count}, of a graph that picks nothing", took * 1e3, "ms")
+
+
+def without_picks(folder: Path) -> Path:
+    """A copy of a model's folder, with the same weights, whose graph ends with logits."""
+    place = folder.with_name(f"{folder.name}-logits-only")
+    if (place / MANIFEST_FILE).is_file():
+        return place
+    place.mkdir(exist_ok=True)
+    for name in (DATA_FILE, TOKENIZER_FILE, MANIFEST_FILE):
+        (place / name).unlink(missing_ok=True)
+        os.link(folder / name, place / name)
+    model = onnx.load(str(folder / GRAPH_FILE), load_external_data=False)
+    for values in (model.graph.node, model.graph.output):
+        kept = [one for one in values if not {PICKED, PICKED_SURELY, "log_probabilities"} & _names(one)]
+        del values[:]
+        values.extend(kept)
+    (place / GRAPH_FILE).write_bytes(model.SerializeToString())
+    return place
+
+
+def _names(part: onnx.NodeProto | onnx.ValueInfoProto) -> set[str]:
+    return set(part.output) if isinstance(part, onnx.NodeProto) else {part.name}
 
 
 def _step(model: Model, slot: Slot, length: int, tokens: list[int]) -> None:

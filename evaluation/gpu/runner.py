@@ -13,8 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from engine import cuda
 from evaluation.gpu import records
 from evaluation.gpu.models import planned
+from evaluation.gpu.rates import COMPUTES
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.steps import STEPS, Step
 from syntax.children import child_environment, start_python
@@ -38,8 +40,14 @@ def run(models: Path, out: Path, *, wheels: Path | None, seconds: float, dry: bo
     try:
         runner.start_making()
         for step in STEPS:
-            if not only or any(step.name.startswith(name) for name in only):
-                runner.take(step)
+            runner.take(step, only)
+            if dry or runner.cuda_computes():
+                continue
+            runner.help_the_loader()
+            runner.take(step, only)
+            if not runner.cuda_computes():
+                runner.note("everything else", "CUDA does not compute here; why not stands above")
+                break
         runner.say(f"Done; {runner.left():.0f} s were left.")
     except (Stopped, KeyboardInterrupt):
         runner.note("stopped", f"by a signal after {runner.passed():.0f} s; what is done stands here")
@@ -59,6 +67,7 @@ class _Runner:
         self._started = time.monotonic()
         self._running: list[subprocess.Popen[Any]] = []
         self._stopped = False
+        self._environment = {"MELLUM_LSP_CACHE": str(models.resolve() / "cache")}
         self._head = {
             "python": platform.python_version(),
             "cores": str(os.cpu_count()),
@@ -88,26 +97,47 @@ class _Runner:
         for lane in range(_LANES):
             self._start("make", *titles[lane::_LANES])
 
-    def take(self, step: Step) -> None:
-        """Run a step as long as it may; say so where there is no time for it."""
+    def take(self, step: Step, only: list[str]) -> None:
+        """Run the parts of a step that are wanted, as long as it may; say so where there is no time for them."""
+        labels = [step.label(part) for part in step.parts]
+        labels = [label for label in labels if not only or any(label.startswith(name) for name in only)]
+        if not labels:
+            return
         if self._stopped:
             raise Stopped
         left = self.left() - _RESERVE
         if left < step.least:
-            self.note(step.name, f"{max(left, 0):.0f} s were left, and it takes {step.least:.0f}")
+            for label in labels:
+                self.note(label, f"{max(left, 0):.0f} s were left, and it takes {step.least:.0f}")
             return
         self.say(step.name)
         limit = min(step.seconds, left)
-        child = self._start(step.name)
+        child = self._start(step.name, *labels, environment=dict(step.environment))
         code = self._wait(child, time.monotonic() + limit)
         if code is None:
             self._end(child)
-            self.note(step.name, f"the rest of it: it was stopped after {limit:.0f} s")
+            begun = {one.step for one in records.read(self._out)}
+            last = [label for label in labels if label in begun][-1:]
+            for label in [*last, *(label for label in labels if label not in begun)]:
+                self.note(label, f"{'the rest of it' if label in last else 'it'}: stopped after {limit:.0f} s")
             return
         if code:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             Recorder(self._out, step.name, self._dry).add(step.title, "ended early", f"with {how}", passed=False)
         self._write()
+
+    def cuda_computes(self) -> bool:
+        """What the first step has found, where it was taken."""
+        found = [one.value for one in records.read(self._out) if one.what == COMPUTES]
+        return not found or found[-1] == "yes"
+
+    def help_the_loader(self) -> None:
+        """Name the folders of NVIDIA's libraries to the system's loader: our own way to load them was not enough."""
+        folders = [str(folder) for folder in cuda.library_folders()]
+        self._environment["LD_LIBRARY_PATH"] = os.pathsep.join(
+            filter(None, [*folders, os.environ.get("LD_LIBRARY_PATH")])
+        )
+        Recorder(self._out, STEPS[0].name, self._dry).add("", "from here on with LD_LIBRARY_PATH", ", ".join(folders))
 
     def _wait(self, child: subprocess.Popen[Any], until: float) -> int | None:
         """Wait for a process; None where time was up. Raises Stopped."""
@@ -124,16 +154,15 @@ class _Runner:
             self._end(child)
         self._write()
 
-    def _start(self, *step: str) -> subprocess.Popen[Any]:
+    def _start(self, *step: str, environment: dict[str, str] | None = None) -> subprocess.Popen[Any]:
         wheels = ["--wheels", str(self._wheels.resolve())] if self._wheels else []
         options = ["--models", str(self._models.resolve()), "--out", str(self._out.resolve()), *wheels]
-        environment = child_environment({"MELLUM_LSP_CACHE": str(self._models.resolve() / "cache")})
         child = start_python(
             "evaluation.gpu.steps",
             *step,
             *options,
             *(["--dry-run"] if self._dry else []),
-            env=environment,
+            env=child_environment(self._environment | (environment or {})),
             start_new_session=True,
         )
         self._running.append(child)

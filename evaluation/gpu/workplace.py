@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import cuda
 from engine.manifest import Manifest, read_manifest
 from engine.model import Model, Slot
 from engine.providers import Provider
@@ -41,6 +43,26 @@ class Sizes:
 
 FULL = Sizes((512, 2048, 8000), (1024, 8000), (1, 2, 4, 8, 16), 32, 256, 256, 24, 100, 30)
 SMALL = Sizes((64, 128, 256), (128,), (1, 2, 4), 4, 16, 48, 2, 8, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory."""
+
+    model: Model
+    seconds: float
+    free_before: int | None
+    """Bytes that were free on the card."""
+
+
+@functools.cache
+def load(folder: Path, provider: Provider) -> Loaded:
+    """Load a model, once in a process. Raises Missing where it runs elsewhere than it should."""
+    before, started = cuda.free_memory(), time.perf_counter()
+    model = Model(folder, read_manifest(folder), provider=provider)
+    if model.opened.fell_back:
+        raise Missing(model.opened.reason)
+    return Loaded(model, time.perf_counter() - started, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +102,11 @@ class Workplace:
 
     def load(self, title: str, provider: Provider | None = None) -> Model:
         """Load a model where it is to be measured. Raises Missing where it runs elsewhere."""
-        folder, provider = self.folder(title), provider or self.provider
-        model = Model(folder, read_manifest(folder), provider=provider)
-        if model.opened.fell_back:
-            raise Missing(model.opened.reason)
-        return model
+        return self.loaded(title, provider).model
+
+    def loaded(self, title: str, provider: Provider | None = None) -> Loaded:
+        """The same, with what loading took; a process loads a model once."""
+        return load(self.folder(title), provider or self.provider)
 
 
 def tokens(model: Model, count: int) -> list[int]:
