@@ -128,7 +128,7 @@ def test_a_dry_run_takes_every_step(tmp_path: Path) -> None:
     whats = {one["what"] for one in findings}
     assert {"server start to ready", "typing: time to suggestion p50", "jump: time to suggestion p50"} <= whats
     table = (tmp_path / "gpu.md").read_text(encoding="utf-8")
-    assert "| default fp16 | tokens that a slot of another size takes over from one | 64 tokens |" in table
+    assert "| default fp16 | tokens that a slot of another size takes over from one | 64 | at least 64 | yes |" in table
 
 
 def test_without_time_each_step_says_so(tmp_path: Path) -> None:
