@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,8 @@ _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
 _SHARE_OF_CARD = 0.5  # of what is free there once the model is loaded: others draw on it, too
 
+log = logging.getLogger(__name__)
+
 
 class Engine:
     """A model, its tokenizer, and the KV states of the places that it was asked about."""
@@ -68,8 +71,8 @@ class Engine:
         limits = _ON_CARD if model.on_card else _ON_CPU
         least, most = limits.prompt
         longest = min(most, self.manifest.context - _MAX_TOKENS)
-        if model.on_card:  # a slot's memory is taken whole, so one at least has to fit
-            longest = max(min(longest, (memory // self.manifest.kv_bytes_per_token - _MAX_TOKENS) // 2), least)
+        if model.on_card:
+            longest = _fitting(longest, memory, self.manifest, least)
         affordable = int(self.rates.prefill * limits.prompt_seconds) // 128 * 128
         self.budget = Budget(min(max(prompt_tokens or affordable, least), longest))
         least, most = limits.chunk
@@ -271,6 +274,23 @@ def _state_memory(model: Model) -> int:
     """Bytes for the states of all places together, where nobody has set them."""
     free = cuda.free_memory() if model.on_card else None
     return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
+
+
+def _fitting(longest: int, memory: int, manifest: Manifest, least: int) -> int:
+    """The longest prompt whose slot fits into so many bytes: on a card, a slot's memory is taken whole."""
+    room = (memory // manifest.kv_bytes_per_token - _MAX_TOKENS) // 2
+    if room >= longest:
+        return longest
+    room = max(room, least)
+    log.warning(
+        "%s may use %.0f MB of the card for what it has read, so prompts have %d tokens and not %d; close what else "
+        "uses the card's memory, or set `stateMemory`",
+        manifest.name,
+        memory / 1e6,
+        room,
+        longest,
+    )
+    return room
 
 
 def _around(request: CompletionRequest) -> tuple[str, str]:

@@ -276,10 +276,10 @@ class Model:
         return predictions
 
     def _out_of_memory(self, what: str) -> OutOfMemory:
-        megabytes = cuda.free_memory() if self.on_card else psutil.virtual_memory().available
+        free = cuda.free_memory() if self.on_card else psutil.virtual_memory().available
         return OutOfMemory(
             f"{'The card' if self.on_card else 'This machine'} has no memory left for {what} of {self.manifest.name} "
-            f"({(megabytes or 0) / 1e6:.0f} MB are free); close what else uses it, or export the model with "
+            f"({(free or 0) / 1e6:.0f} MB are free); close what else uses it, or export the model with "
             "--format int4"
         )
 

@@ -13,6 +13,7 @@ import lzma
 import os
 import re
 import runpy
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -65,7 +66,8 @@ def pack(
     `capability`: only the kernels for cards of it are packed. `requirements` are those of the project unless given.
     """
     wheels = folder / WHEELS
-    wheels.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(wheels, ignore_errors=True)  # pip would leave older versions there
+    wheels.mkdir(parents=True)
     say(f"Downloading wheels for Python {python} into {wheels}")
     _download(requirements or [*_own_requirements(), _runtime(), _model()], wheels, python)
     return pack_wheels(sorted(wheels.glob("*.whl")), folder, capability=capability, megabytes=megabytes, say=say)

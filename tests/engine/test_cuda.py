@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import Engine, cuda
+from engine.engine import _fitting
 from engine.model import OutOfMemory
 from engine.providers import is_out_of_memory
 
@@ -62,3 +63,12 @@ def test_every_way_to_run_out_of_memory_is_recognized(said: str) -> None:
 def test_a_state_that_no_memory_holds_is_refused_in_a_sentence(engine: Engine) -> None:
     with pytest.raises(OutOfMemory, match=r"has no memory left for the state of \d+ tokens of smollm2-135m .* MB are"):
         engine._model.new_slot(1 << 40)
+
+
+def test_prompts_are_as_long_as_a_card_has_room_for(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    token = engine.manifest.kv_bytes_per_token
+    assert _fitting(4096, 10_000 * token, engine.manifest, 256) == 4096
+    assert not caplog.records
+    assert _fitting(4096, 2_256 * token, engine.manifest, 256) == 1000
+    assert "so prompts have 1000 tokens and not 4096; close what else uses the card's memory" in caplog.text
+    assert _fitting(4096, 0, engine.manifest, 256) == 256
