@@ -136,7 +136,7 @@ def try_provider(name: str) -> Attempt:
         try:
             if _KNOWN[name].full in _ON_CUDA:
                 cuda.load_libraries()
-            (total,) = _session(_sum_graph(), options, (name,)).run(None, {"a": np.ones(1, np.float32)})
+            (total,) = _session(sum_graph(), options, (name,)).run(None, {"a": np.ones(1, np.float32)})
             problem = "" if total.tolist() == [2.0] else f"it computes 1 + 1 = {total.tolist()}"
         except Exception as error:  # the runtime's own exception classes share no base
             problem = str(error) or type(error).__name__
@@ -198,7 +198,7 @@ def _session(
     return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
 
 
-def _sum_graph() -> bytes:
+def sum_graph() -> bytes:
     """A graph that adds its input to itself."""
     from onnx import TensorProto, helper  # half a second to import, and only where there is something to try
 

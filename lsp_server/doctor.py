@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from engine import Engine, ModelError, cuda
+from engine import Engine, ModelError, cuda, plugins
 from engine.calibrate import choose_threads
 from engine.manifest import read_manifest
 from engine.models import cache_folder, find_model
@@ -59,6 +59,10 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     attempts = [try_provider(name) for name in available()]
     facts["execution providers"] = ", ".join(
         attempt.label + (f" (does not work here: {attempt.failure})" if attempt.failure else "") for attempt in attempts
+    )
+    facts["execution providers"] += "".join(
+        f", {label} (a plugin{f'; does not work here: {failure}' if failure else ''})"
+        for label, failure in plugins.tried()
     )
     _add_card(diagnosis, cuda.card())
     diagnosis.libraries = {attempt.name: attempt.output for attempt in attempts if attempt.failure and attempt.output}
