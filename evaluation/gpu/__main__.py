@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--target", type=Path, metavar="DIR", help="where to install; default: site beside the wheels")
     parser.add_argument("--only-install", action="store_true", help="install, and measure nothing")
     parser.add_argument("--models", type=Path, metavar="DIR", help="where models are made and kept; default: for once")
-    parser.add_argument("--out", type=Path, default=Path("gpu-results"), metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluation/results/gpu"), metavar="DIR", help="where results go"
+    )
     parser.add_argument("--seconds", type=float, default=240, help="how long it may take; default: 240")
     parser.add_argument("--only", action="append", default=[], metavar="STEP", help="only steps that begin so")
     parser.add_argument("--dry-run", action="store_true", help="small models on the processor")
