@@ -171,6 +171,7 @@ def test_doctor_measures_and_finds_nothing_wrong(model_cache: Path) -> None:
     assert "the CPU" in diagnosis["facts"]["execution providers"]
     assert "the graph is written for the CPU" in diagnosis["facts"]["runs on"]
     assert "measured" in diagnosis["facts"]["threads"]
+    assert diagnosis["facts"]["NVIDIA card"]
     assert done.stderr == ""
 
 
