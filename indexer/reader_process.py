@@ -17,8 +17,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from indexer.analysis import SECONDS, analyse_here
 from indexer.contents import FileReading, read_file
 from indexer.store import FileState
+from syntax.alarm import Alarm, be_expendable
 from syntax.children import start_python
 
 _WORTH_IT = 300  # files: starting a process takes as long as reading some dozens
@@ -107,9 +109,16 @@ class _Helper:
 
 
 def serve(root: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Be such a process: until there are no more requests, or nobody is there to hear the answers."""
+    """Be such a process: until there are no more requests, or nobody is there to hear the answers.
+
+    A grammar may end it, or take so long that the system does; then its parent reads what it was given.
+    """
+    be_expendable()
+    alarm = Alarm(2 * SECONDS)
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             path, known = pickle.load(requests)
-            pickle.dump(read_file(root / path, path, known), answers, pickle.HIGHEST_PROTOCOL)
+            with alarm:
+                found = read_file(root / path, path, known, analyse_here)
+            pickle.dump(found, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()

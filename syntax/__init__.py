@@ -1,8 +1,9 @@
-"""The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
+"""The ground floor: languages, grammars in a process of their own, brackets and quotes, statements and blocks."""
 
-from syntax.delimiters import Delimiter, Delimiters, Reading
-from syntax.identifiers import identifiers, identifiers_in
-from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
+from syntax.around import Delimiter, Reading
+from syntax.delimiters import Delimiters, grammars
+from syntax.grammar_process import GrammarProcess, NotRead
+from syntax.languages import Language, has_grammar, language_named, language_of
 from syntax.leaves import COMMENT
 from syntax.statements import (
     Ending,
@@ -23,7 +24,9 @@ __all__ = [
     "Delimiter",
     "Delimiters",
     "Ending",
+    "GrammarProcess",
     "Language",
+    "NotRead",
     "Reading",
     "at_line_end",
     "closes_block",
@@ -31,9 +34,8 @@ __all__ = [
     "ending",
     "first_word",
     "goes_on",
-    "grammar_of",
-    "identifiers",
-    "identifiers_in",
+    "grammars",
+    "has_grammar",
     "indentation",
     "is_annotation",
     "is_quote",
@@ -41,5 +43,4 @@ __all__ = [
     "language_of",
     "may_continue",
     "opens_block",
-    "parser_for",
 ]
