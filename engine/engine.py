@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from engine.calibrate import calibrate
+from engine.closers import look_around
 from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
@@ -25,6 +26,7 @@ from engine.stop import BlockPolicy
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
+from syntax import grammars
 
 # What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time.
 _PREFILL_SECONDS = 0.4
@@ -80,6 +82,7 @@ class Engine:
         `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
         the states of all places together; without it, a quarter of the memory.
         """
+        grammars.start()
         manifest = read_manifest(folder)
         progress("Checking the model's files", 0.0)
         check_files(folder, manifest)
@@ -242,6 +245,7 @@ class Engine:
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
+        look_around(*_around(request), request.language)
 
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""

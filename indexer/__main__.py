@@ -1,8 +1,7 @@
 """The index's worker as a process: `python -m indexer FOLDER DATABASE`.
 
 It lives as long as its standard input, on which it is told of changed files, and says on standard output, as lines of
-JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it, see `reader_process.py`, and
-`python -m indexer --grammars` one that reads texts with grammars, see `trees.py`.
+JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it, see `reader_process.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from typing import Any
 
 import psutil
 
-from indexer.analysis import SECONDS
 from indexer.reader_process import serve
 from indexer.watch import Changes
 from indexer.worker import run
-from syntax.grammar_process import serve as serve_grammars
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 
@@ -31,10 +28,6 @@ def main(arguments: Sequence[str]) -> None:
     if arguments[0] == "--read":
         serve(Path(arguments[1]), sys.stdin.buffer, sys.stdout.buffer)
         os._exit(0)  # whoever asked may be gone, and with it where the last answer was written to
-    if arguments[0] == "--grammars":
-        from indexer.trees import Answers  # native code, which the worker must not run
-
-        serve_grammars(Answers(), SECONDS)
     root, database = map(Path, arguments)
     if sys.platform == "win32":
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

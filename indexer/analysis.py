@@ -8,11 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from indexer.chunks import Chunk, chunks_of
-from indexer.symbols import Imports, Outline, Symbol
+from indexer.symbols import SECONDS, Imports, Outline, Symbol
 from syntax import GrammarProcess, NotRead, has_grammar, language_of
-
-SECONDS = 3.0
-"""Of the processor's time, which the grammar of a text may take. A large text takes 0.3."""
 
 _LARGEST_TREE = 400_000  # code points, about 60 ms to parse; a longer file works by its lines
 _WITHIN = 0.5  # seconds for an open document
@@ -26,7 +23,7 @@ _FAMILIES = {
 }
 
 
-grammars = GrammarProcess("indexer", "--grammars")
+grammars = GrammarProcess("indexer.trees")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from indexer.analysis import SECONDS, analyse_here
+from indexer.analysis import analyse_here
 from indexer.contents import FileReading, read_file
 from indexer.store import FileState
+from indexer.symbols import SECONDS
 from syntax.alarm import Alarm, be_expendable
 from syntax.children import start_python
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+SECONDS = 3.0
+"""Of the processor's time, which the grammar of a text may take to find it all. A large text takes 0.3."""
+
 TYPES = frozenset({"class", "interface", "enum", "type", "module"})
 
 

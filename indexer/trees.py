@@ -1,6 +1,6 @@
 """From a text to its outline and its pieces, by its syntax tree. Only for processes that may die.
 
-As `python -m indexer --grammars` it is the process that `analysis.py` asks; the index's readers call it directly.
+As `python -m indexer.trees` it is the process that `analysis.py` asks; the index's readers call it directly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import tree_sitter
 
 from indexer.chunks import Chunk, chunks_of
 from indexer.outlines import outline_of
-from indexer.symbols import Outline
+from indexer.symbols import SECONDS, Outline
+from syntax.grammar_process import serve
 from syntax.grammars import parse, parser_for
 from syntax.identifiers import has_names, identifiers_in
 from syntax.shared import common_length
@@ -99,3 +100,7 @@ def _edited(tree: tree_sitter.Tree, before: bytes, source: bytes) -> tree_sitter
 
 def _point(source: bytes, offset: int) -> tuple[int, int]:
     return source.count(b"\n", 0, offset), offset - (source.rfind(b"\n", 0, offset) + 1)
+
+
+if __name__ == "__main__":
+    serve(Answers(), SECONDS)

@@ -14,7 +14,7 @@ from syntax.walk import DEEPEST, Stack
 
 _WINDOW = 16_000  # code points; from further up, only an open string of that length would be missed
 _WINDOW_STEP = 4_000
-_WITHIN = 0.1  # seconds for the grammar, which takes 1 to 10 ms; then the text is read without it
+_WITHIN = 0.3  # seconds for the grammar, which takes 0.1 to 12 ms on a machine that is not overloaded
 _FIRST_WITHIN = 0.5  # the first time that a language is asked about: its grammar has to be loaded
 _WITHOUT = 4_000  # code points that are read where a grammar has failed: in Python, they take a few milliseconds
 _SURELY_CODE = re.compile(
@@ -69,9 +69,9 @@ def _read_after(short: str, generated: str, stack: Stack, language: str, lives: 
 
 
 def _ask(question: str, language: str, text: str, *more: Any) -> Any:
-    answer = grammars.ask(question, language, text, *more, within=_WITHIN if language in _loaded else _FIRST_WITHIN)
+    within = _WITHIN if language in _loaded else _FIRST_WITHIN
     _loaded.add(language)
-    return answer
+    return grammars.ask(question, language, text, *more, within=within)
 
 
 def _before(answer: dict[str, Any]) -> Before:

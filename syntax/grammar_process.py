@@ -58,6 +58,12 @@ class _TooMuch:
         self._rests: dict[str, tuple[float, float]] = {}  # by language: until when, and how long that was
         self._suspects: deque[int] = deque(maxlen=_KEPT_TEXTS)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            for kept in (self._texts, self._deaths, self._rests, self._suspects):
+                kept.clear()
+
     def check(self, language: str, text: str) -> None:
         """Raise NotRead if this text is not to be tried."""
         with self._lock:
@@ -94,6 +100,8 @@ class _TooMuch:
 
 
 _too_much = _TooMuch()
+forget = _too_much.forget
+"""Try all texts again: for measurements."""
 
 
 class GrammarProcess:
