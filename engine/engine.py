@@ -26,7 +26,7 @@ from engine.stop import BlockPolicy
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
-from syntax import grammars
+from syntax import Delimiters, grammars
 
 # What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time.
 _PREFILL_SECONDS = 0.4
@@ -125,6 +125,7 @@ class Engine:
         """
         clock = _Clock()
         self._model.begin()
+        Delimiters.begin(_around(request)[0], request.language)
         prompt = self.lay_out(request)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)

@@ -43,6 +43,12 @@ class Delimiters:
         self.code, self.above, self.in_comment = found.code, found.above, found.in_comment
         self._short = found.short
 
+    @staticmethod
+    def begin(before: str, language: str) -> None:
+        """Have the same read in the background that is asked for soon: it takes 2 to 12 ms. Does not wait."""
+        if has_grammar(language):
+            grammars.begin("before", language, before[_window_start(before) :])
+
     def read(self, generated: str) -> Reading:
         """Read text that may stand after the cursor."""
         return _read_after(self._short, generated, self.at_cursor, self._language, grammars.lives)

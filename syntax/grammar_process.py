@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from syntax.alarm import Alarm, be_expendable
@@ -28,6 +29,7 @@ from syntax.pipe import Pipe
 from syntax.shared import common_length
 
 _START_WITHIN = 3.0  # seconds for the first start, of 0.06 s; a replacement has the time of the question that it is for
+_SEND_WITHIN = 0.05  # seconds
 _HUNG_FACTOR, _HUNG_LEAST = 4.0, 1.0  # of what is allowed, and seconds, after which a child that is silent has stopped
 _KEPT_TEXTS = 16  # of those that were too much
 _ALIKE = 0.75  # of a text that another one has in common with it, at its start and its end
@@ -122,6 +124,20 @@ class GrammarProcess:
         with self._lock:
             self._begin()
 
+    def begin(self, question: str, language: str, text: str, *more: Any) -> None:
+        """Have a question answered that will be asked soon. Does not wait."""
+        with contextlib.suppress(NotRead):
+            _too_much.check(language, text)
+            if self._lock.acquire(blocking=False):
+                try:
+                    child = self._child
+                    if child is not None and child.is_idle:
+                        child.send(_Question(question, language, text, more, ""), time.monotonic() + _SEND_WITHIN)
+                except (EOFError, OSError):
+                    self._lost()
+                finally:
+                    self._lock.release()
+
     def ask(self, question: str, language: str, text: str, *more: Any, within: float, name: str = "") -> Any:
         """Ask about a text. `within`: seconds; `name`: of the text, to be said to the user if it is too much.
 
@@ -132,8 +148,7 @@ class GrammarProcess:
         if not self._lock.acquire(timeout=within):
             raise NotRead("the grammars are busy with another text")
         try:
-            child = self._ready(until)
-            answer = child.ask([question, language, text, *more], language, text, name, until)
+            answer = self._ready(until).ask(_Question(question, language, text, more, name), until)
         except NotRead:
             raise
         except (EOFError, OSError):
@@ -145,6 +160,12 @@ class GrammarProcess:
         why = NotRead(answer["reason"], is_final=True)
         _too_much.add(language, text, why, name)
         raise why
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the child, if there is one."""
+        child = self._child
+        return None if child is None else child.process_id
 
     def close(self) -> None:
         """End the child; the next question starts another."""
@@ -176,7 +197,6 @@ class GrammarProcess:
             child.greet(until)
             self.lives += 1
             self._failed_starts = 0
-        child.catch_up()
         return child
 
     def _lost(self, *, is_hung: bool = False) -> NotRead:
@@ -190,7 +210,7 @@ class GrammarProcess:
         self._begin()
         if child.reading is None:
             return NotRead("its process was ended")
-        language, text, name = child.reading
+        language, text, name = child.reading.language, child.reading.text, child.reading.name
         if (is_hung or code in _BY_OTHERS) and not _too_much.is_second_time(language, text):
             return NotRead("its process was ended")
         if is_hung:
@@ -210,6 +230,21 @@ class GrammarProcess:
                 log.warning("The process that reads with grammars does not start (%s): code is read by its lines.", why)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a child is asked."""
+
+    question: str
+    language: str
+    text: str
+    more: tuple[Any, ...]
+    name: str = field(compare=False)
+
+    def data(self) -> bytes:
+        request = [self.question, self.language, self.text, *self.more]
+        return json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
+
+
 class _Child:
     """A process, and what it was asked."""
 
@@ -219,11 +254,18 @@ class _Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._pipe = Pipe(self._process.stdout.fileno(), self._process.stdin.fileno(), self._process.kill)
+        self.process_id = self._process.pid
         self.started = self._asked = time.monotonic()
         self.is_ready = False
-        self.reading: tuple[str, str, str] | None = None
-        """Language, text and name of what it has not answered yet."""
+        self.reading: _Question | None = None
+        """What it has not answered yet."""
+        self._is_late = False
         self._hung_after = _START_WITHIN
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a question."""
+        return self.is_ready and self.reading is None
 
     def greet(self, until: float) -> None:
         """Wait for its first word, which says how long it may take for a text."""
@@ -239,31 +281,34 @@ class _Child:
         is_awaited = self.reading is not None or not self.is_ready
         return is_awaited and time.monotonic() - self._asked > self._hung_after
 
-    def catch_up(self) -> None:
-        """Take the answer that came too late. Raises NotRead if it has not come yet."""
-        if self.reading is not None:
-            try:
-                self._pipe.receive(0.0)
-            except TimeoutError:
-                raise NotRead("the grammars are busy with another text") from None
-            self.reading = None
+    def ask(self, question: _Question, until: float) -> dict[str, Any]:
+        """Ask, and wait for the answer; one that was asked before it is waited for only if it is not late."""
+        if self.reading is not None and self.reading != question:
+            self._answer(0.0 if self._is_late else until)
+        if self.reading is None:
+            self.send(question, until)
+        found: dict[str, Any] = json.loads(self._answer(until))
+        return found
 
-    def ask(self, request: list[Any], language: str, text: str, name: str, until: float) -> dict[str, Any]:
-        """Ask, and wait for the answer."""
-        self.reading, self._asked = (language, text, name), time.monotonic()
+    def send(self, question: _Question, until: float) -> None:
+        """Ask, and do not wait. Raises EOFError where it does not listen."""
+        self._asked, self._is_late = time.monotonic(), False
         try:
-            self._pipe.send(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"), until)
+            self._pipe.send(question.data(), until)
         except TimeoutError:
-            self._process.kill()  # it does not even listen
-            self.reading = None
+            self._process.kill()
             raise EOFError from None
+        finally:
+            self.reading = question
+
+    def _answer(self, until: float) -> bytes:
         try:
             answer = self._pipe.receive(until)
         except TimeoutError:
-            raise NotRead("it takes longer than there is time now") from None
+            self._is_late = True
+            raise NotRead("the grammars have no time for it now") from None
         self.reading = None
-        found: dict[str, Any] = json.loads(answer)
-        return found
+        return answer
 
     def end(self) -> int | None:
         """End it, and say with which code it ended."""
