@@ -148,11 +148,7 @@ class GrammarProcess:
         if not self._lock.acquire(timeout=within):
             raise NotRead("the grammars are busy with another text")
         try:
-            answer = self._ready(until).ask(_Question(question, language, text, more, name), until)
-        except NotRead:
-            raise
-        except (EOFError, OSError):
-            raise self._lost() from None
+            answer = self._answer_to(_Question(question, language, text, more, name), until)
         finally:
             self._lock.release()
         if "answer" in answer:
@@ -182,45 +178,61 @@ class GrammarProcess:
         except OSError as error:
             self._has_failed_to_start(f"{error.strerror or error}")
 
-    def _ready(self, until: float) -> _Child:
-        """A child that answers. Raises NotRead, or EOFError where it has died."""
-        child = self._child
-        if child is not None and child.is_hung():
+    def _answer_to(self, question: _Question, until: float) -> dict[str, Any]:
+        """Ask a child, and the next one where something else has ended the first."""
+        while True:
+            try:
+                child, until = self._ready(until)
+                return child.ask(question, until)
+            except (EOFError, OSError):
+                why = self._lost()
+                if why is not None and why[0] in (None, question):
+                    raise why[1] from None
+
+    def _ready(self, until: float) -> tuple[_Child, float]:
+        """A child that answers, and until when there is time. Raises NotRead, or EOFError where it has died."""
+        if self._child is not None and self._child.is_hung():
             self._lost(is_hung=True)
         self._begin()
         child = self._child
         if child is None:
             raise NotRead("its process does not start")
         if not child.is_ready:
+            began = time.monotonic()
+            child.greet(until if self.lives else max(until, child.started + _START_WITHIN))
             if not self.lives:
-                until = max(until, child.started + _START_WITHIN)
-            child.greet(until)
+                until += time.monotonic() - began  # the first start is no part of the question's time
             self.lives += 1
             self._failed_starts = 0
-        return child
+        return child, until
 
-    def _lost(self, *, is_hung: bool = False) -> NotRead:
-        """Replace a child that has died or hangs, and blame the text that it was reading."""
+    def _lost(self, *, is_hung: bool = False) -> tuple[_Question | None, NotRead] | None:
+        """Replace a child that has died or hangs; returns which question is to blame, or None and why there is no next.
+
+        None where something else has ended it, for all that is known: then the next one may be asked.
+        """
         child, self._child = self._child, None
         assert child is not None
         code = child.end()
         if not child.is_ready:
             self._has_failed_to_start(f"exit code {code}")
-            return NotRead("its process does not start")
+            return None, NotRead("its process does not start")
         self._begin()
-        if child.reading is None:
-            return NotRead("its process was ended")
-        language, text, name = child.reading.language, child.reading.text, child.reading.name
+        question = child.reading
+        if question is None:
+            return None
+        language, text = question.language, question.text
         if (is_hung or code in _BY_OTHERS) and not _too_much.is_second_time(language, text):
-            return NotRead("its process was ended")
+            return None
         if is_hung:
-            why = NotRead(f"the grammar of {language} hangs on it", is_final=True, has_died=True)
+            how = f"the grammar of {language} hangs on it"
         elif code == -getattr(signal, "SIGPROF", 0):
-            why = NotRead(f"it takes the grammar of {language} too long", is_final=True, has_died=True)
+            how = f"it takes the grammar of {language} too long"
         else:
-            why = NotRead(f"the grammar of {language} crashes on it", is_final=True, has_died=True)
-        _too_much.add(language, text, why, name)
-        return why
+            how = f"the grammar of {language} crashes on it"
+        why = NotRead(how, is_final=True, has_died=True)
+        _too_much.add(language, text, why, question.name)
+        return question, why
 
     def _has_failed_to_start(self, why: str) -> None:
         self._failed_starts += 1
@@ -358,7 +370,7 @@ def serve(answer: Callable[..., Any], seconds: float) -> None:
 def _is_like(text: str, other: str) -> bool:
     if text == other:
         return True
-    if len(other) < _LONG_ENOUGH:
+    if len(other) < _LONG_ENOUGH or len(text) < _ALIKE * len(other):
         return False
     start = common_length(text, other)
     end = common_length(text[start:][::-1], other[start:][::-1])

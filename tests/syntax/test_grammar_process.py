@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -101,8 +103,16 @@ def test_a_language_whose_texts_end_it_again_and_again_rests(process: GrammarPro
 def test_killed_from_outside_it_is_replaced(process: GrammarProcess) -> None:
     assert process.process_id is not None
     os.kill(process.process_id, signal.SIGKILL)
-    reads_again(process)
+    assert open_brackets(process, "python", "f(") == ["("]  # by the next one
     assert process.lives == 2
+    for _ in range(20):  # at any moment of its work
+        reader = threading.Thread(target=reads_again, args=[process])
+        reader.start()
+        if process.process_id is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.process_id, signal.SIGKILL)
+        reader.join(SOON)
+        assert not reader.is_alive()
 
 
 @posix
