@@ -30,7 +30,7 @@ from syntax.shared import common_length
 
 _START_WITHIN = 3.0  # seconds for the first start, of 0.06 s; a replacement has the time of the question that it is for
 _SEND_WITHIN = 0.05  # seconds
-_HUNG_FACTOR, _HUNG_LEAST = 4.0, 1.0  # of what is allowed, and seconds, after which a child that is silent has stopped
+_HUNG_FACTOR, _HUNG_LEAST = 4.0, 3.0  # of what is allowed, and seconds, after which a child that is silent has stopped
 _KEPT_TEXTS = 16  # of those that were too much
 _ALIKE = 0.75  # of a text that another one has in common with it, at its start and its end
 _LONG_ENOUGH = 200  # code points; shorter texts are alike only if they are the same
