@@ -13,7 +13,7 @@ from syntax import GrammarProcess, NotRead, has_grammar, language_of
 
 _LARGEST_TREE = 400_000  # code points, about 60 ms to parse; a longer file works by its lines
 _WITHIN = 0.5  # seconds for an open document
-_WITHIN_A_FILE = 30.0  # for a file of the workspace, for which the user does not wait
+_WITHIN_A_FILE = 20.0  # for a file of the workspace, for which the user does not wait
 _NO_OUTLINE = Outline((), ())
 _FAMILIES = {
     **dict.fromkeys(("javascript", "javascriptreact", "typescript", "typescriptreact"), "javascript"),
