@@ -13,6 +13,7 @@ import psutil
 
 from engine import cuda
 from engine.calibrate import calibrate, gives_same_bits
+from engine.closers import look_around
 from engine.completion import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
@@ -29,6 +30,7 @@ from engine.surroundings import surroundings
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
+from syntax import Delimiters, grammars
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Engine:
         `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
         the states of all places together; without it, a quarter of the memory.
         """
+        grammars.start()
         manifest = read_manifest(folder)
         progress("Checking the model's files", 0.0)
         check_files(folder, manifest)
@@ -150,6 +153,7 @@ class Engine:
         """
         clock = _Clock()
         self._model.begin()
+        Delimiters.begin(_around(request)[0], request.language)
         if not self.is_wanted(request):
             return _NOT_WANTED
         prompt = self.lay_out(request)
@@ -280,6 +284,7 @@ class Engine:
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
+        look_around(*_around(request), request.language)
 
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""

@@ -24,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from engine import CompletionRequest, ContextSnippet, Engine
@@ -41,7 +41,9 @@ from indexer.paths import folder_of
 from indexer.question import Question, ask
 from indexer.retrieve import Candidate, Ranked, retrieve
 from indexer.store import Piece, Place, Store
-from syntax import identifiers_in, language_of
+from syntax import language_of
+from syntax.grammars import parser_for
+from syntax.identifiers import identifiers_in
 
 BUDGETS = (512, 1024, 2048)
 _TASKS = 60  # of one package
@@ -220,13 +222,19 @@ def _is_visible(place: Place, path: str, parsed: Parsed) -> bool:
     )
 
 
+@lru_cache(maxsize=2)
+def _names_by_line(text: str, language: str) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    if (parser := parser_for(language)) is not None:
+        source = text.encode("utf-8", "replace")
+        for name, line, _ in identifiers_in(parser.parse(source), source, language):
+            found[line].add(name)
+    return found
+
+
 def _needed(parsed: Parsed, at: int, visible: dict[str, Place]) -> str | None:
     """The name on a line that another file defines, if there is just one."""
-    start = sum(len(line.encode("utf-8", "replace")) + 1 for line in parsed.lines[:at])
-    end = start + len(parsed.lines[at].encode("utf-8", "replace"))
-    if parsed.tree is None or end <= start:
-        return None
-    names = identifiers_in(parsed.tree, parsed.source, parsed.language, (start, end))
+    names = _names_by_line(parsed.text, parsed.language).get(at, ())
     needed = [name for name in names if name in visible]
     return needed[0] if len(needed) == 1 and f"import {needed[0]}" not in parsed.lines[at] else None
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.analysis import Analysis, analyse, parse
+from indexer.analysis import Analysis, analyse_file
 from indexer.disk import NotAFile, modified, read_regular, said
 from indexer.reading import LARGEST, Refusal, read_text
 from indexer.store import FileState
+from syntax import NotRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,14 @@ class FileReading:
     """Whether something went wrong with it that the user should hear of."""
 
 
-def read_file(file: Path, path: str, known: FileState | None) -> FileReading | str | None:
+def read_file(
+    file: Path, path: str, known: FileState | None, analyse: Callable[[str, str], Analysis] = analyse_file
+) -> FileReading | str | None:
     """Read a file whose path in its workspace folder is `path`.
 
     Returns None where there is none to be read, and a sentence where it cannot be read now. What cannot be analysed is
-    refused for what it contains, so it is not tried again before it changes.
+    refused for what it contains, so it is not tried again before it changes. `analyse` takes its text and its path:
+    `analyse_file`, or `analyse_here` in a process that may die.
     """
     try:
         read = _read(file)
@@ -40,7 +45,9 @@ def read_file(file: Path, path: str, known: FileState | None) -> FileReading | s
         return FileReading(now, None)
     try:
         text = read_text(data)
-        content = text.reason if isinstance(text, Refusal) else analyse(parse(text, path), path)
+        content = text.reason if isinstance(text, Refusal) else analyse(text, path)
+    except NotRead as why:
+        return FileReading(now, str(why), has_failed=True)
     except Exception as error:  # whatever is wrong with one text costs that text
         return FileReading(now, f"it cannot be analysed ({said(error)})", has_failed=True)
     return FileReading(now, content)

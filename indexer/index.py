@@ -33,6 +33,8 @@ _REGION = 30  # lines the cursor may move before snippets are chosen anew
 _PAUSE = 4.0  # seconds without a request, after which what is new in the workspace may change the choice
 _MOST_PLANS = 6  # of one document
 _MOST_RECENT = 6
+_PARSE_WITHIN = 0.5  # seconds
+_HEAD = 400_000  # code points in which a document's imports are looked for
 _IMPORT_LINE = re.compile(
     r"^[ \t]*(?:import|from|use|using|require|require_relative|include|#[ \t]*include|export\b.*\bfrom)\b.*$",
     re.MULTILINE,
@@ -201,7 +203,7 @@ class Index:
         """
         deadline = time.monotonic() + within
         line = text.count("\n", 0, offset)
-        imports = hash(tuple(_IMPORT_LINE.findall(text)))
+        imports = hash(tuple(_IMPORT_LINE.findall(text, 0, _HEAD)))
         with self._asking:
             seen = self._seen(document)
             plan = self._plan_for(document, line, imports, seen)
@@ -258,7 +260,8 @@ class Index:
     def _ask(
         self, document: DocumentId, language: str, text: str, line: int, deadline: float
     ) -> tuple[Question, Library]:
-        parsed = parse(text, document.path, language, self._parsed.get(document))
+        within = min(max(deadline - time.monotonic(), 0.0), _PARSE_WITHIN)
+        parsed = parse(text, document.path, language, self._parsed.get(document), within=within)
         with self._lock:
             self._parsed[document] = parsed
             for table in (self._parsed, self._plans, self._numbers):  # of what is not open, the last one that asked

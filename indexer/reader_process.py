@@ -20,8 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from indexer.analysis import analyse_here
 from indexer.contents import FileReading, read_file, refuse_file
 from indexer.store import FileState
+from indexer.symbols import SECONDS
+from syntax.alarm import Alarm, be_expendable
 from syntax.children import start_python
 
 LONGEST = 30.0
@@ -163,11 +166,16 @@ class _Helper:
 
 
 def serve(root: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Be such a process: until there are no more requests, or nobody is there to hear the answers."""
+    """Be such a process: until there are no more requests, or nobody is there to hear the answers.
+
+    A grammar may end it, or take so long that the system does; then its parent reads what it was given.
+    """
+    be_expendable()
+    alarm = Alarm(2 * SECONDS)
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             path, known = pickle.load(requests)
-            with limited():
-                reading = read_file(root / path, path, known)
+            with limited(), alarm:
+                reading = read_file(root / path, path, known, analyse_here)
             pickle.dump(reading, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()

@@ -1,9 +1,10 @@
-"""The ground floor: which document is which; languages, grammars, brackets, statements and blocks, identifiers."""
+"""The ground floor: which document is which; languages, grammars in a process of their own, statements and blocks."""
 
-from syntax.delimiters import Delimiter, Delimiters, Reading
+from syntax.around import Delimiter, Reading
+from syntax.delimiters import Delimiters, grammars
 from syntax.document import DocumentId, file_uri, identify, normalized, path_in, resolved
-from syntax.identifiers import identifiers, identifiers_in
-from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
+from syntax.grammar_process import GrammarProcess, NotRead
+from syntax.languages import Language, has_grammar, language_named, language_of
 from syntax.leaves import CLOSERS, COMMENT
 from syntax.statements import (
     Ending,
@@ -26,7 +27,9 @@ __all__ = [
     "Delimiters",
     "DocumentId",
     "Ending",
+    "GrammarProcess",
     "Language",
+    "NotRead",
     "Reading",
     "at_line_end",
     "closes_block",
@@ -35,9 +38,8 @@ __all__ = [
     "file_uri",
     "first_word",
     "goes_on",
-    "grammar_of",
-    "identifiers",
-    "identifiers_in",
+    "grammars",
+    "has_grammar",
     "identify",
     "indentation",
     "is_annotation",
@@ -47,7 +49,6 @@ __all__ = [
     "may_continue",
     "normalized",
     "opens_block",
-    "parser_for",
     "path_in",
     "resolved",
 ]

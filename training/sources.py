@@ -20,7 +20,8 @@ from typing import IO, Literal
 
 from indexer.ignore import Rules
 from indexer.walk import walk
-from syntax import language_of, parser_for
+from syntax import language_of
+from syntax.grammars import parser_for
 from training.filters import PERMISSIVE, Duplicates, cleaned
 
 _PINS = {"pypi": "==", "npm": "@", "debian": "="}

@@ -161,11 +161,11 @@ def test_a_worker_that_dies_is_started_again_and_ends_with_its_parent(root: Path
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     said.clear()
     child.kill()
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     worker.close()
     assert psutil.wait_procs([child], SOON)[1] == []
 
