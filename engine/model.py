@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from engine.completion import Cancelled
 from engine.draft import LONGEST
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
+from engine.onnx_runtime import onnxruntime
 from engine.providers import Provider, open_session
 from engine.threads import default_threads
 

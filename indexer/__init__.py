@@ -1,10 +1,23 @@
 """From a workspace to ranked snippets. Knows no LSP and no model."""
 
-from indexer.folder import why_not
-from indexer.index import Index
-from indexer.neighbours import Neighbour
-from indexer.pack import Snippet
-from indexer.reader import counts_of, database_of
-from indexer.worker import index_now
+# The current folder may be a stranger's, and `python -m` looks for modules there first: so it leaves the import path
+# before anything else is imported, unless it is the one that this package lies in. The packages that `python -m` starts
+# have these lines in common; to import them from one place would be to look in the current folder for it.
+import os
+import sys
+
+_relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
+try:
+    _strange = {os.path.realpath(entry) for entry in ("", *_relative)} - {os.path.realpath(f"{__path__[0]}/..")}
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
+except OSError:  # the current folder was removed: nothing can be imported from it
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+
+from indexer.folder import why_not  # noqa: E402
+from indexer.index import Index  # noqa: E402
+from indexer.neighbours import Neighbour  # noqa: E402
+from indexer.pack import Snippet  # noqa: E402
+from indexer.reader import counts_of, database_of  # noqa: E402
+from indexer.worker import index_now  # noqa: E402
 
 __all__ = ["Index", "Neighbour", "Snippet", "counts_of", "database_of", "index_now", "why_not"]

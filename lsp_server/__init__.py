@@ -1,1 +1,14 @@
 """The language server and the command line: the only place that knows both the engine and the indexer."""
+
+# The current folder may be a stranger's, and `python -m` looks for modules there first: so it leaves the import path
+# before anything else is imported, unless it is the one that this package lies in. The packages that `python -m` starts
+# have these lines in common; to import them from one place would be to look in the current folder for it.
+import os
+import sys
+
+_relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
+try:
+    _strange = {os.path.realpath(entry) for entry in ("", *_relative)} - {os.path.realpath(f"{__path__[0]}/..")}
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
+except OSError:  # the current folder was removed: nothing can be imported from it
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]

@@ -15,8 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""Environment variables that keep dependencies from reporting to their makers."""
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""Environment variables that keep dependencies from reporting to their makers, and from asking for newer versions."""
 _BOOT = (
     "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -52,6 +58,14 @@ def start_python(module: str, *arguments: str, **options: Any) -> subprocess.Pop
     return subprocess.Popen(python_command(module, *arguments), **options)
 
 
+def run_python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module in a Python process of its own, with nothing to read, to its end; returns what it has printed."""
+    piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start_python(module, *arguments, **piped, encoding="utf-8", errors="replace") as process:
+        said, complained = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+
 def find_program(name: str) -> str | None:
     """The absolute path of a program of others, from the absolute folders of PATH; None where there is none."""
     folders = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).is_absolute()]
@@ -68,6 +82,11 @@ def start_program(program: str, *arguments: str, **options: Any) -> subprocess.P
     """Start a program that `find_program` has found. `options` are those of `subprocess.Popen`."""
     options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
     return subprocess.Popen([program, *arguments], **options)
+
+
+def leave_current_folder() -> None:
+    """Stand in the root of the file system: what is loaded by a relative name no longer comes from a workspace."""
+    os.chdir(_neutral_folder())
 
 
 def _neutral_folder() -> str:
