@@ -112,8 +112,7 @@ def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) ->
 def rates_of_peer(peer: str, python: Path, folder: Path, prompt: int, steps: int, rounds: int) -> tuple[float, float]:
     """Tokens a second in prefill, and seconds a token in decoding, run by the peer's own library."""
     command = [str(python), "-P", "-c", _RATES[peer], str(folder), str(prompt), str(steps), str(rounds)]
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    done = subprocess.run(command, **piped, env=child_environment(), text=True, check=True)
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)
     prefill, decode = json.loads(done.stdout.splitlines()[-1])
     return prefill, decode
 

@@ -1,11 +1,13 @@
 """From a workspace to ranked snippets. Knows no LSP and no model."""
 
-# The current folder may be a stranger's, and `python -m` looks for modules there first: so it leaves the import path
-# before anything else is imported, unless it is the one that this package lies in. The packages that `python -m` starts
-# have these lines in common; to import them from one place would be to look in the current folder for it.
+# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
+# programs: so it leaves both paths before anything else is imported, unless this package itself lies in it. Packages
+# that `python -m` starts have these lines in common: to import them would be to look in the current folder for them.
 import os
 import sys
 
+_programs = os.environ.get("PATH", os.defpath).split(os.pathsep)
+os.environ["PATH"] = os.pathsep.join(entry for entry in _programs if os.path.isabs(entry))
 _relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
 try:
     _strange = {os.path.realpath(entry) for entry in ("", *_relative)} - {os.path.realpath(f"{__path__[0]}/..")}
