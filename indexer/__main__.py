@@ -19,12 +19,14 @@ import psutil
 from indexer.reader_process import serve
 from indexer.watch import Changes
 from indexer.worker import run
+from syntax import tracebacks
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run as a process of its own."""
+    tracebacks.install()  # its stderr is the server's, where no text of a file belongs
     if arguments[0] == "--read":
         serve(Path(arguments[1]), sys.stdin.buffer, sys.stdout.buffer)
         os._exit(0)  # whoever asked may be gone, and with it where the last answer was written to

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
@@ -25,6 +26,9 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.documents import Documents
+from lsp_server.status import STATUS
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w/%.~:@!$&*+,;=#?-]*")
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Protocol(LanguageServerProtocol):
         except Exception as error:  # ValueError, and RecursionError for a hundred thousand brackets
             self._refuse(None, JsonRpcParseError(f"A message is not JSON: {error}"))
             return
+        log.debug("Received %s", summary(message))
         try:
             self._dispatch(message)
         except Exception:
@@ -91,10 +96,10 @@ class Protocol(LanguageServerProtocol):
         elif method is None and _is_id(identifier) and (pending := self._request_futures.pop(identifier, None)):
             pending.set_exception(refusal)
         else:
-            log.info("Ignored %s: %s", summary(message), refusal)
+            log.info("Ignored %s: %s", summary(message), refusal.message)
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
-        log.warning("Refused %s: %s", summary(message) or "what was sent", error)
+        log.warning("Refused %s: %s", summary(message), error.message)
         # not a ResponseErrorMessage, which would leave out an `id` that is null
         response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
         self._send_data(response)
@@ -144,16 +149,25 @@ class Protocol(LanguageServerProtocol):
 
 
 def summary(message: Any) -> str:
-    """Name a message in the log: what was asked and where, never the text of a document."""
+    """Name a message in the log: what was asked and where, never the text of a document.
+
+    Damage puts any text anywhere, so each part is shown only if it is what it should be.
+    """
     if not isinstance(message, dict):
-        return ""
-    shown = {key: message[key] for key in ("method", "id") if key in message}
-    params = message.get("params")
+        return "what is no message"
+    method, identifier, params = message.get("method"), message.get("id"), message.get("params")
+    is_known = isinstance(method, str) and (method in types.METHOD_TO_TYPES or method == STATUS)
+    shown = [f"{method}" if is_known else "an unknown method" if "method" in message else "an answer"]
+    if _is_id(identifier):
+        shown.append(f"id {identifier}" if isinstance(identifier, int) else "id of characters")
     if isinstance(params, dict):
-        document = params.get("textDocument")
-        shown["uri"] = document.get("uri") if isinstance(document, dict) else None
-        shown["position"] = params.get("position")
-    return ", ".join(f"{key} {value!r:.200}" for key, value in shown.items() if value is not None)
+        document, position = params.get("textDocument"), params.get("position")
+        uri = document.get("uri") if isinstance(document, dict) else None
+        if isinstance(uri, str) and _URI.fullmatch(uri):
+            shown.append(f"uri {uri:.200}")
+        if isinstance(position, dict) and all(type(number) is int for number in position.values()):
+            shown.append(f"position {position.get('line')}:{position.get('character')}")
+    return ", ".join(shown)
 
 
 def _is_id(value: Any) -> TypeGuard[int | str]:

@@ -84,11 +84,6 @@ def start_program(program: str, *arguments: str, **options: Any) -> subprocess.P
     return subprocess.Popen([program, *arguments], **options)
 
 
-def leave_current_folder() -> None:
-    """Stand in the root of the file system: what is loaded by a relative name no longer comes from a workspace."""
-    os.chdir(_neutral_folder())
-
-
 def _neutral_folder() -> str:
     return Path(sys.executable).anchor
 
