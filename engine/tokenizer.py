@@ -6,6 +6,7 @@ tokenizer's own splitting rule always cuts as well, and the tokens of each segme
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left
 from collections import OrderedDict
@@ -56,14 +57,13 @@ class Vocabulary:
 
 
 class Tokenizer:
-    """A model's `tokenizer.json`, with special tokens switched off for all text."""
+    """A model's `tokenizer.json`, with control tokens switched off for all text."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            self._tokenizer = _without_control(path)
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} is not a tokenizer ({error}). Run: mellum-lsp setup --force") from error
-        self._tokenizer.encode_special_tokens = True
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
         special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
@@ -123,3 +123,25 @@ class Tokenizer:
         """Whether this tokenizer gives the same tokens for a difficult text in segments as for the whole."""
         parts = (self._encode_whole(segment) for segment in rule.split(_PROBE))
         return [token for part in parts for token in part] == self._encode_whole(_PROBE)
+
+
+def is_control(added: str) -> bool:
+    """Whether an added token is control, although it may not be marked as special: Qwen2.5's `<tool_call>` is not.
+
+    What models add as text are runs of white space, and characters or words that their merges lack. All else is taken
+    for control, such as `<table>`: spelling it in pieces costs little, and taking it for text would let a file steer.
+    """
+    return not (added.isspace() or added.isalnum())
+
+
+def _without_control(path: Path) -> tokenizers.Tokenizer:
+    """Read a tokenizer that never makes a control token of a text. Raises whatever the library raises."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(not token.special and is_control(token.content) for token in added):
+        spelled = json.loads(path.read_text(encoding="utf-8"))
+        for token in spelled["added_tokens"]:  # what is special is left out as one; a token added again keeps its mark
+            token["special"] = token["special"] or is_control(token["content"])
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spelled))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

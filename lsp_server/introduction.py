@@ -72,7 +72,9 @@ def _length(header: bytes, *, is_whole: bool) -> int | None:
     lines = header.lower().split(b"\r\n")
     for number, line in enumerate(lines):
         may_go_on = not is_whole and number == len(lines) - 1
-        if not any(line.startswith(name) or (may_go_on and name.startswith(line.removesuffix(b"\r"))) for name in _HEADERS):
+        if not any(
+            line.startswith(name) or (may_go_on and name.startswith(line.removesuffix(b"\r"))) for name in _HEADERS
+        ):
             raise NotAnEditor("it sent a header line that LSP does not have")
     if not is_whole:
         if len(header) > _LONGEST_HEADER:
