@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def index_now(root: Path, database: Path, tell: Tell) -> bool:
 
 def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False) -> None:
     """Keep an index in step with its folder until `changes` are stopped; with `once`, read what is new and return."""
-    database.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(database.parent)
     lock = FileLock(f"{database}.lock")
     if not _own(lock, changes, tell):
         return
@@ -70,6 +71,13 @@ def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool 
                 return
     finally:
         lock.release()
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its user can read: an index holds the text of files that may be as private."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):  # another user's, who has let us in
+        folder.chmod(0o700)
 
 
 def _own(lock: FileLock, changes: Changes, tell: Tell) -> bool:

@@ -63,8 +63,11 @@ def is_loopback(host: str) -> bool:
     """Whether only this machine can connect to an address. Raises OSError where a name is unknown."""
     if not host:
         return False
-    addresses = {str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None)}
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        addresses = {str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None)}
+        return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def _length(header: bytes, *, is_whole: bool) -> int | None:

@@ -43,7 +43,7 @@ class Settings:
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
     model: str | None = None
-    """A model's name or folder; null for the default model."""
+    """A model's name, or the whole path of its folder, outside of the workspace; null for the default model."""
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None

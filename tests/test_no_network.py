@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -129,6 +130,25 @@ async def test_a_session_reaches_for_nothing(scene: Scene, traces: Path) -> None
         assert await asyncio.wait_for(process.wait(), SOON) == 0
     assert seen(scene, traces) == ([], [])
     assert left_behind(scene) == []
+
+
+async def test_a_server_on_a_port_listens_there_and_nowhere_else(scene: Scene, traces: Path) -> None:
+    command = (PROGRAM, "serve", "--tcp", "127.0.0.1:0")
+    async with observed_server(scene, traces, *command, isolated=False) as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(SOON):
+            while (found := re.search(rb"Listening on (\S+):(\d+)", await process.stderr.readline())) is None:
+                assert process.returncode is None
+        client = Client(*await asyncio.open_connection(found[1].decode(), int(found[2])))
+        await whole_session(client, scene)
+        assert await asyncio.wait_for(process.wait(), SOON) == 0
+        await client.close()
+    sockets, made = seen(scene, traces)
+    calls = [call.partition("(")[0] for call in sockets]
+    assert (calls.count("socket"), calls.count("bind"), calls.count("connect")) == (1, 1, 0)
+    assert all("AF_INET," in call and "AF_INET6" not in call for call in sockets if call.startswith(("socket", "bind")))
+    assert all('"127.0.0.1"' in call for call in sockets if "sin_addr" in call)
+    assert made == []
 
 
 @asynccontextmanager

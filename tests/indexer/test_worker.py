@@ -302,3 +302,10 @@ def test_an_ignored_document_helps_no_other(root: Path, tmp_path: Path) -> None:
     snippets = index.context_for("main.py", "python", text, 5, within=SOON)
     assert "private_thing" not in "".join(one.text for one in snippets)
     index.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a user's folders private by itself")
+def test_an_index_can_be_read_by_its_user_alone(root: Path, database: Path) -> None:
+    database.parent.mkdir(parents=True, mode=0o755)
+    with working(root, database):
+        assert database.parent.stat().st_mode & 0o777 == 0o700
