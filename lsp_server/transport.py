@@ -153,7 +153,7 @@ class _Caller:
         except BlockingIOError:
             return False
         except NotAnEditor as error:
-            log.warning("A client at %s was refused: %s", self.address, error)
+            log.warning("A client at %s was refused: %s", self.address, str(error))
         except OSError as error:
             log.info("A client at %s went away: %s", self.address, error)
         self.refused = True

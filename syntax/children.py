@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +35,15 @@ _HOUSE = str(Path(__file__).resolve().parents[1])
 def import_path() -> list[str]:
     """Where a child looks for modules: the absolute entries of `sys.path`, without the current folder.
 
-    The current folder stays only where it is the one that this package itself was imported from.
+    The current folder stays only where it is Python's own, or the one that this package itself was imported from.
     """
-    here = os.path.realpath(Path.cwd())
+    try:
+        here = os.path.realpath(Path.cwd())
+    except OSError:  # it was removed
+        here = ""
+    trusted = {_HOUSE, *map(os.path.realpath, [*sysconfig.get_paths().values(), *site.getsitepackages()])}
     places = {entry: os.path.realpath(entry) for entry in sys.path if Path(entry).is_absolute()}
-    kept = [entry for entry, place in places.items() if place == _HOUSE or place != here]
+    kept = [entry for entry, place in places.items() if place in trusted or place != here]
     return kept if _HOUSE in places.values() else [*kept, _HOUSE]
 
 

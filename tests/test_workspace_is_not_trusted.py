@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -145,6 +146,20 @@ def test_an_import_path_with_the_current_folder_in_it_changes_nothing(
     assert told_by(told) == []
 
 
+@pytest.mark.parametrize("place", [sysconfig.get_path("stdlib"), sysconfig.get_path("platlib"), "removed"])
+@pytest.mark.parametrize("name", ["index", "python -m lsp_server.cli"])
+def test_in_a_folder_of_python_itself_commands_work(name: str, place: str, scene: Scene) -> None:
+    here = Path(place) if place != "removed" else scene.temporary / "removed"
+    here.mkdir(exist_ok=True)
+    leave = "import os, sys; os.chdir(sys.argv[1]); 'removed' in sys.argv[1] and os.rmdir(sys.argv[1]); "
+    code = f"{leave}os.execv(sys.argv[2], sys.argv[2:])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(here), *commands(scene)[name]],
+        env=scene.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_setup_runs_no_pip_of_the_current_folder(scene: Scene, tmp_path: Path) -> None:
     told = plant(scene, set())
@@ -175,9 +190,9 @@ async def test_a_server_runs_nothing_of_its_workspace(scene: Scene) -> None:
 @pytest.mark.parametrize("package", STARTED)
 def test_packages_that_python_starts_take_the_current_folder_out_first(package: str) -> None:
     """To import these lines from one place would be to look for that place in the current folder."""
-    first, others = (ast.parse(read(HOUSE / name / "__init__.py")).body[1:7] for name in (STARTED[0], package))
+    first, others = (ast.parse(read(HOUSE / name / "__init__.py")).body[1:10] for name in (STARTED[0], package))
     assert [ast.dump(one) for one in others] == [ast.dump(one) for one in first]
-    assert {alias.name for one in first if isinstance(one, ast.Import) for alias in one.names} == {"os", "sys"}
+    assert {alias.name for one in first if isinstance(one, ast.Import) for alias in one.names} == {"os", "site", "sys"}
 
 
 def test_all_packages_that_python_starts_are_known() -> None:
