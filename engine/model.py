@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import psutil
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from engine.completion import Cancelled
 from engine.draft import LONGEST
 from engine.guard import Guard
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
+from engine.onnx_runtime import onnxruntime
 from engine.predictions import Predictions
 from engine.providers import Provider, is_out_of_memory, open_session
 from engine.threads import default_threads

@@ -71,26 +71,42 @@ def mend_models(*, always: bool = False) -> None:
         recover_all(models_folder())
 
 
+def is_name(name_or_path: str) -> bool:
+    """Whether it is a model's name, which has no separator; a path has one.
+
+    A name is never looked up in the current folder, which may be a stranger's workspace.
+    """
+    return not any(separator in name_or_path for separator in ("/", "\\", ":"))
+
+
 def find_model(name_or_path: str | None = None) -> Path:
     """Find a model's folder: the chosen one, one by name, or any by its path. Raises ModelError where it is not."""
     name = name_or_path or chosen_model()
     mend_models()
-    if (folder := models_folder() / name) and (folder / MANIFEST_FILE).is_file():
+    folder = models_folder() / name if is_name(name) else _expanded(name)
+    if not is_name(name):
+        recover_if_free(folder, lock_file(folder))
+    if _holds_a_manifest(folder):
         return folder
-    if (path := _expanded(name)) is not None:
-        recover_if_free(path, lock_file(path))
-        if (path / MANIFEST_FILE).is_file():
-            return path
     if name == DEFAULT_MODEL:
         raise ModelError("No model is set up yet. Run: mellum-lsp setup")
     if name_or_path is None:
         raise ModelError(f"The chosen model {name} is not there any more. Run: mellum-lsp models use {DEFAULT_MODEL}")
-    raise ModelError(f"There is no model {name!r}, neither in {models_folder()} nor as a folder with a {MANIFEST_FILE}")
+    if is_name(name):
+        where = f"in {models_folder()}; a folder elsewhere is written as a path, such as ./{name}"
+        raise ModelError(f"There is no model {name!r} {where}")
+    raise ModelError(f"There is no model {name!r}: that folder has no {MANIFEST_FILE}")
 
 
-def _expanded(path: str) -> Path | None:
-    """A path with its `~` replaced; None where it names the home of a user who is not known."""
+def _expanded(path: str) -> Path:
     try:
         return Path(path).expanduser()
-    except RuntimeError:
-        return None
+    except RuntimeError as error:  # `~name` of a user who is not there, or `~` without a home folder
+        raise ModelError(f"There is no model {path!r}: {error}; write the folder's whole path") from error
+
+
+def _holds_a_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_FILE).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

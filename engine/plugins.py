@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime
 
+from engine.onnx_runtime import onnxruntime
 from engine.providers import captured_output, sum_graph
 from syntax.children import start_python
 

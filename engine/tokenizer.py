@@ -6,6 +6,7 @@ tokenizer's own splitting rule always cuts as well, and the tokens of each segme
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from bisect import bisect_left
@@ -63,14 +64,13 @@ class Vocabulary:
 
 
 class Tokenizer:
-    """A model's `tokenizer.json`, with special tokens switched off for all text. Thread-safe."""
+    """A model's `tokenizer.json`, with control tokens switched off for all text. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = _call(tokenizers.Tokenizer.from_file, str(path))
+            self._tokenizer = _call(_without_control, path)
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} is not a tokenizer ({error}). Run: mellum-lsp setup --force") from error
-        self._tokenizer.encode_special_tokens = True
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()
         self._lock = threading.Lock()  # for `_remembered`; not held while the library works
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
@@ -155,3 +155,25 @@ def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         raise
     except BaseException as panic:
         raise TokenizerFailed(f"The tokenizer gave up: {panic}") from None
+
+
+def is_control(added: str) -> bool:
+    """Whether an added token is control, although it may not be marked as special: Qwen2.5's `<tool_call>` is not.
+
+    What models add as text are runs of white space, and characters or words that their merges lack. All else is taken
+    for control, such as `<table>`: spelling it in pieces costs little, and taking it for text would let a file steer.
+    """
+    return not (added.isspace() or added.isalnum())
+
+
+def _without_control(path: Path) -> tokenizers.Tokenizer:
+    """Read a tokenizer that never makes a control token of a text. Raises whatever the library raises."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(not token.special and is_control(token.content) for token in added):
+        spelled = json.loads(path.read_text(encoding="utf-8"))
+        for token in spelled["added_tokens"]:  # what is special is left out as one; a token added again keeps its mark
+            token["special"] = token["special"] or is_control(token["content"])
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spelled))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -14,7 +14,6 @@ import random
 import shutil
 import statistics
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -25,6 +24,7 @@ import psutil
 
 from engine.models import cache_folder
 from evaluation.client import Client, edit, environment, serving
+from syntax.children import python_command
 
 _FILES, _POSITIONS = 10, 200
 _TYPED_FILES, _TYPED = 5, 200
@@ -59,7 +59,7 @@ async def _first_start() -> dict[str, float]:
     cache = Path(tempfile.mkdtemp(prefix="mellum-lsp-"))
     try:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "lsp_server.cli", "setup"]
+        command = python_command("lsp_server.cli", "setup")
         await asyncio.to_thread(subprocess.run, command, env=environment(cache), check=True, capture_output=True)
         made = time.perf_counter() - started
         return {

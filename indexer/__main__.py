@@ -22,6 +22,7 @@ import psutil
 from indexer.reader_process import serve
 from indexer.watch import Changes
 from indexer.worker import run
+from syntax import tracebacks
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 _END_WITHIN = 4.0  # seconds to finish a transaction, when the parent has gone
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run as a process of its own."""
     warnings.simplefilter("ignore")  # what dependencies warn of at each file
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    tracebacks.install()  # its stderr is the server's, where no text of a file belongs
     if arguments[0] == "--read":
         serve(Path(arguments[1]), sys.stdin.buffer, sys.stdout.buffer)
         os._exit(0)  # whoever asked may be gone, and with it where the last answer was written to

@@ -6,8 +6,8 @@ whole index, perhaps an older one. What stops it is said once, and tried again a
 
 from __future__ import annotations
 
+import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ from indexer.store import Store
 from indexer.tables import SCHEMA
 from indexer.walk import MOST_FILES
 from indexer.watch import Changes, Watcher
+from syntax.tracebacks import traceback_of
 
 _LOOK_EVERY = 10.0  # seconds, where the system does not tell of changes; so often it is seen whether it still does
 _CHECK_RULES = 1.5  # seconds; ignore files outside of the folder: a handful
@@ -131,7 +132,7 @@ class _Worker:
             sentence = f"The index of {root} is held by another process ({reason})."
         else:
             if not isinstance(error, OSError):
-                traceback.print_exc()
+                print(traceback_of(error), file=sys.stderr, flush=True)
             sentence = f"The index of {root} has stopped ({reason}); it will be tried again."
         self._problems.add("index", trouble.name, sentence)
         return False
@@ -170,7 +171,7 @@ class _Worker:
         """
         is_told, wait = False, _FIRST_WAIT
         while not self._changes.is_stopped():
-            self._database.parent.mkdir(parents=True, exist_ok=True)  # the cache folder may be removed meanwhile
+            _make_private(self._database.parent)  # the cache folder may be removed meanwhile
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -237,6 +238,13 @@ class _Worker:
 
     def _progress(self, done: int, total: int) -> None:
         self._tell({"progress": [done, total]})
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its user can read: an index holds the text of files that may be as private."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):  # another user's, who has let us in
+        folder.chmod(0o700)
 
 
 def _remove_older(database: Path) -> None:

@@ -13,6 +13,7 @@ from engine.calibrate import choose_threads
 from engine.manifest import read_manifest
 from engine.models import cache_folder, find_model
 from engine.providers import Provider, available, try_provider
+from syntax.children import QUIET
 
 _PACKAGES = (
     "mellum-lsp",
@@ -68,6 +69,7 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     diagnosis.libraries = {attempt.name: attempt.output for attempt in attempts if attempt.failure and attempt.output}
     if "cpu" not in [attempt.name for attempt in attempts if not attempt.failure]:
         problems.append("ONNX Runtime cannot run a graph on this CPU. Run: pip install --force-reinstall onnxruntime")
+    facts["network"] = _network()
     facts["cache folder"] = str(cache_folder())
     try:
         folder = find_model(model)
@@ -128,6 +130,15 @@ def _add_card(diagnosis: Diagnosis, card: cuda.Card | None) -> None:
 
 def _major(version: str) -> int:
     return int(version.partition(".")[0])
+
+
+def _network() -> str:
+    """What leaves the machine, as this very process was set up."""
+    left = [variable for variable in QUIET if os.environ.get(variable) != "1"]
+    if left:
+        return f"nothing is sent by this program, but dependencies may: {', '.join(left)} is not set"
+    traced = "; Windows itself traces that it was loaded" if sys.platform == "win32" else ""
+    return f"nothing is sent; ONNX Runtime's telemetry is off{traced}. Only setup and export of a hub model download"
 
 
 def _version(package: str) -> str | None:

@@ -69,7 +69,10 @@ def parse_place(written: str) -> Place:
     match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", written)
     assert match is not None or not written
     name, line, column = match.groups() if match else ("", None, None)
-    file = Path(name).expanduser()
+    try:
+        file = Path(name).expanduser()
+    except RuntimeError as error:  # `~name` of a user who is not there
+        raise PlaceError(f"{name} cannot be read: {error}") from error
     text = read_source(file)
     offset = len(text)
     if line is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
@@ -29,6 +30,9 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.documents import Documents
 from lsp_server.incoming import Unusable, read, uri_in
+from lsp_server.status import STATUS
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w/%.~:@!$&*+,;=#?-]*")
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class Protocol(LanguageServerProtocol):
         except Exception as error:  # ValueError, and RecursionError for a hundred thousand brackets
             self._refuse(None, JsonRpcParseError(f"A message is not JSON: {error}"))
             return
+        log.debug("Received %s", summary(message))
         try:
             self._dispatch(message)
         except (KeyboardInterrupt, SystemExit):
@@ -133,7 +138,7 @@ class Protocol(LanguageServerProtocol):
             log.info("Ignored %s: %s", summary(message), reason)
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
-        log.warning("Refused %s: %s", summary(message) or "what was sent", error)
+        log.warning("Refused %s: %s", summary(message), error.message)
         # not a ResponseErrorMessage, which would leave out an `id` that is null
         response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
         self._send_data(response)
@@ -222,16 +227,25 @@ class Protocol(LanguageServerProtocol):
 
 
 def summary(message: Any) -> str:
-    """Name a message in the log: what was asked and where, never the text of a document."""
+    """Name a message in the log: what was asked and where, never the text of a document.
+
+    Damage puts any text anywhere, so each part is shown only if it is what it should be.
+    """
     if not isinstance(message, dict):
-        return ""
-    shown = {key: message[key] for key in ("method", "id") if key in message}
-    params = message.get("params")
+        return "what is no message"
+    method, identifier, params = message.get("method"), message.get("id"), message.get("params")
+    is_known = isinstance(method, str) and (method in types.METHOD_TO_TYPES or method == STATUS)
+    shown = [f"{method}" if is_known else "an unknown method" if "method" in message else "an answer"]
+    if _is_id(identifier):
+        shown.append(f"id {identifier}" if isinstance(identifier, int) else "id of characters")
     if isinstance(params, dict):
-        document = params.get("textDocument")
-        shown["uri"] = document.get("uri") if isinstance(document, dict) else None
-        shown["position"] = params.get("position")
-    return ", ".join(f"{key} {value!r:.200}" for key, value in shown.items() if value is not None)
+        document, position = params.get("textDocument"), params.get("position")
+        uri = document.get("uri") if isinstance(document, dict) else None
+        if isinstance(uri, str) and _URI.fullmatch(uri):
+            shown.append(f"uri {uri:.200}")
+        if isinstance(position, dict) and all(type(number) is int for number in position.values()):
+            shown.append(f"position {position.get('line')}:{position.get('character')}")
+    return ", ".join(shown)
 
 
 _NOTIFICATIONS = frozenset(method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None)

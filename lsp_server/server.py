@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -22,6 +23,7 @@ from pygls.protocol import default_converter
 from lsp_server import inline_completion, parent
 from lsp_server.feedback import ACCEPTED
 from lsp_server.framing import Damage, FrameReader
+from lsp_server.introduction import is_loopback
 from lsp_server.logs import start_logging
 from lsp_server.protocol import Protocol
 from lsp_server.resident import in_thread
@@ -29,7 +31,7 @@ from lsp_server.session import VERSION, Session
 from lsp_server.silence import Silence
 from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
-from lsp_server.transport import Connection, accept_one, stdio
+from lsp_server.transport import Connection, accept_editor, stdio
 
 _NATIVE_THREADS = ("loader", "inference", "index", "closing")
 """Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
@@ -124,7 +126,7 @@ def create_server() -> MellumServer:
     @server.command(ACCEPTED)
     def accepted(ls: MellumServer, *arguments: Any) -> None:
         if not arguments or not ls.session.feedback.accept(arguments[0]):
-            log.info("An unknown suggestion was accepted: %r", arguments[:1])
+            log.info("An unknown suggestion was accepted")
 
     @server.feature(STATUS)
     def status(ls: MellumServer, _: Any) -> dict[str, Any]:
@@ -138,16 +140,27 @@ def serve_stdio() -> int:
     return _serve(stdio)
 
 
-def serve_tcp(host: str, port: int) -> int:
-    """Serve the first client that connects; returns the exit code. Port 0 takes a free port; stderr says which."""
+def serve_tcp(host: str, port: int, token: str | None = None) -> int:
+    """Serve the first client that is an editor; returns the exit code. Port 0 takes a free port; stderr says which.
+
+    Raises ListenError.
+    """
 
     def announce(address: str) -> None:
         print(f"Listening on {address}", file=sys.stderr, flush=True)
+        if not is_loopback(host):
+            print(
+                "WARNING: other machines can connect to this address. All that is typed crosses the network as it is, "
+                "and who has the token can read what the server reads.",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    return _serve(lambda: accept_one(host, port, announce))
+    return _serve(lambda: accept_editor(host, port, announce, token))
 
 
 def _serve(connect: Callable[[], Connection]) -> int:
+    _leave_current_folder()
     logs = start_logging()
     try:
         code = asyncio.run(_run(create_server(), connect()))
@@ -158,6 +171,13 @@ def _serve(connect: Callable[[], Connection]) -> int:
     if not is_read or any(thread.name in _NATIVE_THREADS or not thread.daemon for thread in others):
         os._exit(code)
     return code
+
+
+def _leave_current_folder() -> None:
+    """Stand in the root of the file system: a library that is loaded by its name alone is not one of a workspace's."""
+    if folder := os.environ.get("MELLUM_LSP_CACHE"):
+        os.environ["MELLUM_LSP_CACHE"] = str(Path(folder).absolute())
+    os.chdir(Path(sys.executable).anchor)
 
 
 async def _run(server: MellumServer, connection: Connection) -> int:

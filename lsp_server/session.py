@@ -22,7 +22,7 @@ from lsp_server.documents import Document, Documents
 from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel, in_thread
-from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of, without_wishes_of
 from lsp_server.silence import Silence, Silences
 from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.statistics import Statistics
@@ -121,9 +121,10 @@ class Session:
         if raw is None:
             raw = await self._ask_for_settings()
         before = self.status().state
-        self.settings, complaints = read_settings(merged(self._initial_settings, raw))
+        settings, complaints = read_settings(merged(self._initial_settings, raw))
+        self.settings, refused = without_wishes_of(map(Path, self.documents.roots()), settings)
         set_level(self.settings.log_level)
-        for complaint in complaints:
+        for complaint in complaints + refused:
             if complaint not in self._complaints:  # once each, however often the settings change
                 self._complaints.append(complaint)
                 self._log(types.MessageType.Warning, complaint)

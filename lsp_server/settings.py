@@ -10,13 +10,16 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NewType, get_type_hints
 
 import cattrs
 
 SECTION = "mellum"
+TOKEN = "token"
+"""Read by `serve --tcp` before there is a session; no setting, and never shown."""
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 """The engine's own, named again here: importing the engine takes most of a second."""
@@ -48,7 +51,7 @@ class Settings:
     disabled_in: tuple[Place, ...] = ()
     """Where nothing is suggested but by a key."""
     model: str | None = None
-    """A model's name or folder; null for the default model."""
+    """A model's name, or the whole path of its folder, outside of the workspace; null for the default model."""
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
@@ -100,6 +103,8 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
     types_by_name = get_type_hints(Settings)
     values: dict[str, Any] = {}
     for key, value in raw.items():
+        if key == TOKEN:
+            continue
         name = fields.get(str(key))
         if name is None:
             complaints.append(f"Unknown setting {SECTION}.{key:.{_LONGEST_NAME}}. There are: {', '.join(fields)}.")
@@ -121,6 +126,31 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
         more = len(complaints) - _MOST_COMPLAINTS
         complaints[_MOST_COMPLAINTS:] = [f"{more:,} more settings of {SECTION} are wrong."]
     return Settings(**values), complaints
+
+
+def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settings, list[str]]:
+    """Take back what a workspace may have set for itself: a model in it. Returns a sentence for what was taken back.
+
+    LSP does not tell settings of the user from settings of the workspace, which some clients merge.
+    """
+    model = settings.model
+    if model is None or not any(separator in model for separator in ("/", "\\", ":")):
+        return settings, []
+    try:
+        place = Path(model).expanduser()
+        folders = [root.resolve() for root in roots]
+        is_inside = place.is_absolute() and any(place.resolve().is_relative_to(folder) for folder in folders)
+    except (OSError, RuntimeError, ValueError):  # such as `~name` of nobody: looking for the model says so
+        return settings, []
+    if not place.is_absolute():
+        problem = "must be a model's name or its folder's whole path"
+    elif is_inside:
+        problem = "names a folder of the workspace, which is not trusted; to use it, run: mellum-lsp models use FOLDER"
+    elif place.drive.startswith("\\\\"):
+        problem = "names a folder on another machine; copy the model to this one"
+    else:
+        return settings, []
+    return dataclasses.replace(settings, model=None), [f"Setting {SECTION}.model {problem}; its default is used."]
 
 
 def merged(base: object, over: object) -> object:

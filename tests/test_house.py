@@ -19,7 +19,7 @@ ALLOWED = {
     "syntax": set(),
     "engine": {"syntax"},
     "indexer": {"syntax"},
-    "export": {"engine"},
+    "export": {"engine", "syntax"},
     "lsp_server": {"engine", "indexer", "export", "syntax"},
     "training": {"engine", "indexer", "export", "syntax"},
 }

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -19,6 +18,7 @@ from engine.decode import pick
 from engine.draft import Speculation
 from engine.manifest import GRAPH_FILE, TOKENIZER_FILE
 from engine.model import Model
+from engine.onnx_runtime import onnxruntime
 from engine.providers import captured_output
 from engine.tokenizer import Tokenizer as EngineTokenizer
 from evaluation.engine import points

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from engine.manifest import GRAPH_FILE
 from engine.model import PICKED, PICKED_SURELY
+from engine.onnx_runtime import onnxruntime
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.workplace import Workplace, filled, tokens
 

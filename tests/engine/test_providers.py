@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from engine import Engine
 from engine.model import Model
 from engine.models import DEFAULT_MODEL
+from engine.onnx_runtime import onnxruntime
 from engine.providers import available, captured_output, open_session, order, try_provider
 from evaluation.client import serving
 from export.graph import write_graph

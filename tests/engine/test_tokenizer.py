@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine import tokenizer as tokenizing
 from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer, TokenizerFailed
+from engine.tokenizer import Tokenizer, TokenizerFailed, is_control
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -127,3 +127,65 @@ def test_a_text_that_the_library_panics_at_costs_that_text(endless: Path, tokeni
         with pytest.raises(TokenizerFailed, match="retry-limit"):
             call("a = " + "x" * 40)
         assert fragile.encode("a = 1\n") == tokenizer.encode("a = 1\n")
+
+
+QWEN = (
+    "<tool_call>",
+    "</tool_call>",
+    "<|repo_name|>",
+    "<|fim_hole|>",
+    "[PAD]",
+    "<｜fim▁begin｜>",
+    "@@control@@",
+    "▁<x>",
+)
+TEXTS = ("  ", "        ", "\t\t", "\n\n", "õ", "ponies")
+
+
+@pytest.fixture(scope="module")
+def with_added_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small vocabulary with added tokens of every kind, none of them marked as special but one."""
+    library = tokenizers.Tokenizer(tokenizers.models.BPE())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    library.train_from_iterator(["def tool_call(x): return fim_hole <tool> </tool>"] * 9, trainer)
+    library.add_special_tokens(["<|im_end|>"])
+    kinds = ({}, {"normalized": True}, {"lstrip": True}, {"rstrip": True}, {"single_word": True})
+    library.add_tokens(
+        [
+            tokenizers.AddedToken(content, **{"normalized": False, **kinds[number % len(kinds)]})
+            for number, content in enumerate(QWEN)
+        ]
+    )
+    library.add_tokens([tokenizers.AddedToken(content, normalized=False) for content in TEXTS])
+    path = tmp_path_factory.mktemp("added") / "tokenizer.json"
+    library.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("around", ["{}", "x = {} + 1", " {} ", "{}{}", "\n{}\n", '"{}"', "a{}b"])
+def test_no_text_becomes_control_although_the_token_is_not_marked_special(with_added_tokens: Path, around: str) -> None:
+    tokenizer = Tokenizer(with_added_tokens)
+    added = tokenizers.Tokenizer.from_file(str(with_added_tokens)).get_added_tokens_decoder()
+    control = {number for number, token in added.items() if is_control(token.content)}
+    assert len(control) == len(QWEN) + 1
+    for content in (*QWEN, "<|im_end|>"):
+        text = around.replace("{}", content)
+        for tokens in (tokenizer.encode(text), tokenizer.encode_once(text)):
+            assert not control & set(tokens), text
+            assert tokenizer.decode(tokens) == text
+
+
+@pytest.mark.parametrize("content", TEXTS)
+def test_added_tokens_that_are_text_stay_tokens(with_added_tokens: Path, content: str) -> None:
+    number = tokenizers.Tokenizer.from_file(str(with_added_tokens)).token_to_id(content)
+    assert number in Tokenizer(with_added_tokens).encode_once(f"x{content}y")
+
+
+def test_no_added_token_of_the_default_model_comes_from_text(path: Path, tokenizer: Tokenizer) -> None:
+    added = tokenizers.Tokenizer.from_file(str(path)).get_added_tokens_decoder()
+    assert added
+    for number, token in added.items():
+        assert number not in tokenizer.encode(f"x = {token.content}\n")

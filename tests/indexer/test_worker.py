@@ -296,3 +296,10 @@ def test_indexes_of_earlier_versions_are_removed(tmp_path: Path) -> None:
     run(root, database, Changes(), lambda message: None, once=True)
     assert not any(file.exists() for file in older)
     assert newer.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a user's folders private by itself")
+def test_an_index_can_be_read_by_its_user_alone(root: Path, database: Path) -> None:
+    database.parent.mkdir(parents=True, mode=0o755)
+    with working(root, database):
+        assert database.parent.stat().st_mode & 0o777 == 0o700

@@ -187,6 +187,11 @@ def test_doctor_says_why_a_provider_is_not_used(model_cache: Path) -> None:
     assert done.stderr == f"{problem}\n"
 
 
+def test_doctor_says_that_nothing_is_sent(tmp_path: Path) -> None:
+    done = run("doctor", cache=tmp_path, ORT_DISABLE_TELEMETRY="0")
+    assert re.search(r"network\s+nothing is sent; ONNX Runtime's telemetry is off", done.stdout)
+
+
 def test_doctor_without_a_model_names_the_command(tmp_path: Path) -> None:
     done = run("doctor", cache=tmp_path)
     assert done.returncode == 1
