@@ -292,7 +292,7 @@ class Engine:
 
 
 def _state_memory(model: Model) -> int:
-    """Bytes for the states of all places together, where nobody has set them."""
+    """Bytes for the states of all places together, where no setting says it."""
     free = cuda.free_memory() if model.on_card else None
     return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
 

@@ -97,7 +97,7 @@ class Completer:
     def close(self) -> None:
         """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
 
-        Whoever still holds this completer, such as a thread that counts tokens, holds nothing of the model.
+        A thread that still holds this completer, such as one that counts tokens, holds nothing of the model.
         """
         scheduler, self._scheduler, self._engine = self._scheduler, None, None
         if scheduler is not None:

@@ -1,4 +1,4 @@
-"""A model that is replaced or let go leaves the memory, whoever still holds its completer."""
+"""A model that is replaced or let go leaves the memory, also while its completer is held."""
 
 from __future__ import annotations
 
