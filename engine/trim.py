@@ -66,7 +66,7 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
     text = balanced(text.rstrip(), delimiters, row)
     text = with_blocks_closed(text, line, delimiters, row)
     text = indented_like(text, prefix).rstrip()
-    if not text or is_bare(text, row):
+    if not text or is_bare(text, delimiters, row):
         return Trimmed("", 0)
     return Trimmed(with_newlines_of(text, prefix, suffix), replaces)
 
@@ -268,11 +268,16 @@ def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: L
     return closed
 
 
-def is_bare(text: str, language: Language) -> bool:
-    """Whether a text is nothing but the mark of a comment, or closers: not worth a look."""
+def is_bare(text: str, delimiters: Delimiters, language: Language) -> bool:
+    """Whether a text is nothing but the mark of a comment, or closers: not worth a look.
+
+    Closers are worth one where they close what the cursor's line has opened.
+    """
     stripped = text.strip()
-    marks = set(language.comment or " ")
-    return stripped in ("/*", "/**", "*", "<!--") or set(stripped) <= _CLOSERS or set(stripped) <= marks
+    if set(stripped) <= _CLOSERS:
+        opened_here = delimiters.at_cursor[: len(delimiters.at_line_start)] != delimiters.at_cursor
+        return not (opened_here and _BRACKETS_AND_QUOTES.intersection(stripped))
+    return stripped in ("/*", "/**", "*", "<!--") or set(stripped) <= set(language.comment or " ")
 
 
 def indented_like(text: str, prefix: str) -> str:

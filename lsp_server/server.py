@@ -32,6 +32,7 @@ from lsp_server.silence import Silence
 from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
 from lsp_server.transport import Connection, accept_editor, stdio
+from syntax.grammar_process import end_children
 
 _NATIVE_THREADS = ("loader", "inference", "index", "closing")
 """Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
@@ -166,6 +167,7 @@ def _serve(connect: Callable[[], Connection]) -> int:
         code = asyncio.run(_run(create_server(), connect()))
     except KeyboardInterrupt:
         code = 130
+    end_children()
     is_read = logs.drain(timeout=1.0)  # where nobody reads stderr, Python's own end would wait for its flush
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     if not is_read or any(thread.name in _NATIVE_THREADS or not thread.daemon for thread in others):

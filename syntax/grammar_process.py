@@ -9,6 +9,7 @@ Both sides speak JSON, with its length before it. The child never sends what its
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,6 +106,16 @@ class _TooMuch:
 _too_much = _TooMuch()
 forget = _too_much.forget
 """Try all texts again: for measurements."""
+
+
+_living: weakref.WeakSet[_Child] = weakref.WeakSet()
+
+
+@atexit.register
+def end_children() -> None:
+    """End all children now: one that was stopped would not see that its parent has gone."""
+    for child in list(_living):
+        child.end()
 
 
 class GrammarProcess:
@@ -273,6 +285,7 @@ class _Child:
         """What it has not answered yet."""
         self._is_late = False
         self._hung_after = _START_WITHIN
+        _living.add(self)
 
     @property
     def is_idle(self) -> bool:

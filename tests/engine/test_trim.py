@@ -160,11 +160,16 @@ def test_indentation_that_stands_is_not_repeated(language: str, prefix: str, gen
 
 @pytest.mark.parametrize(
     ("language", "generated"),
-    [("python", "#"), ("python", "##"), ("c", "//"), ("c", "/*"), ("lua", "--"), ("c", "}"), ("c", "});"), ("c", '"')],
+    [("python", "#"), ("python", "##"), ("c", "//"), ("c", "/*"), ("lua", "--"), ("c", "}"), ("c", "});"), ("c", ";")],
 )
 def test_a_mark_or_a_closer_alone_is_no_suggestion(language: str, generated: str) -> None:
-    for prefix in ("", "f(a", "x = [(", 'f("a', "if (a) {\n"):
+    for prefix in ("", "f(a)", "if (a) {\n", "if (a) {\n  f();\n"):
         assert trim(generated, prefix=prefix, suffix="\n", language=language).text == ""
+
+
+@pytest.mark.parametrize(("prefix", "generated"), [("f(a", ")"), ("x = [(", ")]"), ('f("a', '")'), ("f(a", ");")])
+def test_a_closer_of_what_the_line_has_opened_is_one(prefix: str, generated: str) -> None:
+    assert trim(generated, prefix=prefix, suffix="\n", language="c").text == generated
 
 
 def test_tabs_stay_tabs() -> None:
@@ -186,7 +191,8 @@ def test_text_is_part_of_what_was_generated_but_for_closed_blocks_and_ends_in_no
     left = iter(generated)
     text = trimmed.text.rstrip("})] \n\t") if language == "javascript" else trimmed.text
     assert all(character in left for character in text if not character.isspace())
-    assert suffix[: trimmed.replaces].strip() in trimmed.text
+    is_within_a_word = (prefix[-1:] + suffix[:1]).replace("_", "a").isalnum() and bool(prefix)
+    assert suffix[: trimmed.replaces].strip() in trimmed.text or is_within_a_word
 
 
 @settings(max_examples=400, deadline=None)

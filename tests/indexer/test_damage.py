@@ -21,6 +21,7 @@ from indexer.reader import Reader
 from indexer.store import Store
 from indexer.watch import Changes
 from indexer.worker import index_now, run
+from syntax import DocumentId
 from tests.indexer.working import SOON, index_once, indexed, problems, until, without_privileges, working
 
 FILES = {"decoder.py", "encoder.py", "__init__.py", "scanner.py", "tool.py"}
@@ -129,12 +130,12 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
     assert worker is not None
     index._folders[root].reader.close()
     damage(database)
-    text = "from .scanner import make_scanner\n\nscanner = make_scanner(\n"
+    main, text = DocumentId.in_folder(root, "main.py"), "from .scanner import make_scanner\n\nscanner = make_scanner(\n"
 
     def context() -> str:
         index._plans.clear()
-        found = index.context_for("main.py", "python", text, len(text) - 1, within=SOON)
-        neighbours = index.neighbours("main.py", "python", text, len(text) - 1)
+        found = index.context_for(main, "python", text, len(text) - 1, within=SOON)
+        neighbours = index.neighbours(main, "python", text, len(text) - 1)
         return "".join(one.text for one in found) if neighbours else ""
 
     until(lambda: "def py_make_scanner" in context())

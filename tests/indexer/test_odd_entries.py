@@ -207,15 +207,15 @@ def test_a_codec_that_is_none_does_no_harm(codec: bytes) -> None:
 def test_a_text_that_cannot_be_analysed_is_named_and_not_tried_again(
     root: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(text: str, path: str) -> object:
-        if path == "bad.py":
+    def refuse(text: str, *arguments: object) -> object:
+        if "bad" in text:
             raise RecursionError("too deep")
-        return parse(text, path)
+        return chunks(text, *arguments)
 
-    from indexer.contents import parse
+    from indexer.analysis import _analysis as chunks
 
     (root / "bad.py").write_text("bad = 1\n")
-    monkeypatch.setattr("indexer.contents.parse", refuse)
+    monkeypatch.setattr("indexer.analysis._analysis", refuse)
     found = index_once(root, database)
     assert found == [f"{root / 'bad.py'} is left out of the index: it cannot be analysed (too deep)."]
     assert indexed(database) == {"ok.py"}

@@ -97,7 +97,7 @@ SMALL = {
 @pytest.mark.parametrize("language", SMALL)
 def test_definitions_and_imports_are_found(language: str) -> None:
     text, names, words = SMALL[language]
-    outline = parse(text, "file", language).outline
+    outline = parse(text, "file", language, within=60).outline
     found = [f"{one.container}.{one.name}".lstrip(".") for one in outline.symbols]
     if language in ("css", "scala", "html"):
         found = [name.rpartition(".")[2] if "--" in name else name for name in found]
@@ -106,7 +106,7 @@ def test_definitions_and_imports_are_found(language: str) -> None:
 
 
 def test_a_definition_has_its_kind_its_signature_and_its_documentation() -> None:
-    outline = parse(PYTHON, "canvas.py").outline
+    outline = parse(PYTHON, "canvas.py", within=60).outline
     lines = PYTHON.split("\n")
     found = {one.name: one for one in outline.symbols}
     assert {name: (one.kind, one.container) for name, one in found.items()} == {
@@ -126,7 +126,7 @@ def test_a_definition_has_its_kind_its_signature_and_its_documentation() -> None
 
 
 def test_comments_above_a_definition_document_it() -> None:
-    outline = parse(JAVA, "Canvas.java").outline
+    outline = parse(JAVA, "Canvas.java", within=60).outline
     lines = JAVA.split("\n")
     found = {(one.kind, one.name): one for one in outline.symbols}
     assert "Where shapes" in lines[found["class", "Canvas"].documentation]

@@ -112,7 +112,7 @@ async def test_what_is_odd_and_can_be_used_is_used(client: Client) -> None:
     for text in ("a\ud83d", "\udc4d", "\ud83d\udc4d"):  # halves of a character in the menu
         selected = {"range": range_, "text": text}
         for item in await client.complete(URI, 2, 15, selectedCompletionInfo=selected, triggerKind=1):
-            assert item["insertText"].startswith(text)
+            assert item["insertText"].startswith(json.loads(json.dumps(text)))  # two halves are a character
     counts = (await client.request("mellum/status"))["silence"]["counts"]
     assert not {"failed", "out of step"} & set(counts)
 
