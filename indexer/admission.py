@@ -67,9 +67,10 @@ class Admission:
         What is named like a secret gets none, nor what `.aiignore` names, wherever it lies; nor what git ignores in a
         workspace folder. Any other kind of file may be completed.
         """
-        if (reason := secret_name(document.path)) is not None:
+        file = document.file
+        if (reason := secret_name(document.path if file is None else file.as_posix())) is not None:
             return reason
-        if (file := document.file) is None:
+        if file is None:
             return None
         is_inside = document.root in self._folders
         try:

@@ -72,7 +72,7 @@ class Rules:
     def why_not_file(self, path: str) -> str | None:
         """Why a file is not read, by its name; None if it is read."""
         name = path.rpartition("/")[2]
-        if (reason := secret_name(path)) is not None:
+        if (reason := secret_name(self._above + path)) is not None:
             return reason
         suffix = posixpath.splitext(name)[1].lower()
         if name not in _NAMED_CODE and (kind := _KINDS.get(suffix, "" if suffix else "is not code")):

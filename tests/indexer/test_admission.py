@@ -294,3 +294,19 @@ def test_an_unknown_user_without_a_home_is_no_error(root: Path, monkeypatch: pyt
         Path.home()
     assert why_not_root(root) is None
     assert why_not_root(Path(root.anchor)) is not None
+
+
+@pytest.mark.parametrize("name", [".ssh/config", ".kube/config", ".docker/config.json", ".config/gh/hosts.yml"])
+@pytest.mark.parametrize("opened", ["nothing", "its folder", "the folder above"])
+def test_a_secret_is_known_by_its_folder_whichever_folder_is_open(tmp_path: Path, name: str, opened: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_text("x: 1\n")
+    roots = {"nothing": [], "its folder": [file.parent], "the folder above": [tmp_path]}[opened]
+    admission = Admission()
+    admission.use_folders(roots)
+    secret = identify(file.as_uri(), roots)
+    assert "often hold secrets" in (admission.why_not_completed(secret) or "")
+    assert admission.why_not_shown(secret) is not None
+    if opened == "its folder":
+        assert "often hold secrets" in (admission.why_not_read(file.parent, file.name) or "")
