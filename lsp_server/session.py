@@ -192,7 +192,7 @@ class Session:
                     await asyncio.shield(self._making_context)
                 if self._context is None:
                     return "the rules of its folder cannot be read; run: mellum-lsp doctor"
-                reason = await asyncio.wrap_future(self._context.why_not(snapshot.identity))
+                reason = await asyncio.wrap_future(self._context.why_not(snapshot))
         except TimeoutError:
             return "the rules of its folder are not known yet"
         if self._generation != (now := self._context.generation):
