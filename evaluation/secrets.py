@@ -210,6 +210,22 @@ NAMED: dict[str, tuple[Sequence[str], Make]] = {
     "pwd": (("pwd", "DB_PWD", "mysqlPwd"), _password),
     "passwd": (("passwd", "ROOT_PASSWD", "userPasswd"), _password),
     "pass": (("DB_PASS", "db_pass", "smtpPass"), _password),
+    "password, in other languages": (
+        (
+            "mot_de_passe",
+            "mdp",
+            "contrasena",
+            "contraseña",
+            "senha",
+            "wachtwoord",
+            "lösenord",
+            "haslo",
+            "heslo",
+            "пароль",
+        ),
+        _password,
+    ),
+    "pre-shared key": (("psk", "WIFI_PSK", "wpaPsk"), _password),
     "passphrase": (("passphrase", "KEY_PASSPHRASE", "keyPassphrase"), _of("{LETTERS 20}")),
     "WordPress salt": (("AUTH_SALT", "NONCE_SALT", "SECURE_AUTH_KEY"), _of("{LETTERS 30}|~+{LETTERS 31}")),
 }
@@ -236,6 +252,12 @@ SPOKEN: dict[str, tuple[str, Make]] = {
     ".netrc line": ("machine api.internal login deploy password {}", _of("{LETTERS 20}")),
     "curl": ("curl -u deploy:{} https://api.internal/v1", _of("{LETTERS 16}")),
     "SQL": ("CREATE USER app IDENTIFIED BY '{}'", _of("{LETTERS 14}")),
+    "PowerShell": ('ConvertTo-SecureString "{}" -AsPlainText -Force', _password),
+    "SMTP": ('server.login("me@app.internal", "{}")', _password),
+    "wireless network": ('WiFi.begin("home", "{}");', _password),
+    "one-time passwords": ('pyotp.TOTP("{}")', lambda chance: base64.b32encode(chance.randbytes(20)).decode("ascii")),
+    "Fernet": ('Fernet(b"{}")', lambda chance: base64.urlsafe_b64encode(chance.randbytes(32)).decode("ascii")),
+    "symmetric JSON web key": ('{{"kty": "oct", "k": "{}"}}', _of("{WIDE 43}")),
     "command line": ("login --user deploy --password {} --quiet", _of("{LETTERS 16}")),
 }
 """Text that stands in a comment, a string or a line of its own."""
@@ -255,6 +277,8 @@ def _blocks(chance: random.Random) -> Iterator[tuple[str, str, str, str]]:
     yield "PGP", "sign.sh", f"cat <<EOF\n{text}\nEOF", body
     lines = "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 12\n{}\nPrivate-MAC: {}"
     yield "PuTTY", "key.rb", "KEY = <<~END\n" + lines.format(body, _of("{HEX 64}")(chance)) + "\nEND", body
+    made = _password(chance)
+    yield "password in a block of YAML", "app.yaml", f"password: >-\n  {made}", made
     vault = "\n".join(" " * 10 + _of("{HEX 80}")(chance) for _ in range(8))
     yield "Ansible vault", "site.yml", f"value: !vault |\n          $ANSIBLE_VAULT;1.1;AES256\n{vault}", vault
     made = _base64(30)(chance)

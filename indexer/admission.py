@@ -6,9 +6,10 @@ name decides; `reading.py` judges texts, after this place has let them in.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -61,15 +62,20 @@ class Admission:
                 del self._rules[base]
                 self._rule_changes += 1
 
-    def why_not_completed(self, document: DocumentId) -> str | None:
+    def why_not_completed(self, document: DocumentId, opened: Path | None = None) -> str | None:
         """Why there are no suggestions inside a document, unless the user wants them there; None if there are.
 
         What is named like a secret gets none, nor what `.aiignore` names, wherever it lies; nor what git ignores in a
-        workspace folder. Any other kind of file may be completed.
+        workspace folder. Any other kind of file may be completed. `opened`: the path that it was opened by, of whose
+        links the first two hold, too.
         """
-        if (reason := secret_name(document.path)) is not None:
+        reason = self._why_not_link(opened) if opened is not None else None
+        if reason is not None:
             return reason
-        if (file := document.file) is None:
+        file = document.file
+        if (reason := secret_name(document.path if file is None else file.as_posix())) is not None:
+            return reason
+        if file is None:
             return None
         is_inside = document.root in self._folders
         try:
@@ -107,6 +113,22 @@ class Admission:
         is_inside = helper.root in self._folders or _kind_of(helper) is _Kind.SCRATCH
         is_kin = helper.notebook is not None and helper.notebook == asking.notebook
         return (is_inside or is_kin) and self.why_not_shown(helper) is None
+
+    def _why_not_link(self, opened: Path) -> str | None:
+        """Why a path must not be completed by the name of a link on it; None where no link on it has such a name."""
+        for folder, path in _links_on(opened):
+            if (reason := secret_name((folder / path).as_posix())) is not None:
+                return reason
+            base = next((one for one in (folder, *folder.parents) if one in self._folders), folder)
+            try:
+                with self._lock:
+                    named = (folder / path).relative_to(base).as_posix()
+                    reason = self._rules_of(base).why_ignored(named, for_ai=True)
+            except _UNREADABLE as error:
+                return f"its rules cannot be read: {error}"
+            if reason is not None:
+                return reason
+        return None
 
     def _based(self, document: DocumentId, file: Path) -> tuple[Path, str]:
         """The folder whose rules hold for a document, and its path from there."""
@@ -162,6 +184,18 @@ class _FolderRules:
         if (path, for_ai) not in self._ignored:
             self._ignored[path, for_ai] = self._rules.why_ignored(path, for_ai=for_ai)
         return self._ignored[path, for_ai]
+
+
+def _links_on(file: Path) -> Iterator[tuple[Path, str]]:
+    """The folder of each link on a path, itself without links, and what leads on from there."""
+    at, parts = Path(file.anchor), file.parts[1:]
+    for number, part in enumerate(parts):
+        here = at / part
+        if os.path.islink(here):  # noqa: PTH114 - Path.is_symlink raises where a name is too long
+            yield at, os.path.normpath("/".join(parts[number:]))
+            at = resolved(here)
+        else:
+            at = at.parent if part == ".." else here
 
 
 @lru_cache(maxsize=_MOST_ANSWERS)

@@ -11,6 +11,7 @@ LARGEST = 4_000_000  # bytes of an ignore file or of a configuration
 
 Stamp = tuple[int, ...] | None
 """What tells whether a file has changed; None where there is none."""
+_NO_FILE: Stamp = (-1,)
 Look = Callable[[str], Stamp]
 
 
@@ -26,14 +27,18 @@ class Consulted:
         self._told: dict[tuple[str, Look], Stamp] = {}
         self._untold: dict[tuple[str, Look], Stamp] = {}
 
-    def read(self, file: str, *, follow: bool = True) -> bytes | None:
+    def read(self, file: str, *, follow: bool = True, strict: bool = False) -> bytes | None:
         """Read a regular file; None where there is none. `follow`: a symbolic link counts as what it leads to.
 
-        A folder, a pipe or a device is not opened. Raises Unreadable.
+        A folder, a pipe or a device is not opened. `strict`: it is there, and cannot be read, as what a broken link
+        leads to. Raises Unreadable.
         """
-        look = _content if follow else _content_unless_link
-        if self._look(file, look) is None:
+        look = _entry if strict else _content if follow else _content_unless_link
+        stamp = self._look(file, look)
+        if stamp is None:
             return None
+        if stamp == _NO_FILE:
+            raise Unreadable("it is no file, and leads to none")
         try:
             with os.fdopen(os.open(file, _flags(follow=follow)), "rb") as opened:
                 if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # it has changed since
@@ -51,13 +56,20 @@ class Consulted:
         """Whether there is a regular file of this name, or a link to one."""
         return self._look(file, _content) is not None
 
+    def has_entry(self, file: str) -> bool:
+        """Whether there is anything of this name, a link that leads nowhere included."""
+        return self._look(file, _entry) is not None
+
     def has(self, path: str) -> bool:
         """Whether there is a file or folder of this name, or a link to one, whatever is in it."""
         return self._look(path, _presence) is not None
 
-    def has_none(self, files: Iterable[str]) -> None:
-        """Take note of regular files that are not there, as a listing has shown, and of which a watcher tells."""
-        self._told.update({(file, _content): None for file in files})
+    def has_none(self, files: Iterable[str], *, strict: bool = False) -> None:
+        """Take note of files that are not there, as a listing has shown, and of which a watcher tells.
+
+        They are no regular files; `strict`: there is nothing of their names.
+        """
+        self._told.update({(file, _entry if strict else _content): None for file in files})
 
     def untold(self) -> frozenset[str]:
         """Those of which no watcher tells."""
@@ -85,6 +97,19 @@ def _content(file: str, *, follow: bool = True) -> Stamp:
 
 def _content_unless_link(file: str) -> Stamp:
     return _content(file, follow=False)
+
+
+def _entry(file: str) -> Stamp:
+    """The state of a regular file; `_NO_FILE` for anything else of this name."""
+    if (content := _content(file)) is not None:
+        return content
+    try:
+        os.lstat(file)
+    except PermissionError:
+        pass
+    except (OSError, ValueError):
+        return None
+    return _NO_FILE
 
 
 def _presence(path: str) -> Stamp:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from indexer.consulted import Consulted
-from indexer.ignored import IGNORE_FILES, Ignored, shown, slashed
+from indexer.ignored import FOR_AI, IGNORE_FILES, Ignored, shown, slashed
 from indexer.secrets import secret_name
 
 _MACHINERY = frozenset({".git", ".hg", ".svn", ".jj", "__pycache__", ".tox", ".nox", ".gradle", ".idea", ".vs"})
@@ -63,7 +63,8 @@ class Rules:
     def why_not_inside(self, path: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, by the names of the files in it; None if it is.
 
-        Its ignore files are read now, so that the disk is not asked for each of them.
+        Whatever is called `.aiignore` counts as a file. Its ignore files are read now, so that the disk is not asked
+        for each of them.
         """
         if path and (marker := next((name for name in _MARKERS if name in files), None)) is not None:
             return f"{shown(path)} is {_MARKERS[marker]} (it has a {marker})"
@@ -72,7 +73,7 @@ class Rules:
     def why_not_file(self, path: str) -> str | None:
         """Why a file is not read, by its name; None if it is read."""
         name = path.rpartition("/")[2]
-        if (reason := secret_name(path)) is not None:
+        if (reason := secret_name(self._above + path)) is not None:
             return reason
         suffix = posixpath.splitext(name)[1].lower()
         if name not in _NAMED_CODE and (kind := _KINDS.get(suffix, "" if suffix else "is not code")):
@@ -136,7 +137,9 @@ class Rules:
     def _telling(self, folder: str) -> list[str]:
         """The files of a folder that say what it is, or what is ignored in it."""
         above = slashed(self.root / folder)
-        return [name for name in (*_MARKERS, *IGNORE_FILES) if self._consulted.has_file(f"{above}{name}")]
+        has = {FOR_AI: self._consulted.has_entry}
+        names = (*_MARKERS, *IGNORE_FILES)
+        return [name for name in names if has.get(name, self._consulted.has_file)(f"{above}{name}")]
 
 
 def link_reason(file: Path, root: Path) -> str | None:

@@ -7,6 +7,7 @@ the folders below the home folder count. `.aiignore` counts in all folders above
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from indexer.git_configuration import configuration, home_folder
 from indexer.ignore_file import IgnoreFile, parsed
 from indexer.repository import Repository, repository_at
 
-_OF_GIT, _, _FOR_AI = IGNORE_FILES = (".gitignore", ".ignore", ".aiignore")
+_OF_GIT, _, FOR_AI = IGNORE_FILES = (".gitignore", ".ignore", ".aiignore")
 """In the order of their weight within one folder."""
 _LONGEST_SHOWN = 120  # characters of a line
 
@@ -105,7 +106,7 @@ class Ignored:
             above = os.fsencode(folder.as_posix())
             closed = place.ignored(above, is_folder=True, for_ai=is_top)
             closed_for_ai = place.ignored(above, is_folder=True, for_ai=True)
-            names = IGNORE_FILES if is_ruled else (_FOR_AI,)
+            names = IGNORE_FILES if is_ruled else (FOR_AI,)
             place = self._entered(
                 replace(place, closed=closed, closed_for_ai=closed_for_ai),
                 folder,
@@ -124,7 +125,8 @@ class Ignored:
         if folder not in self._places:
             path = self._root / folder
             names = IGNORE_FILES if files is None else [name for name in IGNORE_FILES if name in files]
-            self._consulted.has_none(f"{slashed(path)}{name}" for name in IGNORE_FILES if name not in names)
+            for name in (name for name in IGNORE_FILES if name not in names):
+                self._consulted.has_none([f"{slashed(path)}{name}"], strict=name == FOR_AI)
             outer = self._place(folder.rpartition("/")[0])
             self._places[folder] = self._entered(outer, path, names, repository_at(path, self._consulted))
         return self._places[folder]
@@ -140,8 +142,9 @@ class Ignored:
                 by_git, fold = self._source(str(begun.exclude), folder) + everywhere, begun.configuration.ignore_case
             for name in names:
                 # git does not follow a link of this name: it comes with the repository
-                own = self._source(f"{slashed(folder)}{name}", folder, follow=name != _OF_GIT)
-                if name == _FOR_AI:
+                file = f"{slashed(folder)}{name}"
+                own = self._source(file, folder, follow=name != _OF_GIT, is_for_ai=name == FOR_AI)
+                if name == FOR_AI:
                     for_ai = own + for_ai
                 else:
                     by_git = own + by_git
@@ -150,16 +153,35 @@ class Ignored:
             return replace(outer, closed=outer.closed or reason, closed_for_ai=outer.closed_for_ai or reason)
         return _Place(for_ai, by_git, fold, outer.closed, outer.closed_for_ai)
 
-    def _source(self, file: str | None, folder: Path, *, follow: bool = True) -> tuple[_Source, ...]:
-        """An ignore file that speaks of what lies in a folder; none where it says nothing. Raises Unreadable."""
+    def _source(
+        self, file: str | None, folder: Path, *, follow: bool = True, is_for_ai: bool = False
+    ) -> tuple[_Source, ...]:
+        """An ignore file that speaks of what lies in a folder; none where it says nothing. Raises Unreadable.
+
+        An `.aiignore` is there for a reason: what git would take for no rules at all, such as a broken link or a text
+        in UTF-16, must be understood here, or is Unreadable.
+        """
         if file is None:
             return ()
         name = shown(file.removeprefix(self._above))
         try:
-            rules = parsed(self._consulted.read(file, follow=follow) or b"")
+            data = self._consulted.read(file, follow=follow, strict=is_for_ai) or b""
+            rules = parsed(_in_utf8(data) if is_for_ai else data)
         except Unreadable as error:
             raise Unreadable(f"{name} cannot be read: {error}") from error
         return (_Source(name, rules, len(os.fsencode(slashed(folder)))),) if rules.patterns else ()
+
+
+def _in_utf8(data: bytes) -> bytes:
+    """Rules as Windows' PowerShell writes them, in UTF-16, and all others as they are. Raises Unreadable."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise Unreadable("it is no text in UTF-16") from error
+    if b"\0" in data:
+        raise Unreadable("it is no text")
+    return data
 
 
 def slashed(folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-SCHEMA = 5
+SCHEMA = 6
 """A new number for every change of the tables, or of what they are filled with: the file's name has it."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS files(

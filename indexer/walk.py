@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from indexer.disk import is_utf8, modified, said
 from indexer.ignore import Rules
+from indexer.ignored import FOR_AI
 from indexer.problems import Problems
 from indexer.reading import LARGEST
 
@@ -54,7 +55,8 @@ def _look_into(rules: Rules, folder: str, deeper: list[str], problems: Problems)
     """The files of one folder; the folders in it that are to be looked into go to `deeper`."""
     with os.scandir(f"{rules.root}/{folder}") as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
-    if rules.why_not_inside(folder, {entry.name for entry in entries if _is_file(entry)}) is not None:
+    files = {entry.name for entry in entries if entry.name == FOR_AI or _is_file(entry)}
+    if rules.why_not_inside(folder, files) is not None:
         return []
     found = []
     for entry in entries:

@@ -195,6 +195,7 @@ class _Worker:
             elif (batch := self._changes.take(0)) is not None and batch.check:
                 store.check()
             self._scan(folder, store)
+            store.wipe()
             while not self._once:
                 batch = self._changes.take(_CHECK_RULES)
                 if batch is None:
@@ -210,6 +211,7 @@ class _Worker:
                 elif batch.paths:
                     folder.update(batch.paths, self._progress)
                     self._tell({"ready": store.counts()[0]})
+                store.wipe()
         finally:
             watching.stop()
 

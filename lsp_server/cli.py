@@ -301,7 +301,8 @@ def _request(
     folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
     if folder.path and index.admission.why_not_completed(folder) is not None:
         found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
-    if not ignored and (reason := index.admission.why_not_completed(found.identity)) is not None:
+    reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
+    if reason is not None:
         raise _failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
     for file in open_files or []:
         try:

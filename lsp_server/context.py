@@ -17,7 +17,7 @@ from engine import ContextSnippet
 from engine.models import cache_folder
 from indexer import Index, why_not_root
 from lsp_server.snapshot import Snapshot
-from syntax import DocumentId
+from syntax import DocumentId, path_in
 
 _LOOK_AGAIN = 5.0  # seconds for which what lies near a document is taken to be the same
 
@@ -89,7 +89,7 @@ class Context:
         """Look at new documents before anyone asks about them: the first of a language loads its grammar."""
         self._thread.submit(self._index.refresh)
 
-    def why_not(self, document: DocumentId) -> Future[str | None]:
+    def why_not(self, snapshot: Snapshot) -> Future[str | None]:
         """Ask why a document is not completed: it is ignored, or named like a secret. None if it is.
 
         Ignore files are looked at on a thread of their own, which takes a tenth of a millisecond on a disk at hand.
@@ -97,7 +97,7 @@ class Context:
 
         def ask() -> str | None:
             self._admission.refresh()
-            return self._admission.why_not_completed(document)
+            return self._admission.why_not_completed(snapshot.identity, path_in(snapshot.document.uri))
 
         return self._rules_thread.submit(ask)
 

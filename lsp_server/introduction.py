@@ -53,7 +53,7 @@ class Introduction:
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or message.get("method") != "initialize":
             raise NotAnEditor("its first message is not the request 'initialize'")
         params = message.get("params")
-        if "id" not in message or not isinstance(params, dict):
+        if type(message.get("id")) not in (int, str) or not isinstance(params, dict):
             raise NotAnEditor("its request 'initialize' is not valid")
         if self._token is not None and not _is_token(_token_in(params), self._token):
             raise NotAnEditor(f"its initializationOptions.{TOKEN} is not the token")

@@ -105,7 +105,7 @@ def create_server() -> MellumServer:
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     def folders_changed(ls: MellumServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
-        ls.session.folders_changed()
+        ls.session.workspace_changed()
 
     def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | Silence:
         documents = server.session.documents

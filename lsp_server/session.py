@@ -53,6 +53,8 @@ class Session:
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
         self.settings = Settings()
+        self._wanted_settings = self.settings
+        """With what a workspace may have set for itself."""
         self.feedback = Feedback()
         self.statistics = Statistics()
         self.silences = Silences()
@@ -121,13 +123,9 @@ class Session:
         if raw is None:
             raw = await self._ask_for_settings()
         before = self.status().state
-        settings, complaints = read_settings(merged(self._initial_settings, raw))
-        self.settings, refused = without_wishes_of(map(Path, self.documents.roots()), settings)
+        self._wanted_settings, complaints = read_settings(merged(self._initial_settings, raw))
+        self._apply_settings(complaints)
         set_level(self.settings.log_level)
-        for complaint in complaints + refused:
-            if complaint not in self._complaints:  # once each, however often the settings change
-                self._complaints.append(complaint)
-                self._log(types.MessageType.Warning, complaint)
         if self.settings.enabled:
             if self._making_context is None:
                 self._making_context = asyncio.create_task(self._make_context())
@@ -139,6 +137,22 @@ class Session:
         self.folders_changed()
         if self.status().state is not before:
             self._send_status()
+
+    def workspace_changed(self) -> None:
+        """A folder came or went: what it may not set is another matter than before."""
+        before = self.settings.model_choice
+        self._apply_settings([])
+        if self.settings.enabled and self.settings.model_choice != before:
+            self._resident.want(self.settings.model_choice)
+        self.folders_changed()
+
+    def _apply_settings(self, complaints: list[str]) -> None:
+        """Use what may be used of the settings, and say once each, however often they change, what is wrong."""
+        self.settings, refused = without_wishes_of(map(Path, self.documents.roots()), self._wanted_settings)
+        for complaint in complaints + refused:
+            if complaint not in self._complaints:
+                self._complaints.append(complaint)
+                self._log(types.MessageType.Warning, complaint)
 
     def is_stale(self, snapshot: Snapshot) -> bool:
         """Whether the document was edited, closed or opened anew since the request arrived."""
@@ -192,7 +206,7 @@ class Session:
                     await asyncio.shield(self._making_context)
                 if self._context is None:
                     return "the rules of its folder cannot be read; run: mellum-lsp doctor"
-                reason = await asyncio.wrap_future(self._context.why_not(snapshot.identity))
+                reason = await asyncio.wrap_future(self._context.why_not(snapshot))
         except TimeoutError:
             return "the rules of its folder are not known yet"
         if self._generation != (now := self._context.generation):

@@ -31,6 +31,7 @@ _BETWEEN = r"""(?=  # names within names, and names that are values, are found, 
       | (?P<element> > | </key> \s{0,20}+ <string> )
       | (?P<apart> [ \t]{1,8}+ )
     )
+    (?: [ \t]{0,4} [|>][-+\d]{0,2} [ \t]{0,8} \r?\n )?+      # a block of YAML
     \s{0,40}+
     (?: [^\n]{1,100}? (?:\bor\b|\|\||\?\?|\belse\b) [ \t]{0,8} )??        # what is taken before it
     (?: (?:new[ ])? [a-z_&*\[][\w.:&<>\[\]]{0,40}+ !? \( \s{0,8}+ ){0,2}+  # what is called with it

@@ -242,6 +242,33 @@ def test_what_may_be_completed(root: Path, tmp_path: Path) -> None:
     assert admission.why_not_completed(DocumentId.scratch("Untitled-1")) is None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link wants a privilege there")
+def test_what_a_link_is_called_counts_too_for_what_is_completed(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "settings").write_text("A = 1\n")
+    (root / ".aiignore").write_text("private*\nhidden/\n")
+    (root / ".gitignore").write_text("installed\n")
+    (tmp_path / "project").symlink_to(root)
+    (root / "plain.py").symlink_to(outside / "settings")
+    (root / "hidden").symlink_to(outside)
+    (root / "installed").symlink_to(outside)
+    for name in ("private.py", ".env", "id_rsa"):
+        (root / name).symlink_to(outside / "settings")
+    admission = Admission()
+    admission.use_folders([root])
+
+    def why_not(opened: Path) -> str | None:
+        return admission.why_not_completed(identify(opened.as_uri(), [root]), opened)
+
+    for folder in (root, tmp_path / "project", root / ".." / "project"):
+        for name in ("private.py", "hidden/settings", ".env", "id_rsa", "hidden/../private.py/"):
+            assert why_not(folder / name) is not None
+        for name in ("plain.py", "main.py", "installed/settings"):
+            assert why_not(folder / name) is None
+    assert why_not(outside / "settings") is None
+
+
 def test_what_cannot_be_judged_is_refused(root: Path) -> None:
     admission = Admission()
     admission.use_folders([root])
@@ -294,3 +321,19 @@ def test_an_unknown_user_without_a_home_is_no_error(root: Path, monkeypatch: pyt
         Path.home()
     assert why_not_root(root) is None
     assert why_not_root(Path(root.anchor)) is not None
+
+
+@pytest.mark.parametrize("name", [".ssh/config", ".kube/config", ".docker/config.json", ".config/gh/hosts.yml"])
+@pytest.mark.parametrize("opened", ["nothing", "its folder", "the folder above"])
+def test_a_secret_is_known_by_its_folder_whichever_folder_is_open(tmp_path: Path, name: str, opened: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_text("x: 1\n")
+    roots = {"nothing": [], "its folder": [file.parent], "the folder above": [tmp_path]}[opened]
+    admission = Admission()
+    admission.use_folders(roots)
+    secret = identify(file.as_uri(), roots)
+    assert "often hold secrets" in (admission.why_not_completed(secret) or "")
+    assert admission.why_not_shown(secret) is not None
+    if opened == "its folder":
+        assert "often hold secrets" in (admission.why_not_read(file.parent, file.name) or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,50 @@ def test_where_rules_cannot_be_read_nothing_is(tmp_path: Path) -> None:
     if sys.platform != "win32" and os.getuid() != 0:
         (root / "b" / ".aiignore").chmod(0)
         assert Rules(root).why_not("b/x.py") == "b/.aiignore cannot be read: Permission denied"
+
+
+def unusable_link(file: Path) -> None:
+    file.symlink_to("nowhere")
+
+
+def link_to_itself(file: Path) -> None:
+    file.symlink_to(file.name)
+
+
+def utf16_without_a_mark(file: Path) -> None:
+    file.write_bytes("private.py\n".encode("utf-16-le"))
+
+
+def utf32(file: Path) -> None:
+    file.write_bytes("private.py\n".encode("utf-32"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, utf16_without_a_mark, utf32]
+    + ([unusable_link, link_to_itself, os.mkfifo] if sys.platform != "win32" else []),
+    ids=lambda make: make.__name__,
+)
+def test_rules_for_ai_that_cannot_be_understood_hide_all(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    root = lay(tmp_path, {"a/private.py": "", "b.py": ""})
+    before = Rules(root)
+    assert {found.path for found in walk(before)} == {"a/private.py", "b.py"}
+    asked = Rules(root)
+    assert asked.why_not("a/private.py") is None
+    make(root / "a" / ".aiignore")
+    assert before.has_changed()
+    assert asked.has_changed()
+    rules = Rules(root)
+    assert str(rules.why_not("a/private.py")).startswith("a/.aiignore cannot be read: it is no ")
+    assert not rules.has_changed()
+    assert paths(root) == {"b.py"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+def test_rules_for_ai_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
+    root = lay(tmp_path, {"private.py": "", "b.py": ""})
+    (root / ".aiignore").write_text("private.py\r\n", encoding=encoding, newline="")
+    assert paths(root) == {"b.py"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from indexer.contents import read_file
 from indexer.folder import Folder
 from indexer.library import Layer, Library
 from indexer.store import Store
+from tests.indexer.working import indexed, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -169,3 +170,31 @@ def test_what_was_read_of_something_undone_is_forgotten(folder: Path, tmp_path: 
     assert store.definitions_in("last.py")[0].symbol.name == "done"
     assert store.lines("last.py", [0]) == ["def done():"]
     store.close()
+
+
+@pytest.mark.parametrize("how", ["ignored", "removed", "secret", "renamed"])
+def test_nothing_of_a_file_that_left_stays_in_the_index(folder: Path, tmp_path: Path, how: str) -> None:
+    private, database = folder / "json" / "private.py", tmp_path / "cache" / "index.sqlite"
+    text = "def plugh_sentinel(value):\n    return plugh_sentinel\n" * 50
+    private.write_text(text, encoding="utf-8")
+
+    def remains() -> list[str]:
+        return [file.name for file in database.parent.iterdir() if b"plugh_sentinel" in file.read_bytes()]
+
+    with working(folder, database):
+        reader = Store.readable(database)
+        assert reader.text("json/private.py") == text
+        assert remains()
+        if how == "ignored":
+            (folder / ".aiignore").write_text("private.py\n", encoding="utf-8")
+        elif how == "removed":
+            private.unlink()
+        elif how == "secret":
+            private.write_text("password = 'tr0ub4dor&3'\n", encoding="utf-8")
+        else:
+            private.rename(folder / ".env")
+        until(lambda: not remains())
+        assert "json/private.py" not in indexed(database)
+        assert reader.text("json/decoder.py") is not None
+        reader.close()
+    assert not remains()

@@ -37,6 +37,7 @@ REFUSED = {
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "another method": frame({**INITIALIZE, "method": "shutdown"}),
     "a notification": frame({key: value for key, value in INITIALIZE.items() if key != "id"}),
+    "a request without a number": frame({**INITIALIZE, "id": None}),
     "parameters that are none": frame({**INITIALIZE, "params": None}),
     "no JSON": b"Content-Length: 3\r\n\r\n{{{",
     "two lengths": frame(INITIALIZE, "Content-Length: 3"),

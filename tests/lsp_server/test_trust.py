@@ -40,6 +40,18 @@ async def test_a_setting_names_no_model_of_the_workspace(workspace: Path, tmp_pa
         assert any("mellum.model names a folder of the workspace" in one for one in said)
 
 
+async def test_a_model_is_let_go_when_the_folder_that_it_lies_in_becomes_part_of_the_workspace(
+    workspace: Path, tmp_path: Path
+) -> None:
+    async with serving(tmp_path / "cache") as server:
+        client, folder = server.client, {"uri": workspace.as_uri(), "name": "workspace"}
+        await client.initialize(workspaceFolders=[], initializationOptions={"model": str(workspace / DEFAULT_MODEL)})
+        await client.state("ready", within=2 * SOON)
+        client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": [folder], "removed": []}})
+        assert "mellum-lsp setup" in (await client.state("no-model"))["message"]
+        assert any("folder of the workspace" in one["message"] for one in client.notifications("window/logMessage"))
+
+
 @pytest.mark.parametrize("name", ["~no-such-user/x", "/no/such/folder", "no-such-model", "a\0b"])
 async def test_a_model_that_is_not_there_is_named_and_requests_are_answered(name: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
