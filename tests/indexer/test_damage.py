@@ -10,17 +10,20 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer import Index, database_of
+from indexer.damage import Trouble, trouble_of
 from indexer.process import WorkerProcess
 from indexer.reader import Reader
-from indexer.store import Store
+from indexer.store import FileState, Store
 from indexer.watch import Changes
 from indexer.worker import index_now, run
+from syntax import DocumentId
 from tests.indexer.working import SOON, index_once, indexed, problems, until, without_privileges, working
 
 FILES = {"decoder.py", "encoder.py", "__init__.py", "scanner.py", "tool.py"}
@@ -129,18 +132,33 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
     assert worker is not None
     index._folders[root].reader.close()
     damage(database)
+    main = DocumentId.in_folder(root, "main.py")
     text = "from .scanner import make_scanner\n\nscanner = make_scanner(\n"
 
     def context() -> str:
         index._plans.clear()
-        found = index.context_for("main.py", "python", text, len(text) - 1, within=SOON)
-        neighbours = index.neighbours("main.py", "python", text, len(text) - 1)
+        found = index.context_for(main, "python", text, len(text) - 1, within=SOON)
+        neighbours = index.neighbours(main, "python", text, len(text) - 1)
         return "".join(one.text for one in found) if neighbours else ""
 
     until(lambda: "def py_make_scanner" in context())
     index.close()
     assert len(problems(said)) <= 1
+    assert all("was damaged" in sentence for sentence in problems(said))
     assert indexed(database) == FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove what is open")
+def test_an_index_that_is_cut_off_while_it_is_open_is_damaged(tmp_path: Path) -> None:
+    database = tmp_path / "index.sqlite"
+    with closing(Store.writable(database)) as store:
+        store.put("new.py", FileState(0, 0, b""), "not read")
+        for name in ("-wal", "-shm"):
+            Path(f"{database}{name}").unlink()
+        os.truncate(database, 5000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            Store.readable(database)
+        assert trouble_of(caught.value) is Trouble.DAMAGED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")
