@@ -79,6 +79,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "a directory": lambda it: replace(it, Path.mkdir),
     "a full directory": lambda it: replace(it, lambda path: (path / "x").mkdir(parents=True)),
     "a pipe": lambda it: replace(it, os.mkfifo),
+    "a link to itself": lambda it: replace(it, lambda path: path.symlink_to(path.name)),
     "zero bytes": lambda it: it.write_bytes(b""),
     "half of it": lambda it: os.truncate(it, it.stat().st_size // 2),
     "one page": lambda it: os.truncate(it, 4096),
@@ -97,7 +98,7 @@ UNSEEN: dict[str, Callable[[Path], object]] = {
     "a search index of noise": lambda it: change(it, "UPDATE names_data SET block = x'ff00ff00ff'"),
 }
 if sys.platform == "win32":
-    del UNREADABLE["a pipe"]
+    del UNREADABLE["a pipe"], UNREADABLE["a link to itself"]
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE.keys())
