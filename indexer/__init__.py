@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from indexer.admission import Admission, why_not_root
+    from indexer.disk import read_regular
     from indexer.folder import note_on, why_not
     from indexer.index import Index
     from indexer.neighbours import Neighbour
@@ -49,6 +50,7 @@ _WHERE = {
     "database_of": "reader",
     "index_now": "worker",
     "note_on": "folder",
+    "read_regular": "disk",
     "why_not": "folder",
     "why_not_root": "admission",
 }
@@ -62,6 +64,7 @@ __all__ = [
     "database_of",
     "index_now",
     "note_on",
+    "read_regular",
     "why_not",
     "why_not_root",
 ]

@@ -21,6 +21,7 @@ from syntax import DocumentId, resolved
 _MOST_RULES = 32  # folders whose rules are known: those of the workspace, and of what is opened outside of them
 _UNREADABLE = (OSError, RuntimeError, ValueError)  # such as a name that is too long, or a user without a home
 _MOST_ANSWERS = 4096  # of one folder's rules
+_MOST_CONSULTED = 65_536  # ignore files of one folder, there or not, each of which is looked at before a request
 
 
 class _Kind(Enum):
@@ -110,9 +111,12 @@ class Admission:
         """Whether what a document says may be shown to the model while another one is completed."""
         if helper == asking:
             return False
-        is_inside = helper.root in self._folders or _kind_of(helper) is _Kind.SCRATCH
         is_kin = helper.notebook is not None and helper.notebook == asking.notebook
-        return (is_inside or is_kin) and self.why_not_shown(helper) is None
+        return (is_kin or self.helps_all(helper)) and self.why_not_shown(helper) is None
+
+    def helps_all(self, helper: DocumentId) -> bool:
+        """Whether what `why_not_shown` lets in helps every document, and not the cells of its own notebook alone."""
+        return helper.root in self._folders or _kind_of(helper) is _Kind.SCRATCH
 
     def _why_not_link(self, opened: Path) -> str | None:
         """Why a path must not be completed by the name of a link on it; None where no link on it has such a name."""
@@ -171,7 +175,10 @@ class _FolderRules:
 
     def has_changed(self) -> bool:
         """Whether an ignore file was written, made or removed since it was asked for."""
-        return len(self._reasons) + len(self._ignored) > _MOST_ANSWERS or self._rules.has_changed()
+        if len(self._reasons) + len(self._ignored) > _MOST_ANSWERS:  # the same rules give the same answers again
+            self._reasons.clear()
+            self._ignored.clear()
+        return self._rules.has_changed(most=_MOST_CONSULTED)
 
     def why_not(self, path: str) -> str | None:
         """Why a file is not read, by its name and by all folders above it."""

@@ -75,8 +75,10 @@ class Consulted:
         """Those of which no watcher tells."""
         return frozenset(file for file, _ in self._untold)
 
-    def has_changed(self, *, untold: bool) -> bool:
-        """Whether one of them, or of the untold, has appeared, changed or gone. Reads none."""
+    def has_changed(self, *, untold: bool, most: int | None = None) -> bool:
+        """Whether one of them, or of the untold, has appeared, changed or gone, or there are too many. Reads none."""
+        if most is not None and len(self._told) + len(self._untold) > most:
+            return True
         kept = self._untold.items() if untold else chain(self._untold.items(), self._told.items())
         return any(look(file) != known for (file, look), known in kept)
 

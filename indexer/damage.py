@@ -46,6 +46,8 @@ def trouble_of(error: BaseException) -> Trouble:
         return Trouble.DAMAGED
     if extended == _MOVED:
         return Trouble.GONE
+    if extended == sqlite3.SQLITE_IOERR_SHORT_READ:  # a file ends before what is said to be in it
+        return Trouble.DAMAGED
     match extended & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Trouble.BUSY

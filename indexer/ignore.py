@@ -113,12 +113,13 @@ class Rules:
                 return reason
         return None
 
-    def has_changed(self, *, outside: bool = False) -> bool:
+    def has_changed(self, *, outside: bool = False, most: int | None = None) -> bool:
         """Whether a file that was asked for rules has appeared, changed or gone; `outside`: one of `ignore_sources`.
 
-        The system is asked for the state of each, some microseconds a file; none is read.
+        The system is asked for the state of each, some microseconds a file; none is read. Where there are more than
+        `most`, one is taken to have changed.
         """
-        return self._consulted.has_changed(untold=outside)
+        return self._consulted.has_changed(untold=outside, most=most)
 
     def ignore_sources(self) -> frozenset[Path]:
         """Files that rules come from, or would, and whose change a watcher of the folder does not tell.

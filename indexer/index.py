@@ -6,27 +6,25 @@ Nothing here reads a file of the workspace while it answers.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from indexer.admission import Admission, why_not_root
-from indexer.analysis import Parsed, analyse, family, parse
-from indexer.library import Layer, Library, mount_of, numbered
+from indexer.analysis import family, parse
+from indexer.library import Layer, Library, mount_of
 from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, Neighbour, nearest
+from indexer.opened import Opened
 from indexer.pack import Count, Snippet, estimated_tokens, pack
 from indexer.process import WorkerProcess
 from indexer.question import Question, ask
 from indexer.reader import Reader, database_of
-from indexer.reading import Refusal, judge
 from indexer.retrieve import retrieve
-from indexer.store import FileState, Store
 from syntax import DocumentId, resolved
 
 _REGION = 30  # lines the cursor may move before snippets are chosen anew
@@ -44,22 +42,6 @@ log = logging.getLogger(__name__)
 
 Hear = Callable[[Path, dict[str, Any]], None]
 """Told what the worker of a folder says, on a thread of its own; the messages are those of `worker.py`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    language: str
-    text: str
-    version: int
-    """Another one for every text of every document."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What the store of open documents has of one: nothing, where the text is refused."""
-
-    document: _Document
-    key: str
 
 
 @dataclass(slots=True)
@@ -97,22 +79,18 @@ class Index:
         self._cache, self._hear = cache, hear
         self._lock = threading.Lock()  # for the dictionaries; held for moments
         self._asking = threading.Lock()  # for the stores; held while a question is answered
-        self._documents: dict[DocumentId, _Document] = {}
-        self._parsed: dict[DocumentId, Parsed] = {}
-        self._kept: dict[DocumentId, _Kept] = {}
         self._plans: dict[DocumentId, list[_Plan]] = {}
         self._recent: dict[DocumentId, int] = {}
         self._folders: dict[Path, _Folder] = {}
-        self._open = Store.in_memory()
         self._mounted: dict[Path, str] = {}
-        self._numbers: dict[DocumentId, int] = {}
-        self._counter = itertools.count(1)
-        self._closed = 0
+        self._opened = Opened(self.admission, self._mounted)
+        self._last: DocumentId | None = None
+        """Which document was asked about last: it need not be open."""
 
     @property
     def generation(self) -> tuple[int, ...]:
         """Another value as soon as what helped may help no more: permission has changed, or a document was closed."""
-        return *self.admission.generation, self._closed
+        return *self.admission.generation, self._opened.closed
 
     def open_folder(self, root: Path, *, watched: bool = True, indexed: bool = True) -> bool:
         """Take a folder into the workspace, and use its index; returns whether it has one.
@@ -157,15 +135,13 @@ class Index:
 
     def update(self, document: DocumentId, language: str, text: str) -> None:
         """Take in a document's new text. Costs nothing."""
-        with self._lock:
-            self._documents[document] = _Document(language, text, next(self._counter))
+        self._opened.update(document, language, text)
 
     def forget(self, document: DocumentId) -> None:
         """Drop a document that was closed."""
+        self._opened.forget(document)
         with self._lock:
-            self._closed += document in self._documents
-            for kept in (self._documents, self._plans, self._parsed):
-                kept.pop(document, None)
+            self._plans.pop(document, None)
 
     def changed(self, files: Iterable[Path]) -> None:
         """Report files that were saved, made or removed, for workers that have not noticed yet.
@@ -179,11 +155,16 @@ class Index:
             if inside and folder.worker is not None:
                 folder.worker.tell(inside)
 
-    def refresh(self) -> None:
-        """Take in what has changed of ignore files and of open documents, between two questions."""
+    def refresh(self, within: float = float("inf")) -> bool:
+        """Take in what has changed of ignore files and of open documents, between two questions.
+
+        After `within` seconds the rest is left for another time; returns whether nothing is.
+        """
+        deadline = time.monotonic() + within
         self.admission.refresh()
         with self._asking:
-            self._take_in(None, deadline=float("inf"))
+            self._opened.look()
+            return self._opened.take_in(None, deadline)
 
     def context_for(
         self,
@@ -205,6 +186,7 @@ class Index:
         line = text.count("\n", 0, offset)
         imports = hash(tuple(_IMPORT_LINE.findall(text, 0, _HEAD)))
         with self._asking:
+            self._begin(document)
             seen = self._seen(document)
             plan = self._plan_for(document, line, imports, seen)
             if plan is not None:
@@ -217,7 +199,7 @@ class Index:
                 return []
             self._note_visit(document, line)
             if time.monotonic() < deadline:  # a choice made in haste is not kept
-                opened = frozenset(one.document for one in snippets if one.document in self._kept)
+                opened = frozenset(one.document for one in snippets if one.document in self._opened)
                 plans = self._plans.setdefault(document, [])
                 plans.append(_Plan(line, imports, seen, snippets, opened))
                 del plans[:-_MOST_PLANS]
@@ -239,10 +221,11 @@ class Index:
         """
         line = text.count("\n", 0, offset)
         with self._asking:
+            self._begin(document)
             try:
                 question, library = self._ask(document, language, text, line, deadline=float("inf"))
                 with library.unchanging():
-                    visited = [self._key(visit) for visit in self._recent][::-1]
+                    visited = [self._opened.key(visit) for visit in self._recent][::-1]
                     return nearest(question, library, visited, most, characters)
             except Exception as error:  # what is damaged may be of any type
                 self._let_go(error)
@@ -252,7 +235,7 @@ class Index:
         self, document: DocumentId, language: str, text: str, line: int, deadline: float, tokens: int, count: Count
     ) -> list[Snippet]:
         question, library = self._ask(document, language, text, line, deadline)
-        recent = [(self._key(visit), at) for visit, at in self._recent.items()][::-1]
+        recent = [(self._opened.key(visit), at) for visit, at in self._recent.items()][::-1]
         with library.unchanging():
             ranked = retrieve(question, library, recent, deadline=deadline)
             return pack(ranked, question, library, tokens, count, document.root)
@@ -261,30 +244,24 @@ class Index:
         self, document: DocumentId, language: str, text: str, line: int, deadline: float
     ) -> tuple[Question, Library]:
         within = min(max(deadline - time.monotonic(), 0.0), _PARSE_WITHIN)
-        parsed = parse(text, document.path, language, self._parsed.get(document), within=within)
-        with self._lock:
-            self._parsed[document] = parsed
-            for table in (self._parsed, self._plans, self._numbers):  # of what is not open, the last one that asked
-                for other in [one for one in table if one not in self._documents and one != document]:
-                    if table is not self._numbers or other not in self._kept:
-                        del table[other]
-        self._take_in(document, deadline)
+        parsed = parse(text, document.path, language, self._opened.parsed.get(document), within=within)
+        self._opened.parsed[document] = parsed
+        self._opened.take_in(document, deadline)
         kin = family(document.path, parsed.language)
-        return ask(parsed, self._key(document), line, kin), self._library(document)
+        return ask(parsed, self._opened.key(document), line, kin), self._library(document)
 
     def _library(self, asking: DocumentId) -> Library:
         """All that may help a document."""
         with self._lock:
             folders = dict(self._folders)
-            documents = list(self._documents)
-        kept = {one: self._kept[one].key for one in documents if one in self._kept}
-        visible = {key: one for one, key in kept.items() if self.admission.may_help(one, asking)}
         layers = [
             Layer(root, store, folder.mount, _nested(root, folders))
             for root, folder in folders.items()
             if folder.reader is not None and (store := folder.reader.store()) is not None
         ]
-        return Library(self._open, layers, self._may_be_read, visible, set(kept.values()))
+        return Library(
+            self._opened.store, layers, self._may_be_read, self._opened.visible_to(asking), self._opened.keys()
+        )
 
     def _may_be_read(self, root: Path, path: str) -> bool:
         return self.admission.why_not_read(root, path) is None
@@ -296,63 +273,28 @@ class Index:
             if folder.reader is not None:
                 folder.reader.let_go(error)
 
-    def _take_in(self, asking: DocumentId | None, deadline: float) -> None:
-        """Bring the store of open documents up to date, as far as there is time."""
-        with self._lock:
-            documents = dict(self._documents)
-        documents = {one: what for one, what in documents.items() if self.admission.why_not_shown(one) is None}
-        for gone in self._kept.keys() - documents.keys():
-            self._open.remove([self._kept.pop(gone).key])
+    def _begin(self, document: DocumentId) -> None:
+        """Begin a question about a document: drop what the one before has left, unless that is open."""
+        self._opened.look()
+        last, self._last = self._last, document
+        if last is not None and last != document and last not in self._opened:
             with self._lock:
-                if gone not in self._documents:
-                    self._parsed.pop(gone, None)
-                    self._numbers.pop(gone, None)
-        for one, document in documents.items():
-            kept = self._kept.get(one)
-            if one == asking or (kept is not None and kept.document is document):
-                continue
-            if time.monotonic() > deadline:
-                return
-            if kept is None or (kept.document.text, kept.document.language) != (document.text, document.language):
-                self._keep(one, document)
-            self._kept[one] = _Kept(document, self._key(one))
-
-    def _keep(self, one: DocumentId, document: _Document) -> None:
-        text = judge(document.text)
-        if isinstance(text, Refusal):
-            self._open.remove([self._key(one)])
-            return
-        parsed = parse(text, one.path, document.language, self._parsed.get(one))
-        with self._open.transaction():
-            self._open.put(self._key(one), FileState(0, 0, b""), analyse(parsed, one.path))
-        with self._lock:
-            if one in self._documents:
-                self._parsed[one] = parsed
-
-    def _key(self, document: DocumentId) -> str:
-        """What a document is called in a library: the same as its file, or by a number of its own; see `library.py`."""
-        mount = self._mounted.get(document.root, "") if document.root is not None else ""
-        if document.root is not None and document.is_file and document.shown == document.path:
-            return mount + document.path
-        return numbered(mount + document.shown, self._numbers.setdefault(document, next(self._counter)))
+                self._plans.pop(last, None)
+            self._opened.drop(last)
 
     def _seen(self, document: DocumentId) -> tuple[object, ...]:
         """What changes when a choice might come out differently; the document that asks does not count."""
         with self._lock:
-            others = [(one, what.version) for one, what in self._documents.items() if one != document]
             readers = [folder.reader for folder in self._folders.values() if folder.reader is not None]
-        helping = tuple((one, version) for one, version in others if self.admission.may_help(one, document))
-        return (self.admission.generation, helping, *(reader.version() for reader in readers))
+        return (self.admission.generation, self._opened.news_for(document), *(reader.version() for reader in readers))
 
     def _plan_for(self, document: DocumentId, line: int, imports: int, seen: tuple[object, ...]) -> _Plan | None:
         """The plan for the cursor's region, if it still holds; those that do not are dropped."""
-        with self._lock:
-            documents = dict(self._documents)
         kept = [
             plan
             for plan in self._plans.get(document, [])
             if plan.imports == imports
-            and _stands(plan, documents)
+            and _stands(plan, self._opened)
             and all(self.admission.may_help(snippet.document, document) for snippet in plan.snippets)
         ]
         is_idle = kept and time.monotonic() - max(plan.last_used for plan in kept) > _PAUSE
@@ -365,7 +307,10 @@ class Index:
         self._recent.pop(document, None)
         self._recent[document] = line
         while len(self._recent) > _MOST_RECENT:
-            del self._recent[next(iter(self._recent))]
+            oldest = next(iter(self._recent))
+            del self._recent[oldest]
+            if oldest not in self._opened:
+                self._opened.drop(oldest)
 
 
 def _nested(root: Path, others: Iterable[Path]) -> tuple[str, ...]:
@@ -373,7 +318,7 @@ def _nested(root: Path, others: Iterable[Path]) -> tuple[str, ...]:
     return tuple(f"{other.relative_to(root).as_posix()}/" for other in others if root in other.parents)
 
 
-def _stands(plan: _Plan, documents: Mapping[DocumentId, _Document]) -> bool:
+def _stands(plan: _Plan, documents: Opened) -> bool:
     """Whether everything chosen from open documents still stands there."""
     for snippet in plan.snippets:
         document = documents.get(snippet.document)

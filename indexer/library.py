@@ -60,7 +60,7 @@ class Library:
         visible: Mapping[str, DocumentId] | None = None,
         hidden: Collection[str] = (),
     ) -> None:
-        self._visible, self._hidden = visible or {}, hidden
+        self._visible, self._hidden = visible if visible is not None else {}, hidden
         self._open = opened
         self._layers = layers
         self._is_admitted = is_admitted

@@ -9,6 +9,7 @@ cannot be what was written raises Damaged, which is one of SQLite's errors.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import sqlite3
@@ -463,7 +464,9 @@ def check_regular(file: Path) -> None:
     """Refuse what SQLite would wait for, such as a pipe. Raises Damaged; what is not there is no matter."""
     try:
         mode = file.stat().st_mode
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Damaged("it is a link to itself") from error
         return
     if not stat.S_ISREG(mode):
         raise Damaged("it is no file")

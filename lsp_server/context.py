@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ from indexer import Index, why_not_root
 from lsp_server.snapshot import Snapshot
 from syntax import DocumentId, path_in
 
+_LOOK_FOR = 0.02  # seconds for which requests wait for a look at new documents
 _LOOK_AGAIN = 5.0  # seconds for which what lies near a document is taken to be the same
 
 Read = Callable[[tuple[str, ...]], None]
@@ -53,7 +55,8 @@ class Context:
         self._near_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="neighbours")
         self._rules_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
         self._near: weakref.WeakKeyDictionary[object, dict[DocumentId, _Near]] = weakref.WeakKeyDictionary()
-        self._lock = threading.Lock()  # for `_near`; held for moments
+        self._lock = threading.Lock()  # for `_near` and `_is_look_due`; held for moments
+        self._is_look_due = False
         self.changed = self._index.changed
 
     @property
@@ -86,8 +89,16 @@ class Context:
                 near.pop(document, None)
 
     def opened(self) -> None:
-        """Look at new documents before anyone asks about them: the first of a language loads its grammar."""
-        self._thread.submit(self._index.refresh)
+        """Look at new documents before anyone asks about them: the first of a language loads its grammar.
+
+        However many are opened, one look waits, and it gives way to requests.
+        """
+        with self._lock:
+            if self._is_look_due:
+                return
+            self._is_look_due = True
+        with contextlib.suppress(RuntimeError):  # closed
+            self._thread.submit(self._look_at_opened)
 
     def why_not(self, snapshot: Snapshot) -> Future[str | None]:
         """Ask why a document is not completed: it is ignored, or named like a secret. None if it is.
@@ -149,6 +160,17 @@ class Context:
                 near.texts, near.generation = texts, generation
         except Exception:
             log.exception("What lies near %s cannot be read", snapshot.path)
+
+    def _look_at_opened(self) -> None:
+        with self._lock:
+            self._is_look_due = False  # what is opened from now on may come too late for this one
+        try:
+            is_done = self._index.refresh(within=_LOOK_FOR)
+        except Exception:
+            log.exception("Open documents cannot be looked at")
+            return
+        if not is_done:
+            self.opened()
 
     def close(self) -> None:
         """Let the index's processes end."""

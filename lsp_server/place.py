@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from indexer import read_regular
 from syntax import DocumentId, file_uri, identify, language_of, resolved
 
 _ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "package.json", "Cargo.toml", "go.mod", "pom.xml")
+_LARGEST = 100_000_000  # bytes
 
 
 class PlaceError(Exception):
@@ -81,13 +83,16 @@ def parse_place(written: str) -> Place:
 
 
 def read_source(file: Path) -> str:
-    """Read a source file with its newlines as they are. Raises PlaceError."""
+    """Read a source file with its newlines as they are; links are followed. Raises PlaceError."""
     try:
-        return file.read_bytes().decode("utf-8")
+        data = read_regular(file.resolve(strict=True), _LARGEST)[1]
+        if len(data) > _LARGEST:
+            raise PlaceError(f"{file} has more than {_LARGEST // 1_000_000} MB, which no editor would send")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PlaceError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise PlaceError(f"{file} cannot be read: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # the second: a link to itself, before Python 3.13
+        raise PlaceError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def identity_in(root: Path, file: Path) -> DocumentId:

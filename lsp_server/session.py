@@ -67,6 +67,8 @@ class Session:
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, DocumentId] = {}
         """What the index was told of each open document, by its URI."""
+        self._names: dict[DocumentId, dict[str, None]] = {}
+        """The same by what it is: a file may be open by several names."""
         self._context: Context | None = None
         self._making_context: asyncio.Task[None] | None = None
         self._index = WorkspaceIndex(server, lambda problem: self._log(types.MessageType.Warning, problem))
@@ -294,6 +296,7 @@ class Session:
         if before not in (None, identity):
             self._untell(document.uri)
         self._told[document.uri] = identity
+        self._names.setdefault(identity, {})[document.uri] = None
         self._context.update(identity, document.language_id or "", document.text)
         if before != identity:
             self._context.opened()
@@ -303,11 +306,14 @@ class Session:
         identity = self._told.pop(uri, None)
         if identity is None or self._context is None:
             return
-        others = [self.documents.open_document(other) for other, one in self._told.items() if one == identity]
-        if others and others[0] is not None:
-            self._context.update(identity, others[0].language_id or "", others[0].text)
-        else:
+        names = self._names.get(identity, {})
+        names.pop(uri, None)
+        if not names:
+            self._names.pop(identity, None)
+        if (other := next(iter(self._names.get(identity, ())), None)) is None:
             self._context.forget(identity)
+        elif (document := self.documents.open_document(other)) is not None:
+            self._context.update(identity, document.language_id or "", document.text)
 
     def _tell_all(self) -> None:
         for document in list(self.documents.text_documents.values()):

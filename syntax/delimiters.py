@@ -24,6 +24,8 @@ _SURELY_CODE = re.compile(
     re.MULTILINE,
 )
 
+_PHP_TAG = re.compile(r"<\?(?:php\b|=)|\?>")
+
 grammars = GrammarProcess("syntax")
 """Reads with grammars what stands round the cursor. `grammars.start()` ahead of the first request saves its start."""
 
@@ -36,18 +38,18 @@ class Delimiters:
 
     def __init__(self, before: str, language: str) -> None:
         self._language = language
-        found = _read_before(before[_window_start(before) :], language)
+        found = _read_before(_window(before, language), language)
         self.is_whole = len(before) <= _WINDOW and len(found.at_cursor) < DEEPEST
         """Whether all of the text before the cursor was looked at."""
         self.at_line_start, self.at_cursor, self.columns = found.at_line_start, found.at_cursor, found.columns
         self.code, self.above, self.in_comment = found.code, found.above, found.in_comment
-        self._short = found.short
+        self._short = _begun(found.short, before, language)
 
     @staticmethod
     def begin(before: str, language: str) -> None:
         """Have the same read in the background that is asked for soon: it takes 2 to 12 ms. Does not wait."""
         if has_grammar(language):
-            grammars.begin("before", language, before[_window_start(before) :])
+            grammars.begin("before", language, _window(before, language))
 
     def read(self, generated: str) -> Reading:
         """Read text that may stand after the cursor."""
@@ -98,6 +100,20 @@ def _reading(answer: dict[str, Any]) -> Reading:
         for offset, text, open_after, closes, is_stray in answer["delimiters"]
     ]
     return Reading(delimiters, [(start, end) for start, end in answer["comments"]])
+
+
+def _window(before: str, language: str) -> str:
+    """The end of the text before the cursor that is read."""
+    start = _window_start(before)
+    return _begun(before[start:], before, language) if start else before
+
+
+def _begun(end: str, before: str, language: str) -> str:
+    """The end of a text as its grammar takes it for code: to PHP's, all is HTML before a tag has come."""
+    if language != "php" or max(before.rfind("<?php"), before.rfind("<?=")) <= before.rfind("?>"):
+        return end
+    first = _PHP_TAG.search(end)
+    return end if first is not None and first[0] != "?>" else f"<?php\n{end}"
 
 
 def _window_start(before: str) -> int:

@@ -215,7 +215,8 @@ def test_a_closed_document_leaves_nothing(index: Index, root: Path) -> None:
         index.context_for(one, "python", TEXT, 0, within=30)
         index.forget(one)
     index.context_for(DocumentId.in_folder(root, "main.py"), "python", ASKING, 0, within=30)
-    tables = (index._documents, index._parsed, index._kept, index._plans, index._numbers)
+    opened = index._opened
+    tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans)
     assert sum(map(len, tables)) <= 2  # what the last one that asked has of its own
 
 

@@ -10,15 +10,17 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from indexer import Index, database_of
+from indexer.damage import Trouble, trouble_of
 from indexer.process import WorkerProcess
 from indexer.reader import Reader
-from indexer.store import Store
+from indexer.store import FileState, Store
 from indexer.watch import Changes
 from indexer.worker import index_now, run
 from syntax import DocumentId
@@ -77,6 +79,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "a directory": lambda it: replace(it, Path.mkdir),
     "a full directory": lambda it: replace(it, lambda path: (path / "x").mkdir(parents=True)),
     "a pipe": lambda it: replace(it, os.mkfifo),
+    "a link to itself": lambda it: replace(it, lambda path: path.symlink_to(path.name)),
     "zero bytes": lambda it: it.write_bytes(b""),
     "half of it": lambda it: os.truncate(it, it.stat().st_size // 2),
     "one page": lambda it: os.truncate(it, 4096),
@@ -95,7 +98,7 @@ UNSEEN: dict[str, Callable[[Path], object]] = {
     "a search index of noise": lambda it: change(it, "UPDATE names_data SET block = x'ff00ff00ff'"),
 }
 if sys.platform == "win32":
-    del UNREADABLE["a pipe"]
+    del UNREADABLE["a pipe"], UNREADABLE["a link to itself"]
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE.keys())
@@ -141,7 +144,21 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
     until(lambda: "def py_make_scanner" in context())
     index.close()
     assert len(problems(said)) <= 1
+    assert all("was damaged" in sentence for sentence in problems(said))
     assert indexed(database) == FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove what is open")
+def test_an_index_that_is_cut_off_while_it_is_open_is_damaged(tmp_path: Path) -> None:
+    database = tmp_path / "index.sqlite"
+    with closing(Store.writable(database)) as store:
+        store.put("new.py", FileState(0, 0, b""), "not read")
+        for name in ("-wal", "-shm"):
+            Path(f"{database}{name}").unlink()
+        os.truncate(database, 5000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            Store.readable(database)
+        assert trouble_of(caught.value) is Trouble.DAMAGED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")

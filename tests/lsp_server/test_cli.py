@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -249,6 +250,27 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
         assert (place.offset, place.line, place.column) == (offset, line, column)
     with pytest.raises(PlaceError, match="no column 8"):
         parse_place(f"{file}:1:8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no named pipes among files")
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "a named pipe"),
+        (lambda file: file.symlink_to("/dev/zero"), "a device"),
+        (lambda file: file.symlink_to(file.name), "cannot be read"),
+        (Path.mkdir, "a folder"),
+        (lambda file: (file.touch(), os.truncate(file, 100_000_001)), "more than 100 MB"),
+    ],
+)
+def test_what_is_no_file_is_one_sentence(make: Callable[[Path], object], reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    make(file)
+    with pytest.raises(PlaceError, match=reason):
+        parse_place(f"{file}:1")
+    link = tmp_path / "link.py"
+    link.symlink_to(SOURCE)
+    assert parse_place(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +89,21 @@ def test_another_model_reads_them_anew_and_one_that_fails_gets_none(
         time.sleep(0.01)
     assert "main.py" in caplog.text
     assert asked(context, fails) == ()
+
+
+def test_however_many_documents_are_opened_one_look_at_them_waits(context: Context, tmp_path: Path) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    held = context._thread.submit(lambda: (begun.set(), goes_on.wait(SOON)))
+    assert begun.wait(SOON)
+    root = tmp_path / "project"
+    documents = [DocumentId.in_folder(root, f"new_{number}.py") for number in range(200)]
+    for document in documents:
+        context.update(document, "python", "def add_them_all(numbers):\n    return 1\n")
+        context.opened()
+    assert context._thread._work_queue.qsize() == 1
+    goes_on.set()
+    held.result(SOON)
+    until = time.monotonic() + SOON
+    while set(context._index._opened.keys().values()) != {*documents}:  # in several looks, between which others may ask
+        assert time.monotonic() < until
+        time.sleep(0.01)

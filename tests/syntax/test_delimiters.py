@@ -20,6 +20,25 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 
 @pytest.mark.parametrize(
+    ("before", "is_code"),
+    [
+        ("<?php\nfunction f($n) {\n  $x = 1;\n  ", True),
+        ("<?php\n" + "$a = f(1);\n" * 3_000 + "function f($n) {\n  ", True),  # longer than what is read
+        ("<p>\n<?= g() ?>\n<?php if ($n) {\n  ", True),
+        ("<?php function f() { ?>\n  <p>{ ", False),
+        ("<p>", False),
+    ],
+)
+def test_php_is_code_after_its_tag_and_html_outside(before: str, is_code: bool) -> None:
+    delimiters = Delimiters(before, "php")
+    found = delimiters.read("return 2) {\n    return g(3)")
+    assert [one.text for one in found.delimiters] == ([")", "{", "(", ")"] if is_code else [])
+    if is_code:
+        assert delimiters.at_cursor == ("{",)
+        assert found.delimiters[0].is_stray
+
+
+@pytest.mark.parametrize(
     ("language", "before", "is_open"),
     [
         ("python", "f(a, [1", ("(", "[")),
