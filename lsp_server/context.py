@@ -16,6 +16,7 @@ from typing import Any
 from engine import ContextSnippet
 from engine.models import cache_folder
 from indexer import Index, why_not_root
+from lsp_server.logs import shown_uri
 from lsp_server.snapshot import Snapshot
 from syntax import DocumentId
 
@@ -148,7 +149,7 @@ class Context:
             with self._lock:
                 near.texts, near.generation = texts, generation
         except Exception:
-            log.exception("What lies near %s cannot be read", snapshot.path)
+            log.exception("What lies near %s cannot be read", shown_uri(snapshot.document.uri))
 
     def close(self) -> None:
         """Let the index's processes end."""
