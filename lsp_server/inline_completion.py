@@ -131,7 +131,7 @@ async def snippets_for(session: Session, snapshot: Snapshot, completer: Complete
             )
             return await asyncio.wrap_future(asked)
     except TimeoutError:
-        log.info("No context for %s within %s s", shown_uri(snapshot.document.uri), _CONTEXT_SECONDS)
+        log.info("No context within %s s", _CONTEXT_SECONDS)
     except Exception:
         log.exception("No context for %s", shown_uri(snapshot.document.uri))
     return ()
