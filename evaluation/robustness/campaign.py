@@ -1,9 +1,10 @@
-"""What all campaigns share: rounds that a seed repeats, limits of count and time, findings, and the table at the end."""
+"""What all campaigns share: rounds that a seed repeats, limits of count and time, findings, and a table at the end."""
 
 from __future__ import annotations
 
 import json
 import random
+import shlex
 import sys
 import time
 from collections import Counter
@@ -53,7 +54,7 @@ class Campaign:
         return self._started + self._seconds - time.monotonic()
 
     def rounds(self) -> Iterator[Round]:
-        """Rounds up to the limits. The first one has the campaign's seed, and each one the seed after the last one's."""
+        """Rounds up to the limits. The first one has the campaign's seed, each further one the next number."""
         for number in range(self._count):
             if self.seconds_left <= 0:
                 return
@@ -73,6 +74,12 @@ class Campaign:
         again = f"python -m evaluation.robustness {self.name} --seed {seed} --count 1{only}"
         self.findings.append(Finding(kind, what, again))
         self.say(f"FOUND ({kind}): {what}\n    again: {again}")
+
+    def found_by_bytes(self, kind: str, what: str, data: bytes) -> None:
+        """Report a finding that a text repeats, not a seed."""
+        code = f"from evaluation.robustness.guided import try_bytes; try_bytes({data!r})"
+        self.findings.append(Finding(kind, what, f"python -c {shlex.quote(code)}"))
+        self.say(f"FOUND ({kind}): {what}\n    again: {self.findings[-1].again}")
 
     def say(self, what: str) -> None:
         """Show progress on stderr."""
