@@ -6,8 +6,8 @@
     faults      everything that may be wrong about a machine, a workspace or a cache folder, once
     soak        typing at high speed for a long time: memory, descriptors, threads and processes stay flat
 
-Each round has a seed, printed beside what it finds; `--seed SEED --count 1` repeats it. The default model must be set up
-(`mellum-lsp setup`). Ends with exit code 1 if anything was found. README.md beside this file says more.
+Each round has a seed, printed beside what it finds; `--seed SEED --count 1` repeats it. The default model must be set
+up (`mellum-lsp setup`). Ends with exit code 1 if anything was found. README.md beside this file says more.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def run(campaign: Campaign, wheel: Path | None = None) -> None:
 
 
 async def _in_session(kind: str, one: Round, place: Path) -> None:
-    """Kill a server, or what it has started, while it reads a folder, whose files change, and is asked for suggestions."""
+    """Kill a server, or what it has started, while it reads a folder that changes, and is asked for suggestions."""
     chance, root = one.random, workspace(place / "project")
     cache = cache_with_model(place / "cache") if kind == "grammars" or chance.random() < 0.3 else place / "cache"
     index = database(root, cache)
@@ -181,9 +181,8 @@ class _Commands:
         """Kill one, once in the time that it takes; then look at what is left."""
         cache, name = place / "cache", DEFAULT_MODEL if kind == "setup" else _NAME
         export = ("export", f"random:{self._shape}", "--target", "cpu", "--name", _NAME)
-        if not self._model.is_dir():
-            if (done := _run(self._place / "whole", *export)).returncode:
-                raise Wrong(f"nothing can be exported: {done.stderr[-500:]}")
+        if not self._model.is_dir() and (done := _run(self._place / "whole", *export)).returncode:
+            raise Wrong(f"nothing can be exported: {done.stderr[-500:]}")
         had_one = kind == "removal" or one.random.random() < 0.5
         if had_one:
             model = find_model(DEFAULT_MODEL) if kind == "setup" else self._model

@@ -167,4 +167,4 @@ async def _suggests(client: Client) -> None:
     client.open(uri, "def add(a, b):\n    return ")
     async with asyncio.timeout(SOON):
         while not items_of(await client.request(*completion(uri, 1, 11), within=SOON)):
-            await asyncio.sleep(0.05)
+            pass

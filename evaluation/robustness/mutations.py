@@ -1,7 +1,7 @@
 """Messages as no client should send them, and which response each of them must get.
 
-Structure-aware: wrong types, missing and extra members, huge numbers, halves of surrogate pairs, deep nesting, ids of all
-kinds. Then bytes: damage that the framing has to survive.
+Structure-aware: wrong types, missing and extra members, huge numbers, halves of surrogate pairs, deep nesting, ids of
+all kinds. Then bytes: damage that the framing has to survive.
 """
 
 from __future__ import annotations
