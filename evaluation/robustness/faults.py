@@ -13,10 +13,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -175,8 +176,8 @@ def _ignore_files(root: Path) -> int:
 
 
 def _crashing_texts(root: Path) -> int:
-    (root / "deep.py").write_text("[" * 20_000)
-    (root / "deep.json").write_text("[" * 100_000)
+    (root / "deep.py").write_text("[\n" * 20_000)
+    (root / "deep.c").write_text("{ a(\n" * 20_000)
     return 2
 
 
@@ -399,7 +400,7 @@ _UNSEEN: dict[str, Callable[[Path], object]] = {
     "noise in its pages": _DAMAGE["noise in its pages"],
 }
 
-FAULTS: dict[str, Callable[[Path], Awaitable[None]]] = {
+FAULTS: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {
     "pipes and sockets": partial(_odd_entries, _pipes),
     "links": partial(_odd_entries, _links),
     "names": partial(_odd_entries, _names),

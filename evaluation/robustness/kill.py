@@ -105,7 +105,8 @@ async def _in_session(kind: str, one: Round, place: Path) -> None:
             version += 1
             (root / "json" / f"new{version}.py").write_text(f"def new{version}():\n    return {version}\n" * 50)
             client.change(f"{root.as_uri()}/main.py", version, edit((1, 15), (1, 15), "a"))
-            client.start_request(*completion(f"{root.as_uri()}/main.py", 1, 16))
+            _, asked = client.start_request(*completion(f"{root.as_uri()}/main.py", 1, 16))
+            asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may die with the server
             await asyncio.sleep(chance.random() * 0.05)
         everyone = family(server.process.pid)
         if kind == "server":

@@ -22,6 +22,7 @@ from evaluation.robustness.surroundings import SOON, cache_with_model, places, w
 KINDS = ("values", "values, with a model", "bytes")
 _BATCHES, _BATCH = 20, 400
 _BYTES_BATCH = 60
+_LONGEST_PROPER = 20_000  # bytes: less than damaged headers may promise
 _MOST_MEMORY = {"values": 300e6, "bytes": 300e6, "values, with a model": 1.2e9}  # bytes, at the end of a session
 
 Answers = Counter[Any]
@@ -135,7 +136,7 @@ def _key(identifier: Any) -> Any:
 async def _damaged_batch(client: Client, messages: Messages, chance: Any) -> None:
     """Send messages with damage among their bytes: none gets two responses, and the next whole one gets its own."""
     client.responses.clear()
-    batch = [messages.proper() for _ in range(_BYTES_BATCH)]
+    batch = [messages.proper(_LONGEST_PROPER) for _ in range(_BYTES_BATCH)]
     stream = damaged(chance, b"".join(framed(one.body) for one in batch))
     client.send_bytes(stream + ENOUGH)
     await client.request("mellum/status", within=SOON)

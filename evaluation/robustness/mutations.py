@@ -71,9 +71,11 @@ class Messages:
             message["id"] = next(self._numbers)  # the client's own
         return sent(message)
 
-    def proper(self) -> Sent:
-        """A message without any wrong."""
-        return sent(self._proper())
+    def proper(self, longest: int) -> Sent:
+        """A message without any wrong, of at most so many bytes."""
+        while len((one := sent(self._proper())).body) > longest:
+            pass
+        return one
 
     def odd(self) -> Any:
         """A value that is odd in most places."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -27,7 +28,7 @@ _SAMPLES = 60  # in a run
 _MOST_GROWTH = 0.05  # of the memory
 _IDLE_SECONDS, _MOST_IDLE = 20.0, 0.01  # the processor's time, as a share of one core
 _DOCUMENTS = 4
-_SETTINGS = {"confidence": 0.3, "deadline": 200}
+_SETTINGS: dict[str, Any] = {"confidence": 0.3, "deadline": 200, "stateMemory": 200}  # which soon is full
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +169,9 @@ class _Typist:
 
 async def _toggle(client: Client, chance: random.Random) -> None:
     """Change settings, as a user who tries what they do; now and then the model is let go for a moment."""
-    changed = chance.choice(
-        [
-            {"confidence": 0.9},
-            {"disabledLanguages": ["python"]},
-            {"maxTokens": 8},
-            {"logLevel": "debug"},
-            {"deadline": 50},
-        ]
-        + [{"enabled": False}] * (chance.random() < 0.2)
-    )
+    tried: list[dict[str, Any]] = [{"confidence": 0.9}, {"disabledLanguages": ["python"]}, {"maxTokens": 8}]
+    tried += [{"logLevel": "debug"}, {"deadline": 50}, *[{"enabled": False}] * (chance.random() < 0.2)]
+    changed = chance.choice(tried)
     for settings in ({**_SETTINGS, **changed}, _SETTINGS):
         client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
         await client.request("mellum/status", within=SOON)
