@@ -17,6 +17,7 @@ from typing import Any
 from engine import ContextSnippet
 from engine.models import cache_folder
 from indexer import Index, why_not_root
+from lsp_server.logs import shown_uri
 from lsp_server.snapshot import Snapshot
 from syntax import DocumentId, path_in
 
@@ -159,7 +160,7 @@ class Context:
             with self._lock:
                 near.texts, near.generation = texts, generation
         except Exception:
-            log.exception("What lies near %s cannot be read", snapshot.path)
+            log.exception("What lies near %s cannot be read", shown_uri(snapshot.document.uri))
 
     def _look_at_opened(self) -> None:
         with self._lock:

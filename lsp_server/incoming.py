@@ -7,6 +7,7 @@ it; where it cannot, it refuses its own message, with a sentence that names it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,6 +20,7 @@ from lsp_server.status import STATUS
 Reader = Callable[[Any], Any]
 """Takes a JSON value, returns what is used of it. Raises Unusable."""
 
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x1f]*")
 _LARGEST = 2**31 - 1  # of the protocol's whole numbers; no line and no document is that long, so more says the same
 
 
@@ -56,12 +58,14 @@ def _text(value: Any) -> str:
 
 
 def _uri(value: Any) -> str:
-    """A URI that can be taken apart."""
+    """A URI that can be taken apart, and shown in the log: no text that damage has put in its place."""
     try:
-        urlparse(_text(value))
-    except ValueError:
-        raise Unusable("is no URI") from None
-    return value  # type: ignore[no-any-return]
+        if _URI.fullmatch(_text(value)) and urlparse(value):
+            return value  # type: ignore[no-any-return]
+    except ValueError as error:
+        if isinstance(error, Unusable):
+            raise
+    raise Unusable("is no URI")
 
 
 def _flag(value: Any) -> bool:
@@ -245,7 +249,7 @@ _READERS: Mapping[str, Reader] = {
         command=_text, arguments=lambda value: value if isinstance(value, list) else None
     ),
     types.TEXT_DOCUMENT_DID_OPEN: _object(
-        textDocument=_object(uri=_text, languageId=_if_usable(_text, ""), version=_version, text=_text)
+        textDocument=_object(uri=_uri, languageId=_if_usable(_text, ""), version=_version, text=_text)
     ),
     types.TEXT_DOCUMENT_DID_CHANGE: _object(textDocument=_object(uri=_text, version=_version), contentChanges=_changes),
     types.TEXT_DOCUMENT_DID_SAVE: _object(textDocument=_DOCUMENT),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from lsp_server.feedback import ACCEPTED
+from lsp_server.logs import shown_uri
 from lsp_server.silence import Silence, silence_of
 from lsp_server.snapshot import Snapshot
 
@@ -43,7 +44,7 @@ async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCom
     items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
     session.silences.add(silence)
     if silence is not None:
-        where = asked.document.uri if isinstance(asked, Snapshot) else "a document"
+        where = shown_uri(asked.document.uri) if isinstance(asked, Snapshot) else "a document"
         log.debug("Nothing for %s: %s. %s", where, silence, silence.sentence)
     return types.InlineCompletionList(items=items)
 
@@ -65,13 +66,13 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
         # by a newer request, by an edit, or because the model was let go
         return [], session.silence_for(snapshot) or Silence.SUPERSEDED
     except TimeoutError:
-        log.error("No answer for %s within %s s", snapshot.document.uri, _LAST_SECONDS)
+        log.error("No answer for %s within %s s", shown_uri(snapshot.document.uri), _LAST_SECONDS)
         return [], Silence.DEADLINE
     except Exception:
         # the language and the offset say where to look; the text is the user's own
         log.exception(
             "No suggestion for %s (%s) at offset %s of %s",
-            snapshot.document.uri,
+            shown_uri(snapshot.document.uri),
             snapshot.language,
             snapshot.start,
             len(snapshot.source),
@@ -130,9 +131,9 @@ async def snippets_for(session: Session, snapshot: Snapshot, completer: Complete
             )
             return await asyncio.wrap_future(asked)
     except TimeoutError:
-        log.info("No context for %s within %s s", snapshot.path, _CONTEXT_SECONDS)
+        log.info("No context within %s s", _CONTEXT_SECONDS)
     except Exception:
-        log.exception("No context for %s", snapshot.path)
+        log.exception("No context for %s", shown_uri(snapshot.document.uri))
     return ()
 
 

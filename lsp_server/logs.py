@@ -18,6 +18,10 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _WAITING_RECORDS = 1000
 
 
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w/%.~:@!$&*+,;=#?()'-]*")
+_LONGEST_URI = 200
+
+
 class BackgroundHandler(logging.Handler):
     """Writes records to stderr on a daemon thread; drops them when a thousand are waiting."""
 
@@ -81,6 +85,16 @@ def _described(error: BaseException) -> str:
     from syntax.tracebacks import described
 
     return described(error)
+
+
+def is_shown(uri: str) -> bool:
+    """Whether a URI may stand in the log: not one in whose place damage has put text of a document."""
+    return _URI.fullmatch(uri) is not None
+
+
+def shown_uri(uri: str) -> str:
+    """A document's URI for the log, or no more than that it is one."""
+    return uri[:_LONGEST_URI] if is_shown(uri) else "a document"
 
 
 def start_logging() -> BackgroundHandler:

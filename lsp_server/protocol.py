@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
@@ -30,9 +29,8 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.documents import Documents
 from lsp_server.incoming import Unusable, read, uri_in
+from lsp_server.logs import is_shown, shown_uri
 from lsp_server.status import STATUS
-
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w/%.~:@!$&*+,;=#?-]*")
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +122,7 @@ class Protocol(LanguageServerProtocol):
         if _is_id(identifier) and self._result_types.pop(identifier, None) is not None:
             future = self._request_futures.pop(identifier, None)
         if future is None or future.done():
-            log.info("Ignored a response to what was not asked: id %r", identifier)
+            log.info("Ignored a response to what was not asked: %s", summary(message))
         elif (error := message.get("error")) is not None:
             future.set_exception(JsonRpcException(f"The client says: {error!r:.200}"))
         else:
@@ -135,10 +133,10 @@ class Protocol(LanguageServerProtocol):
         if "id" in message or not isinstance(message["method"], str):
             self._refuse(message.get("id") if _is_id(message.get("id")) else None, reason, message)
         else:
-            log.info("Ignored %s: %s", summary(message), reason)
+            log.info("Ignored %s: %s", summary(message), _reason(reason))
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
-        log.warning("Refused %s: %s", summary(message), error.message)
+        log.warning("Refused %s: %s", summary(message), _reason(error))
         # not a ResponseErrorMessage, which would leave out an `id` that is null
         response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
         self._send_data(response)
@@ -183,13 +181,13 @@ class Protocol(LanguageServerProtocol):
         documents = self.workspace
         assert isinstance(documents, Documents)
         if (document := documents.open_document(uri)) is None:
-            log.info("Ignored a change of %s, which is not open", uri)
+            log.info("Ignored a change of %s, which is not open", shown_uri(uri))
             return
         try:
             for change in params.content_changes:
                 document.apply_change(change)
         except Exception as error:
-            log.exception("A change of %s cannot be applied", uri)
+            log.exception("A change of %s cannot be applied", shown_uri(uri))
             self.on_lost_step(uri, str(error))
             return
         document.version = params.text_document.version
@@ -241,11 +239,16 @@ def summary(message: Any) -> str:
     if isinstance(params, dict):
         document, position = params.get("textDocument"), params.get("position")
         uri = document.get("uri") if isinstance(document, dict) else None
-        if isinstance(uri, str) and _URI.fullmatch(uri):
+        if isinstance(uri, str) and is_shown(uri):
             shown.append(f"uri {uri:.200}")
         if isinstance(position, dict) and all(type(number) is int for number in position.values()):
             shown.append(f"position {position.get('line')}:{position.get('character')}")
     return ", ".join(shown)
+
+
+def _reason(error: JsonRpcException) -> str:
+    """Why a message is refused, for the log: damage makes a method's name of any text, so no unknown one is shown."""
+    return error.MESSAGE if isinstance(error, JsonRpcMethodNotFound) else error.message
 
 
 _NOTIFICATIONS = frozenset(method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None)

@@ -24,7 +24,7 @@ from lsp_server import inline_completion, parent
 from lsp_server.feedback import ACCEPTED
 from lsp_server.framing import Damage, FrameReader
 from lsp_server.introduction import is_loopback
-from lsp_server.logs import start_logging
+from lsp_server.logs import shown_uri, start_logging
 from lsp_server.protocol import Protocol
 from lsp_server.resident import in_thread
 from lsp_server.session import VERSION, Session
@@ -114,7 +114,7 @@ def create_server() -> MellumServer:
         try:
             return take_snapshot(documents, params) or Silence.NOTHING
         except Exception:
-            log.exception("No snapshot of %s at %s", params.text_document.uri, params.position)
+            log.exception("No snapshot of %s at %s", shown_uri(params.text_document.uri), params.position)
             return Silence.FAILED
 
     server.protocol.on_lost_step = server.session.lose_step

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from lsp_server.inline_completion import snippets_for
+from lsp_server.logs import shown_uri
 from lsp_server.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -32,4 +33,4 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
         if session.completer is completer and not session.is_stale(snapshot):
             completer.warm_up(snapshot, snippets, session.settings)
     except Exception:
-        log.exception("%s cannot be warmed up", snapshot.document.uri)
+        log.exception("%s cannot be warmed up", shown_uri(snapshot.document.uri))

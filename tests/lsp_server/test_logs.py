@@ -64,6 +64,14 @@ def messages() -> list[Any]:
     for changes in (TEXT, [TEXT], [{"text": [TEXT]}], [{"range": TEXT, "text": TEXT}], [{"rangeLength": TEXT}]):
         params = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": changes}
         wrong.append({"method": "textDocument/didChange", "params": params})
+    for uri in (TEXT, f"file:///a.py\n{TEXT}", f"http://[{TEXT}"):
+        wrong.append({"method": "textDocument/didOpen", "params": {"textDocument": {**DOCUMENT, "uri": uri}}})
+        wrong.append(
+            {"method": "textDocument/didChange", "params": {"textDocument": {"uri": uri}, "contentChanges": []}}
+        )
+    wrong.append({"id": 40, "method": TEXT})
+    wrong.append({"method": TEXT})
+    wrong.append({"id": TEXT, "result": None})
     far = edit((10**9, 0), (0, 10**9), TEXT)
     wrong.append(
         {"method": "textDocument/didChange", "params": {"textDocument": {"uri": URI}, "contentChanges": [far]}}
