@@ -36,7 +36,7 @@ class Settings:
     """Everything that can be set. Editors write the names in camel case, such as `disabledLanguages`."""
 
     enabled: bool = True
-    """Whether there are suggestions at all."""
+    """Whether there are suggestions at all; false stops all inference."""
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
     model: str | None = None
@@ -44,21 +44,25 @@ class Settings:
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
-    """Threads to compute with; null for as many as there are cores."""
+    """Threads to compute with; null for what `mellum-lsp setup`, `export` or `doctor` measured as the fewest that are nearly
+    as fast as any, and until then for all of two cores, half of more."""
     context_tokens: int | None = None
-    """Longest prompt; null for what this machine reads in a fraction of a second."""
+    """Longest prompt; null for what this machine reads in 0.4 seconds."""
     max_tokens: int = 96
-    """Longest suggestion."""
+    """Longest suggestion, in tokens."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
-    """How much to log on stderr; null for what the environment says."""
+    """How much to log on stderr; null for what the environment's MELLUM_LSP_LOG says, else warnings."""
     confidence: float = 0.7
-    """The joint probability that shown text keeps, 0 to 1; 0 shows everything."""
+    """How sure a suggestion has to be: it ends at the word with which the probability that all of it is right would fall
+    below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
-    """The same for some LSP language ids."""
+    """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
     deadline: int = 400
-    """Milliseconds after which a suggestion is shown as far as it has come; 0 waits for all of it."""
+    """Milliseconds after which a suggestion is shown as far as it has come; the rest is there when you pause. 0 waits
+    for all of it."""
     state_memory: int | None = None
-    """Megabytes for what the model has read; null for a quarter of the memory."""
+    """Megabytes for what the model has read, so that a cursor that jumps back to a place waits for nothing; null for a
+    quarter of the memory."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
 
