@@ -44,8 +44,8 @@ class Settings:
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
-    """Threads to compute with; null for what `mellum-lsp setup`, `export` or `doctor` measured as the fewest that are nearly
-    as fast as any, and until then for all of two cores, half of more."""
+    """Threads to compute with; null for what `mellum-lsp setup`, `export` or `doctor` measured as the fewest that are
+    nearly as fast as any, and until then for all of two cores, half of more."""
     context_tokens: int | None = None
     """Longest prompt; null for what this machine reads in 0.4 seconds."""
     max_tokens: int = 96
@@ -53,8 +53,8 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment's MELLUM_LSP_LOG says, else warnings."""
     confidence: float = 0.7
-    """How sure a suggestion has to be: it ends at the word with which the probability that all of it is right would fall
-    below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
+    """How sure a suggestion has to be: it ends at the word with which the probability that all of it is right would
+    fall below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
     """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
     deadline: int = 400

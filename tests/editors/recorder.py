@@ -2,8 +2,8 @@
 
     python recorder.py NOTES COMMAND...
 
-A line of the notes is a JSON object: when (seconds of the clock that all processes share), from whom, the method and id,
-and how many items an answer has; of what was passed on, nothing else. The first line has the server's process id.
+A line of the notes is a JSON object: when (seconds since 1970), from whom, the method, the id and a few parameters, and
+how many items an answer has. The first line has the server's process id.
 """
 
 import json
@@ -12,12 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import IO, Any
 
 
 def main() -> None:
     """Run the server until one of the two sides ends."""
-    notes = open(sys.argv[1], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (open as long as this runs)
+    notes = Path(sys.argv[1]).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 (open as long as this runs)
     server = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None

@@ -2,7 +2,7 @@
 
     python -m tests.editors.vscode_install DIR
 
-Node and code-server come from npm and are put into DIR, where a second run finds them. The extension is built there, too.
+Node and code-server come from npm and are put into DIR, where a second run finds them; the extension is built there.
 """
 
 import argparse
@@ -102,7 +102,9 @@ def _npm(arguments: list[str], path: str, folder: Path | None = None) -> None:
 
 def main() -> None:
     """Install into the folder named on the command line, and print the command that starts VS Code's server."""
-    parser = argparse.ArgumentParser(description="Install node and code-server into DIR, and build the extension there.")
+    parser = argparse.ArgumentParser(
+        description="Install node and code-server into DIR, and build the extension there."
+    )
     parser.add_argument("directory", metavar="DIR", type=Path)
     directory = parser.parse_args().directory
     try:
