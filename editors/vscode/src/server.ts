@@ -4,12 +4,14 @@ import * as fs from "node:fs";
 import * as vscode from "vscode";
 import { CloseAction, ErrorAction, LanguageClient, type Middleware, State } from "vscode-languageclient/node";
 
+import { Parts } from "./parts";
 import { SECTION, serverSettings } from "./settings";
 
 const STATUS = "mellum/status";
 const MOST_RESTARTS = 5;
 const RESTARTS_WITHIN = 3 * 60_000; // milliseconds
 const SILENCE_AFTER = 200; // milliseconds without another request, until the server is asked why it was silent
+const SLOW = 300; // milliseconds; an empty answer that took longer may be one that the server's deadline cut short
 
 /** What the server says of itself; see `lsp_server/status.py`. */
 export interface ServerStatus {
@@ -40,6 +42,7 @@ export class Server implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private ends: number[] = [];
   private silence: NodeJS.Timeout | undefined;
+  private readonly parts = new Parts();
   private readonly changed = new vscode.EventEmitter<void>();
   readonly onDidChange = this.changed.event;
 
@@ -121,6 +124,7 @@ export class Server implements vscode.Disposable {
   dispose(): void {
     clearTimeout(this.silence);
     this.changed.dispose();
+    this.parts.dispose();
     void this.stop();
   }
 
@@ -160,9 +164,18 @@ export class Server implements vscode.Disposable {
         this.pending += 1;
         this.changed.fire();
         try {
-          const found = await next(document, position, context, token);
-          const items = found && "items" in found ? found.items : (found ?? []);
+          const begun = Date.now();
+          let found = await next(document, position, context, token);
+          let items = itemsOf(found);
+          if (items.length === 0 && !token.isCancellationRequested && Date.now() - begun >= SLOW) {
+            await this.refresh(); // VS Code asks no second time while nothing is typed
+            if (this.status?.silence?.reason === "deadline" && !token.isCancellationRequested) {
+              found = await next(document, position, context, token);
+              items = itemsOf(found);
+            }
+          }
           if (items.length > 0) {
+            this.parts.offer(document, items);
             if (this.status?.silence) {
               this.status.silence.reason = null;
             }
@@ -177,6 +190,10 @@ export class Server implements vscode.Disposable {
       },
     };
   }
+}
+
+function itemsOf(answer: vscode.InlineCompletionItem[] | vscode.InlineCompletionList | null | undefined) {
+  return answer ? ("items" in answer ? answer.items : answer) : [];
 }
 
 /** The text of whatever was thrown. */
