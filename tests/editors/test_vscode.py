@@ -70,7 +70,8 @@ def browser(vsix: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def host(vsix: Path, tmp_path_factory: pytest.TempPathFactory, model_cache: Path, browser: Any) -> Iterator[Host]:
     """VS Code of a user who has `mellum-lsp` on the PATH and a model."""
-    patient = {"mellum.deadline": 5000}  # on a machine that runs other tests, too
+    # there is text on a machine that runs other tests, too, and where the model is not sure: these test the editor
+    patient = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
     environment = {CACHE_VARIABLE: str(model_cache)}
     host = Host(VSCODE, vsix, tmp_path_factory.mktemp("home"), environment, machine=patient)
     yield host
@@ -128,7 +129,7 @@ def begin(window: Window, typed: str = TYPED) -> str:
     """Type the beginning of what is missing on a new line, and return the grey text."""
     window.press("Enter")
     window.write(typed)
-    eventually(lambda: window.look().typed.strip() == typed, f"{typed!r} on the screen")
+    eventually(lambda: window.look().typed.strip().startswith(typed), f"{typed!r} on the screen")
     return window.grey()
 
 
@@ -253,7 +254,8 @@ def test_the_selected_item_of_the_menu_is_gone_on_from(window: Window, host: Hos
 
 def test_untitled_documents(window: Window, host: Host) -> None:
     """A document that is in no file is completed, too."""
-    window.command("File: New Untitled Text File")
+    window.press("Control+Alt+n")
+    window.page.wait_for_selector(".tab.active[data-resource-name^=Untitled]")
     told = len(host.notes())
     window.write("def add(first, second):\n    return first", 30)
     window.command("Mellum: Suggest Now")
@@ -439,14 +441,15 @@ def test_a_moving_picture(window: Window, file: Path) -> None:
         take(150)
     window.grey()
     take(1200)
-    for _ in range(3):
-        window.press("Tab")
-        window.page.wait_for_timeout(100)
-        take(200)
-        window.grey()
-        take(1200)
-        if "return" in window.look().typed:
-            break
+    window.press("Tab")
+    eventually(lambda: not window.look().grey, "the accepted text")
+    take(800)
+    window.press("Enter")
+    window.grey()
+    take(1200)
+    window.press("Tab")
+    eventually(lambda: "return" in window.look().typed and not window.look().grey, "the accepted text")
+    take(2000)
     PICTURES.mkdir(parents=True, exist_ok=True)
     durations = [frame.info["duration"] for frame in frames]
     moving = PICTURES / "vscode.gif"
