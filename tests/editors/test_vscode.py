@@ -531,6 +531,7 @@ def test_from_nothing_to_grey_text(
         window = Window(page, host.address(folder=str(project)))
         eventually(lambda: "Mellum needs its server" in window.messages(), "the question")
         window.answer("No")
+        eventually(lambda: list(host.data.glob("User/globalStorage/*/declined")), "the note of the answer")
         window = Window(page, host.address(folder=str(project)))
         window.says("There is no server yet")
         assert "Mellum needs its server" not in window.messages()

@@ -8,7 +8,6 @@ import { find, isProgram, run } from "./processes";
 import { findPython } from "./python";
 import { SECTION } from "./settings";
 
-const ANSWER = "mellum.answerAboutInstallation";
 
 /** Where the server can be had from, and what was answered when the user was asked about it. */
 export class Installation {
@@ -31,6 +30,16 @@ export class Installation {
     return path.join(this.environment, "finished");
   }
 
+  /** A file that is there once the user has said No; of this machine, as what would be installed. */
+  private get declined(): string {
+    return path.join(this.folder, "declined");
+  }
+
+  private decline(): void {
+    fs.mkdirSync(this.folder, { recursive: true });
+    fs.writeFileSync(this.declined, "");
+  }
+
   private program(name: string): string {
     const isWindows = process.platform === "win32";
     return path.join(this.environment, isWindows ? "Scripts" : "bin", isWindows ? `${name}.exe` : name);
@@ -49,7 +58,7 @@ export class Installation {
 
   /** Whether the user has said No, or removed what was installed. */
   get isDeclined(): boolean {
-    return this.context.globalState.get(ANSWER) === "no";
+    return fs.existsSync(this.declined);
   }
 
   /** Ask whether to install; false where the user does not want it, which is remembered. */
@@ -58,7 +67,7 @@ export class Installation {
       "Mellum needs its server: about 400 MB with its Python packages, and a model of 93 MB. Install them for VS Code?";
     const answer = await vscode.window.showInformationMessage(question, "Install", "No");
     if (answer === "No") {
-      await this.context.globalState.update(ANSWER, "no");
+      this.decline();
     }
     return answer === "Install";
   }
@@ -76,7 +85,7 @@ export class Installation {
       }
     };
     const options = { folder: this.folder, signal, line };
-    await this.context.globalState.update(ANSWER, undefined);
+    fs.rmSync(this.declined, { force: true });
     if (!isProgram(this.program("pip"))) {
       report("Making a virtual environment");
       const python = await findPython(this.folder);
@@ -91,7 +100,7 @@ export class Installation {
 
   /** Delete the environment, and do not ask to install it again. */
   async remove(): Promise<void> {
-    await this.context.globalState.update(ANSWER, "no");
+    this.decline();
     await fs.promises.rm(this.environment, { recursive: true, force: true, maxRetries: 3 });
   }
 }
