@@ -3,8 +3,7 @@
     python -m lsp_server.settings_schema           # exit code 1 if a file is stale
     python -m lsp_server.settings_schema --write   # write the files
 
-Names, types and defaults are those of `Settings`; a setting's description is the docstring below its field, its first
-letter small or not as it stands there.
+Names, types and defaults are those of `Settings`; a setting's description is the docstring below its field.
 """
 
 from __future__ import annotations
@@ -131,7 +130,8 @@ def _with_table(text: str) -> str:
 def _cell(value: dict[str, Any]) -> str:
     choices = value.get("enum") or value.get("items", {}).get("enum") or []
     listed = ", ".join(f"`{choice}`" for choice in choices if choice is not None)
-    return value["description"].replace("|", "\\|") + (f" One of {listed}." if listed else "")
+    description: str = value["description"]
+    return description.replace("|", "\\|") + (f" One of {listed}." if listed else "")
 
 
 def main() -> int:
