@@ -1,4 +1,4 @@
-"""The command line: `mellum-lsp serve | complete | context | index | setup | export | models | doctor`."""
+"""The command line: `mellum-lsp serve | complete | context | index | setup | export | models | settings | doctor`."""
 
 from __future__ import annotations
 
@@ -246,6 +246,23 @@ def doctor(model: _Model = None, provider: _Provider = "auto", as_json: _AsJson 
         if not diagnosis.problems:
             _out.print(Text("✓ Everything works.", style="green"))
     raise typer.Exit(1 if diagnosis.problems else 0)
+
+
+@app.command(name="settings")
+def show_settings(
+    schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema of all settings, for tools.")] = False,
+) -> None:
+    """List what can be set in an editor, under `mellum`."""
+    from lsp_server import settings_schema
+
+    found = settings_schema.schema()
+    if schema:
+        _print_json(found)
+        return
+    table = Table("setting", "default", "", box=None, padding=(0, 2, 0, 0))
+    for name, one in found["properties"].items():
+        table.add_row(name, json.dumps(one["default"]), Text(one["description"]))
+    _out.print(table)
 
 
 def main() -> None:

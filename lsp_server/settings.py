@@ -45,37 +45,45 @@ class Settings:
     """Everything that can be set. Editors write the names in camel case, such as `disabledLanguages`."""
 
     enabled: bool = True
-    """Whether there are suggestions at all."""
+    """Whether there are suggestions at all; false stops all inference, and lets the model go: its memory is free."""
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
     disabled_in: tuple[Place, ...] = ()
-    """Where nothing is suggested but by a key."""
+    """`comment`, `string`: nothing is suggested there while you type. A suggestion asked for by a key is always shown;
+    code inside an f-string or a template is code, a doc string is a string."""
     model: str | None = None
-    """A model's name, or the whole path of its folder, outside of the workspace; null for the default model."""
+    """A model's name, or the whole path of its folder, which must lie outside of the workspace: LSP does not tell your
+    settings from a workspace's. `mellum-lsp models use FOLDER` takes any. Null for the chosen model."""
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
-    """Threads to compute with; null for as many as there are cores."""
+    """Threads to compute with; null for what `mellum-lsp setup`, `export` or `doctor` measured as the fewest that are
+    nearly as fast as any, and until then for all of two cores, half of more. Never more than the machine has."""
     context_tokens: int | None = None
-    """Longest prompt; null for what this machine reads in a fraction of a second."""
+    """Longest prompt; null for what this machine reads in 0.4 seconds."""
     max_tokens: int = 96
-    """Longest suggestion."""
+    """Longest suggestion, in tokens."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
-    """How much to log on stderr; null for what the environment says."""
+    """How much to log on stderr; null for what the environment's MELLUM_LSP_LOG says, else warnings."""
     confidence: float = 0.7
-    """The joint probability that shown text keeps, 0 to 1; 0 shows everything."""
+    """How sure a suggestion has to be: it ends at the word with which the probability that all of it is right would
+    fall below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
-    """The same for some LSP language ids."""
+    """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
     deadline: int = 400
-    """Milliseconds after which a suggestion is shown as far as it has come; 0 waits for all of it."""
+    """Milliseconds after which a suggestion is shown as far as it has come; the rest is there when you pause. 0 waits
+    for all of it."""
     state_memory: int | None = None
-    """Megabytes for what the model has read; null for a quarter of the memory."""
+    """Megabytes for what the model has read, so that a cursor that jumps back to a place waits for nothing; null for a
+    quarter of the memory."""
     unload_after: Minutes = Minutes(30.0)
-    """Minutes without typing after which the model is let go; 0 keeps it. The next request brings it back."""
+    """Minutes without typing after which the model leaves the memory; the next request brings it back, and stays empty
+    itself. 0 keeps the model."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
     complete_ignored_files: bool = False
-    """Whether there are suggestions inside documents that are ignored, or named like secrets."""
+    """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
+    secrets. They help no other file all the same."""
 
     @property
     def model_choice(self) -> ModelChoice:

