@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import pytest
 
 from engine.models import CACHE_VARIABLE
-from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatformError, install
+from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.neovim_install import install
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
 
