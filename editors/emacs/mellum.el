@@ -511,14 +511,22 @@ Say so where IS-EXPLICIT and there is none."
                (stays (string-suffix-p covered text))
                (grey (if stays (substring text 0 (- (length text) (length covered))) text))
                (shown (propertize grey 'face 'mellum-suggestion)))
-    (put-text-property 0 1 'cursor t shown) ; the cursor stays before it
     (unless (overlayp mellum--overlay)
       (setq mellum--overlay (make-overlay (point) (point)))
       (overlay-put mellum--overlay 'priority 100))
-    (move-overlay mellum--overlay (point) (if stays (point) (max (point) end)))
     (overlay-put mellum--overlay 'window (selected-window))
-    (overlay-put mellum--overlay 'invisible (not stays)) ; what it takes the place of
-    (overlay-put mellum--overlay 'after-string shown)
+    (if (and stays (eolp))
+        (progn
+          (put-text-property 0 1 'cursor t shown) ; the cursor stays before it
+          (move-overlay mellum--overlay (point) (point))
+          (overlay-put mellum--overlay 'display nil)
+          (overlay-put mellum--overlay 'after-string shown))
+      ;; Within a line the cursor is drawn after such a string.  So show it
+      ;; in the place of what it replaces, or of the next character and that.
+      (move-overlay mellum--overlay (point) (if stays (1+ (point)) end))
+      (overlay-put mellum--overlay 'after-string nil)
+      (overlay-put mellum--overlay 'display
+                   (if stays (concat shown (buffer-substring (point) (1+ (point)))) shown)))
     (setq mellum--at (copy-marker (point))
           mellum--covered (length covered)
           mellum--showing t)))

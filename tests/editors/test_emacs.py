@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
@@ -176,11 +175,13 @@ class Emacs:
 
     def eval(self, form: str, check: bool = True) -> str:
         """Return the value of a Lisp form in the buffer that is shown, as text."""
+        result = self._socket.with_name("result")  # emacsclient breaks long values
         whole = (
             "(with-current-buffer (window-buffer (selected-window))"
-            f' (base64-encode-string (encode-coding-string (format "%s" {form}) (quote utf-8)) t))'
+            f' (let ((value (format "%s" {form})) (coding-system-for-write (quote utf-8-unix)))'
+            f' (write-region value nil "{result}" nil (quote silent)) nil))'
         )
-        done = subprocess.run(
+        subprocess.run(
             [self._client, "--socket-name", str(self._socket), "--eval", whole],
             env=self._environment,
             check=check,
@@ -188,7 +189,7 @@ class Emacs:
             text=True,
             timeout=60,
         )
-        return base64.b64decode(done.stdout).decode()
+        return result.read_bytes().decode()
 
     def text(self) -> str:
         """Return the text of the buffer."""
@@ -200,7 +201,7 @@ class Emacs:
 
     def grey(self) -> str:
         """Return the grey text, lines below included; nothing if there is none."""
-        return self.eval('(or (and mellum--overlay (overlay-get mellum--overlay (quote after-string))) "")')
+        return self.eval('(or (and mellum--showing (car (nth mellum--index mellum--items))) "")')
 
     def screen(self) -> list[str]:
         """Return what the terminal shows."""
@@ -437,12 +438,13 @@ def test_a_closed_bracket_is_not_closed_twice(start: Start, tmp_path: Path) -> N
     editor.type("return w.fill(")
     eventually(lambda: editor.line() == "    return w.fill()", "the closed bracket")
     grey = eventually(editor.grey, "grey text", seconds=180)
-    assert editor.row() == f"    return w.fill({grey})", "the bracket that is there is drawn once"
+    whole = f"    return w.fill({grey.removesuffix(')')})"
+    assert editor.row() == whole  # the bracket that is there is drawn once
     editor.press("Tab")
-    eventually(lambda: editor.line() == f"    return w.fill({grey})", "the accepted text")
+    eventually(lambda: editor.line() == whole, "the accepted text")
     assert editor.line().count(")") == 1
     # and where the bracket was closed while grey text was shown
-    editor.press("C-a", "C-k")
+    editor.press("M-m", "C-k")
     grey = editor.suggestion("return w.fi")
     assert grey.startswith("ll(")
     editor.type("ll(")
@@ -616,7 +618,7 @@ def test_the_server_has_the_text_of_the_buffer(tmp_path: Path, model_cache: Path
               (2 (delete-region (point) end))
               (3 (upcase-region (point) end))
               (4 (ignore-errors (transpose-words 1)))
-              (5 (subst-char-in-region (point) end ?e ?é))
+              (5 (subst-char-in-region (point) end ?e ?E))
               (6 (save-restriction (narrow-to-region (point) end) (goto-char (point-min)) (insert "# n\n")))
               (7 (insert (string ?a (unibyte-char-to-multibyte 200) 13 ?b)))
               (8 (indent-region (point) end))
