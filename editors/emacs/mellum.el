@@ -27,6 +27,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'eieio)
 (require 'jsonrpc)
 (require 'project)
 (require 'subr-x)
@@ -178,10 +179,9 @@ Where a mode is not here, that name is the language id."
           mellum--status nil
           mellum--folders (and root (list root))
           mellum--connection
-          (make-instance
-           'mellum--peer
+          (apply
+           #'make-instance 'mellum--peer
            :name "mellum"
-           :events-buffer-scrollback-size 0
            :notification-dispatcher #'mellum--notified
            :request-dispatcher #'mellum--requested
            :on-shutdown #'mellum--ended
@@ -193,7 +193,12 @@ Where a mode is not here, that name is the language id."
                            :coding 'utf-8-emacs-unix
                            :noquery t
                            ;; `jsonrpc' wants this very name
-                           :stderr (get-buffer-create "*mellum stderr*")))))
+                           :stderr (get-buffer-create "*mellum stderr*")))
+           ;; each message would be written to a buffer, too, and laid out there
+           (if (memq '-events-buffer-config
+                     (mapcar #'eieio-slot-descriptor-name (eieio-class-slots 'jsonrpc-connection)))
+               '(:events-buffer-config (:size 0))
+             '(:events-buffer-scrollback-size 0))))
     (mellum--initialize root)))
 
 (defun mellum--initialize (root)
@@ -714,9 +719,15 @@ Where there is only one, ask for more."
   (interactive)
   (when-let ((connection mellum--connection))
     (mellum--forget "The server was stopped")
-    (ignore-errors (jsonrpc-request connection :shutdown nil :timeout 3))
-    (ignore-errors (jsonrpc-notify connection :exit nil))
-    (ignore-errors (jsonrpc-shutdown connection t))))
+    (let* ((process (jsonrpc--process connection))
+           (kill (lambda (&rest _)
+                   (when (process-live-p process)
+                     (delete-process process)))))
+      (run-at-time 10 nil kill)
+      (jsonrpc-async-request connection :shutdown nil
+                             :success-fn (lambda (_) (ignore-errors (jsonrpc-notify connection :exit nil)))
+                             :error-fn kill
+                             :timeout-fn kill))))
 
 (defun mellum-toggle ()
   "Switch grey text off or on in all buffers; off ends the server, too."
