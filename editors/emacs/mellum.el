@@ -488,7 +488,17 @@ Say so where IS-EXPLICIT and there is none."
                    (message "Mellum: there is no other suggestion")))
           (t (mellum--hide)
              (when is-explicit
-               (message "Mellum: nothing to suggest here"))))))
+               (mellum--say-why))))))
+
+(defun mellum--say-why ()
+  "Say why the server had nothing to show."
+  (jsonrpc-async-request
+   mellum--connection :mellum/status (make-hash-table)
+   :success-fn (lambda (status)
+                 (message "Mellum: %s" (or (plist-get (plist-get status :silence) :sentence)
+                                           "nothing to suggest here")))
+   :error-fn #'ignore
+   :timeout-fn #'ignore))
 
 (defun mellum--item (item)
   "Return (TEXT END COMMAND ITEM) for ITEM; nil if it does not fit here."

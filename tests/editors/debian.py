@@ -34,8 +34,8 @@ def install(
 ) -> Path:
     """Install a package into `directory` unless that is done already; returns the command that starts its program.
 
-    `binary` is the program in the package; `launcher` is the shell script that starts it. Folders named in `without` are
-    removed again.
+    `binary` is the program in the package; `launcher` is the shell script that starts it. Folders named in `without`
+    are removed again.
     """
     directory = directory.absolute()
     command = directory / "bin" / Path(binary).name

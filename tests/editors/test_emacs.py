@@ -137,8 +137,8 @@ class Emacs:
         )
         (folder / "init.el").write_text(
             f'(setq server-name "{self._socket}" inhibit-startup-screen t native-comp-jit-compilation nil\n'
-            "      native-comp-enable-subr-trampolines nil native-comp-deferred-compilation nil make-backup-files nil auto-save-default nil\n"
-            "      create-lockfiles nil vc-follow-symlinks t)\n"
+            "      native-comp-enable-subr-trampolines nil native-comp-deferred-compilation nil\n"
+            "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
             f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
         )
         self._call("new-session", "-d", "-x", "110", "-y", "30", command, "-nw", f"+{place}", str(file))
