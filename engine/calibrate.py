@@ -25,6 +25,7 @@ from engine.threads import (
     remembered,
 )
 
+_READ_BY_CARD = 1024  # tokens; with fewer, a card has less to do than launching its kernels takes
 _STEPS = 9
 _PREFILLS = 2
 _LEAST_SHARE = 0.8
@@ -43,13 +44,14 @@ class Rates:
 
 def calibrate(model: Model) -> Rates:
     """Measure this machine for a fraction of a second; warms the model up, too."""
-    timer = _Timer(model)
+    read = _READ_BY_CARD if model.on_card else READ
+    timer = _Timer(model, read)
     timer.seconds(8)
-    prefill = timer.seconds(READ)
+    prefill = min(timer.seconds(read) for _ in range(2 if model.on_card else 1))  # a card's first run loads kernels
     widths = [width for width in (1, 2, 4, 8, LONGEST + 1) if width >= model.narrowest]
     steps = np.min([[timer.seconds(width) for width in widths] for _ in range(4)], axis=0)  # others only add to them
     verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
-    return Rates(prefill=READ / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
+    return Rates(prefill=read / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
 
 
 def gives_same_bits(model: Model) -> bool:
@@ -118,15 +120,15 @@ def _measure(model: Model) -> tuple[Measurement, float]:
 
 
 class _Timer:
-    """Times runs of a model: of READ tokens from nothing, of fewer behind READ others."""
+    """Times runs of a model: of `read` tokens from nothing, of fewer behind `read` others."""
 
-    def __init__(self, model: Model) -> None:
-        self._model, self._slot = model, model.new_slot(2 * READ)
-        self._tokens = [index % model.manifest.vocabulary for index in range(1000, 1000 + READ)]
+    def __init__(self, model: Model, read: int = READ) -> None:
+        self._model, self._slot, self._read = model, model.new_slot(read + LONGEST + 1), read
+        self._tokens = [index % model.manifest.vocabulary for index in range(1000, 1000 + read)]
 
     def seconds(self, count: int) -> float:
         """The time that a run of `count` tokens takes."""
-        self._slot.keep(READ if count < READ else 0)
+        self._slot.keep(self._read if count < self._read else 0)
         started = time.perf_counter()
         self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST + 1 else 1))
         return time.perf_counter() - started

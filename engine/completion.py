@@ -43,8 +43,12 @@ class CompletionRequest:
     max_tokens: int = 96
     deadline: float | None = None
     """Seconds after which the answer leaves with what is complete by then; None where nobody is in a hurry."""
+    disabled_in: tuple[str, ...] = ()
+    """Where nothing is wanted unless a key has asked: in a `comment`, in a `string`, or in both."""
     confidence: float = 0.0
     """The joint probability, calibrated, that shown text keeps, from 0 (all is shown) to 1."""
+    document: str = ""
+    """Which document it is, where several may have the same path: what was suggested in one is not said in another."""
 
     @property
     def gate(self) -> float:
@@ -62,6 +66,7 @@ class StopReason(StrEnum):
     DEADLINE = "deadline"  # time was up; more of it is being made
     LOOP = "loop"  # the model says the same over and over
     LENGTH = "length"  # max_tokens, or the context is full
+    PLACE = "place"  # nothing is wanted there: see `disabled_in`
 
 
 @dataclass(frozen=True, slots=True)

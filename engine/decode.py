@@ -109,16 +109,18 @@ def decode(
         if room < 0:
             return
         draft = drafts.propose(room)
-        rows = model.run(slot, [*pending, *draft], range(len(pending) - 1, len(pending) + len(draft)))
-        scratch = np.empty_like(rows[0]) if scratch is None else scratch
+        predictions = model.predict(slot, [*pending, *draft], range(len(pending) - 1, len(pending) + len(draft)))
         right = 0
-        for logits, proposed in zip(rows, [*draft, None], strict=True):
+        for row, proposed in enumerate([*draft, None]):
             if required:
-                token, log_probability, required = pick_agreeing(logits, vocabulary, required, ngrams)
+                token, log_probability, required = pick_agreeing(predictions.logits[row], vocabulary, required, ngrams)
             else:
-                token, log_probability = pick(logits, scratch)
+                if (picked := predictions.likeliest(row)) is None:
+                    scratch = np.empty_like(predictions.logits[row]) if scratch is None else scratch
+                    picked = pick(predictions.logits[row], scratch)
+                token, log_probability = picked
                 if ngrams is not None:
-                    token, log_probability = ngrams.pick(logits, token, log_probability)
+                    token, log_probability = ngrams.pick(predictions.logits[row], token, log_probability)
             drafts.take(token)
             if ngrams is not None:
                 ngrams.take(token)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from engine import cuda
 from engine.calibrate import calibrate, gives_same_bits
-from engine.completion import Alternative, CompletionRequest, IsCancelled, Suggestion
+from engine.closers import look_around
+from engine.completion import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.composition import Composition
 from engine.decode import decode, likeliest, prefill
 from engine.draft import Drafts, Speculation
@@ -22,21 +26,37 @@ from engine.prompt import Budget, Prompt, lay_out, with_line_feeds
 from engine.providers import Provider
 from engine.slots import Slots
 from engine.stop import BlockPolicy
+from engine.surroundings import surroundings
 from engine.threads import chosen
 from engine.tokenizer import Tokenizer
 from engine.trim import Trimmed, trim
+from syntax import Delimiters, grammars
 
-# What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time.
-_PREFILL_SECONDS = 0.4
-_PROMPT_TOKENS = (256, 4096)
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What prompts and their parts may cost, and how many tokens they have at least and at most."""
+
+    prompt_seconds: float
+    """What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time."""
+    prompt: tuple[int, int]
+    chunk_seconds: float
+    chunk: tuple[int, int]
+
+
 # A model's own runs end within milliseconds of an interruption; a caller's `is_cancelled` waits for one chunk. Smaller
 # ones cost more: 128 tokens 9%, 64 tokens 27% against 256.
-_CHUNK_SECONDS = 0.08
-_CHUNK_TOKENS = (32, 512)
+_ON_CPU = _Limits(prompt_seconds=0.4, prompt=(256, 4096), chunk_seconds=0.08, chunk=(32, 512))
+# A card is given a chunk's work at once and does not stop before it is done; it is faster at more tokens.
+_ON_CARD = _Limits(prompt_seconds=0.3, prompt=(256, 8192), chunk_seconds=0.02, chunk=(32, 4096))
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
+_NOT_WANTED = Suggestion("", 0, (), (), StopReason.PLACE, 0, 0)
+_SHARE_OF_CARD = 0.5  # of what is free there once the model is loaded: others draw on it, too
+
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -51,16 +71,22 @@ class Engine:
         self.threads = model.threads
         self._model, self._tokenizer = model, tokenizer
         self.rates = calibrate(model)
-        longest = min(_PROMPT_TOKENS[1], self.manifest.context - _MAX_TOKENS)
-        affordable = int(self.rates.prefill * _PREFILL_SECONDS) // 128 * 128
-        self.budget = Budget(min(max(prompt_tokens or affordable, _PROMPT_TOKENS[0]), longest))
-        self._chunk = min(max(int(self.rates.prefill * _CHUNK_SECONDS) // 32 * 32, _CHUNK_TOKENS[0]), _CHUNK_TOKENS[1])
+        memory = state_memory or _state_memory(model)
+        limits = _ON_CARD if model.on_card else _ON_CPU
+        least, most = limits.prompt
+        longest = min(most, self.manifest.context - _MAX_TOKENS)
+        if model.on_card:
+            longest = _fitting(longest, memory, self.manifest, least)
+        affordable = int(self.rates.prefill * limits.prompt_seconds) // 128 * 128
+        self.budget = Budget(min(max(prompt_tokens or affordable, least), longest))
+        least, most = limits.chunk
+        self._chunk = min(max(int(self.rates.prefill * limits.chunk_seconds) // 32 * 32, least), most)
         self._speculation = Speculation(self.rates.verify)
         self._lookup = Lookup(tokenizer)
         self._slots = Slots(
             model,
-            capacity=self.budget.prompt * 2 + _MAX_TOKENS,
-            memory=state_memory or int(psutil.virtual_memory().total * _SHARE_OF_MEMORY),
+            capacity=min(self.budget.prompt * 2, self.manifest.context - _MAX_TOKENS) + _MAX_TOKENS,
+            memory=memory,
         )
 
     @classmethod
@@ -80,6 +106,7 @@ class Engine:
         `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
         the states of all places together; without it, a quarter of the memory.
         """
+        grammars.start()
         manifest = read_manifest(folder)
         progress("Checking the model's files", 0.0)
         check_files(folder, manifest)
@@ -126,6 +153,9 @@ class Engine:
         """
         clock = _Clock()
         self._model.begin()
+        Delimiters.begin(_around(request)[0], request.language)
+        if not self.is_wanted(request):
+            return _NOT_WANTED
         prompt = self.lay_out(request)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)
@@ -238,18 +268,50 @@ class Engine:
         before, after = _around(request)
         return trim(composition.text, prefix=before, suffix=after, language=request.language)
 
+    def is_wanted(self, request: CompletionRequest) -> bool:
+        """Whether a suggestion is wanted at this place; False in a comment or a string where that is set."""
+        if request.explicit or not request.disabled_in:
+            return True
+        return surroundings(_around(request)[0], request.language) not in request.disabled_in
+
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
         """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
         self._model.begin()
+        if not self.is_wanted(request):
+            return
         tokens = self.lay_out(request).tokens
         slot = self._slots.take(tokens)
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
+        look_around(*_around(request), request.language)
 
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""
         self._model.interrupt()
+
+
+def _state_memory(model: Model) -> int:
+    """Bytes for the states of all places together, where no setting says it."""
+    free = cuda.free_memory() if model.on_card else None
+    return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
+
+
+def _fitting(longest: int, memory: int, manifest: Manifest, least: int) -> int:
+    """The longest prompt whose slot fits into so many bytes: on a card, a slot's memory is taken whole."""
+    room = (memory // manifest.kv_bytes_per_token - _MAX_TOKENS) // 2
+    if room >= longest:
+        return longest
+    room = max(room, least)
+    log.warning(
+        "%s may use %.0f MB of the card for what it has read, so prompts have %d tokens and not %d; close what else "
+        "uses the card's memory, or set `stateMemory`",
+        manifest.name,
+        memory / 1e6,
+        room,
+        longest,
+    )
+    return room
 
 
 def _around(request: CompletionRequest) -> tuple[str, str]:

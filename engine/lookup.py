@@ -24,6 +24,8 @@ _PLACES = 3  # documents whose neighbours are remembered together
 def text_around(text: str, offset: int) -> tuple[str, str, str]:
     """A document's text further above, near above, and below the cursor; typing changes only what is near."""
     end = text.rfind("\n", 0, offset // _AROUND_STEP * _AROUND_STEP) + 1
+    if offset - end > _AROUND:  # a long line
+        end = offset // _AROUND_STEP * _AROUND_STEP
     start = text.find("\n", offset)
     above, near = text[max(end - _AROUND, 0) : end], text[end:offset]
     below = text[start : start + _AROUND] if start >= 0 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,16 +97,30 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise ModelError(f"{path} has a format that this version cannot read. Run: mellum-lsp setup --force")
     try:
-        return cattrs.structure(fields, Manifest)
+        manifest = cattrs.structure(fields, Manifest)
     except Exception as error:  # cattrs raises groups of whatever its hooks raise
         reason = "; ".join(cattrs.transform_error(error))
         raise ModelError(f"{path} is incomplete ({reason}). Run: mellum-lsp setup --force") from error
+    for name in manifest.files:
+        if not is_plain(name):
+            raise ModelError(f"{path} names the file {name!r:.80}, which is not in its folder. Get the model again")
+    return manifest
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file's name leads nowhere but into the folder that it is read from, on any system."""
+    return name not in ("", ".", "..") and not any(character in name for character in ("/", "\\", ":", "\0"))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last of all files in the folder."""
     text = json.dumps(cattrs.unstructure(manifest), indent=2)
-    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    unfinished = folder / f"{MANIFEST_FILE}~"  # killed in the middle of it, the model has the old one
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / MANIFEST_FILE)
 
 
 def sha256_of(path: Path) -> str:
@@ -114,8 +129,27 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_links(folder: Path) -> None:
+    """Raise ModelError where a file of a model's folder is a link that leads out of it, or to nothing."""
+    inside = folder.resolve()
+    for path in (path for path in folder.iterdir() if path.is_symlink()):
+        try:
+            is_inside = path.resolve(strict=True).is_relative_to(inside)
+        except (OSError, RuntimeError):
+            is_inside = False
+        if not is_inside:
+            raise ModelError(f"{path} is a link out of the model's folder. Put the file itself there")
+
+
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises ModelError that names the first one that differs."""
+    """Compare every file with the manifest. Raises ModelError that names the first that differs, or that is elsewhere.
+
+    Where a graph's own data lies is looked at by ONNX Runtime, which refuses to leave the folder.
+    """
+    check_links(folder)
+    for name in (GRAPH_FILE, TOKENIZER_FILE):
+        if name not in manifest.files:
+            raise ModelError(f"{folder / MANIFEST_FILE} does not name {name}. Run: mellum-lsp setup --force")
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():

@@ -8,14 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import psutil
 from numpy.typing import NDArray
 
+from engine import cuda
 from engine.completion import Cancelled
 from engine.draft import LONGEST
+from engine.guard import Guard
 from engine.manifest import GRAPH_FILE, Manifest, ModelError
-from engine.providers import Provider, open_session
+from engine.onnx_runtime import onnxruntime
+from engine.predictions import Predictions
+from engine.providers import Provider, is_out_of_memory, open_session
 from engine.threads import default_threads
+
+PICKED, PICKED_SURELY = "likeliest_tokens", "likeliest_log_probabilities"
+"""Outputs that graphs for a card have, `[1, wanted, 1]` each: what they pick, and its log probability."""
+
+
+class OutOfMemory(ModelError):
+    """There is no room for a state, on the card or beside it; its text names the mend."""
 
 
 class Slot(ABC):
@@ -28,6 +39,11 @@ class Slot(ABC):
         """How many of them are a prompt, as far as it was the last one: the others were generated."""
         self.filled = 0
         """How many tokens' memory it has touched."""
+
+    @property
+    def held(self) -> int:
+        """How many tokens' memory it takes: the system hands out memory as it is filled, a card at once."""
+        return self.filled
 
     def keep(self, tokens: int) -> None:
         """Forget everything after the first `tokens` tokens. The memory stays; it is overwritten later."""
@@ -44,11 +60,12 @@ class Slot(ABC):
 
     @abstractmethod
     def append(
-        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
-    ) -> NDArray[np.float32]:
-        """Run tokens behind those that are there; returns the logits float32[len(wanted), vocabulary].
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
+    ) -> Predictions:
+        """Run tokens behind those that are there; returns what comes after the wanted ones.
 
-        They hold until the slot's next run, which may write to the same memory.
+        It holds until the slot's next run, which may write to the same memory. `picked`: the graph picks the likeliest
+        token of each row, and the rows stay where they are until they are asked for.
         """
 
 
@@ -60,7 +77,7 @@ class InPlaceSlot(Slot):
     ) -> None:
         super().__init__(capacity)
         self.binding = session.io_binding()
-        self._session = session
+        self._session, self._on_card = session, device != "cpu"
         shape = [1, manifest.kv_heads, capacity + 1, manifest.head_size]  # one for what a run of one is padded with
         element = _element_type(session)
         self._states: list[onnxruntime.OrtValue] = []
@@ -72,36 +89,71 @@ class InPlaceSlot(Slot):
                 self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
                 self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
         self._vocabulary = manifest.vocabulary
-        self._logits: dict[int, onnxruntime.OrtValue] = {}  # by their number
+        self._picks = PICKED in {value.name for value in session.get_outputs()}
+        self._outputs: dict[tuple[int, bool], dict[str, onnxruntime.OrtValue]] = {}  # by their number
+
+    @property
+    def held(self) -> int:
+        """See `Slot.held`."""
+        return self.capacity if self._on_card else self.filled
 
     def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
-        if any(state.device_name() != "cpu" for state in self._states):
-            return 0  # the way through this process takes as long as computing it there
+        if self._on_card:
+            return self._copy_on_card(other, tokens)
         for state, source in zip(self._states, other._states, strict=True):
             state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
         return tokens
 
+    def _copy_on_card(self, other: InPlaceSlot, tokens: int) -> int:
+        """Copy between two places on the card, a row for each head; none where that cannot be done there."""
+        _, heads, _, size = self._states[0].shape()
+        token = size * np.dtype(_element_type(self._session)).itemsize
+        pairs = [
+            (
+                cuda.Block(state.data_ptr(), (self.capacity + 1) * token),
+                cuda.Block(source.data_ptr(), (other.capacity + 1) * token),
+            )
+            for state, source in zip(self._states, other._states, strict=True)
+        ]
+        return tokens if cuda.copy_rows(pairs, width=tokens * token, rows=heads) else 0
+
     def append(
-        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
-    ) -> NDArray[np.float32]:
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
+    ) -> Predictions:
         """Nothing is copied: past and present are the same memory."""
         binding, end = self.binding, len(self.tokens) + len(tokens)
         binding.bind_cpu_input("input_ids", np.asarray([tokens], np.int64))
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        logits = self._logits_of(len(wanted))
-        binding.bind_ortvalue_output("logits", logits)  # in the processor's memory: only these leave a GPU
+        outputs = self._outputs_of(len(wanted), picked)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
         self._session.run_with_iobinding(binding, options)
-        return np.asarray(logits.numpy()[0])  # a view: copying it takes as long as the rest of Python's share of a step
+        logits = outputs["logits"]
+        # a view: copying it takes as long as the rest of Python's share of a step
+        return Predictions(
+            lambda: np.asarray(logits.numpy()[0]),
+            (outputs[PICKED].numpy()[0, :, 0], outputs[PICKED_SURELY].numpy()[0, :, 0]) if picked else None,
+        )
 
-    def _logits_of(self, count: int) -> onnxruntime.OrtValue:
-        """Room for some tokens' logits; kept for the few numbers that steps have."""
-        if (kept := self._logits.get(count)) is not None:
+    def _outputs_of(self, count: int, picked: bool) -> dict[str, onnxruntime.OrtValue]:
+        """Room for some tokens' results; kept for the few numbers that steps have.
+
+        Logits go to the processor's memory where nothing is picked: then only these leave a card.
+        """
+        if (kept := self._outputs.get((count, picked))) is not None:
             return kept
-        made = onnxruntime.OrtValue.ortvalue_from_shape_and_type([1, count, self._vocabulary], np.float32, "cpu")
+        make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
+        place = "cuda" if picked and self._on_card else "cpu"
+        made = {"logits": make([1, count, self._vocabulary], np.float32, place)}
+        if self._picks:  # what is not bound would be allocated anew in each step
+            made |= {
+                PICKED: make([1, count, 1], np.int64, "cpu"),
+                PICKED_SURELY: make([1, count, 1], np.float32, "cpu"),
+            }
         if count <= 1 + LONGEST:
-            self._logits[count] = made
+            self._outputs[count, picked] = made
         return made
 
 
@@ -121,9 +173,9 @@ class CopiedSlot(Slot):
         return tokens
 
     def append(
-        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions | None = None
-    ) -> NDArray[np.float32]:
-        """The graph computes all logits; the wanted ones are picked from them."""
+        self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
+    ) -> Predictions:
+        """The graph computes all logits; the wanted ones are taken from them."""
         start, end = len(self.tokens), len(self.tokens) + len(tokens)
         feeds = {
             "input_ids": np.asarray([tokens], np.int64),
@@ -135,7 +187,7 @@ class CopiedSlot(Slot):
         outputs = dict(zip(self._outputs, self._session.run(None, feeds | past, options), strict=True))
         self._states = {name: outputs[name.replace("past_key_values", "present")] for name in past}
         logits: NDArray[np.float32] = outputs["logits"][0, list(wanted)]
-        return logits
+        return Predictions(lambda: logits)
 
 
 class Model:
@@ -153,6 +205,8 @@ class Model:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         try:
+            # ONNX Runtime maps the weights into memory and computes from there
+            self._guard = Guard(file for file in folder.glob(f"{GRAPH_FILE}*") if file.name != GRAPH_FILE)
             self.opened = open_session(folder / GRAPH_FILE, options, provider=provider, for_gpu=manifest.is_for_gpu)
         except Exception as error:  # the runtime's own exception classes share no base
             raise ModelError(
@@ -166,6 +220,8 @@ class Model:
         # chunks, or in the seventh digit only. It costs a step 5 to 15% (`python -m evaluation.engine`), but one in
         # eight alone: the others have drafts. On a GPU it would cost more, and promise nothing.
         self.narrowest = 2 if self.providers[0] == "CPUExecutionProvider" else 1
+        # Whether the graph picks the likeliest tokens: on the processor, where logits are anyway, it would cost more.
+        self.picks = self.on_card and PICKED in {value.name for value in self._session.get_outputs()}
         self.begin()
 
     @property
@@ -173,33 +229,69 @@ class Model:
         """The execution providers that really run the graph, as the session itself says."""
         return tuple(self._session.get_providers())
 
+    @property
+    def on_card(self) -> bool:
+        """Whether keys and values lie in the memory of a card."""
+        return self.opened.device != "cpu"
+
     def new_slot(self, capacity: int) -> Slot:
-        """Make room for the state of up to `capacity` tokens."""
-        if "seqlens_k" in {value.name for value in self._session.get_inputs()}:
+        """Make room for the state of up to `capacity` tokens. Raises OutOfMemory."""
+        if "seqlens_k" not in {value.name for value in self._session.get_inputs()}:
+            return CopiedSlot(self._session, self.manifest, capacity)
+        try:
             return InPlaceSlot(self._session, self.manifest, capacity, self.opened.device)
-        return CopiedSlot(self._session, self.manifest, capacity)
+        except Exception as error:  # the runtime raises a bare RuntimeError, and a MemoryError
+            if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(f"the state of {capacity} tokens") from error
 
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
 
-        The logits hold until the slot's next run.
-        `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
-        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read.
+        See `predict`.
         """
+        return self._append(slot, tokens, wanted, picked=False).logits
+
+    def predict(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> Predictions:
+        """Append `tokens` to the slot; returns what comes after those of them that are wanted.
+
+        It holds until the slot's next run.
+        `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
+        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read. Raises
+        ModelError where the model's files have changed.
+        """
+        return self._append(slot, tokens, wanted, picked=self.picks)
+
+    def _append(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int], *, picked: bool) -> Predictions:
         start, end = len(slot.tokens), len(slot.tokens) + len(tokens)
+        if (changed := self._guard.changed()) is not None:
+            raise ModelError(
+                f"{changed} has changed while it was in use, so the model is not used any more. Make it again: "
+                f"{self.manifest.command}"
+            )
         if end > slot.capacity:
             raise ValueError(f"{end} tokens do not fit a slot of {slot.capacity}")
         try:
             padded = tokens if len(tokens) >= self.narrowest else [*tokens, *tokens]  # the second one is overwritten
-            logits = slot.append(padded, wanted, self._run_options)
+            predictions = slot.append(padded, wanted, self._run_options, picked=picked)
         except Exception as error:  # the runtime raises a bare RuntimeError
             if self._run_options.terminate:
                 raise Cancelled from error
+            if is_out_of_memory(error):
+                raise self._out_of_memory(f"computing {len(tokens)} tokens at once") from error
             raise
         finally:
             slot.filled = max(slot.filled, end)
         slot.tokens[start:] = tokens
-        return logits
+        return predictions
+
+    def _out_of_memory(self, what: str) -> OutOfMemory:
+        free = cuda.free_memory() if self.on_card else psutil.virtual_memory().available
+        return OutOfMemory(
+            f"{'The card' if self.on_card else 'This machine'} has no memory left for {what} of {self.manifest.name} "
+            f"({(free or 0) / 1e6:.0f} MB are free); close what else uses it, or export the model with "
+            "--format int4"
+        )
 
     def begin(self) -> None:
         """Forget earlier interruptions."""

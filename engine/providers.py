@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnxruntime
+
+from engine import cuda
+from engine.onnx_runtime import onnxruntime
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 
@@ -41,9 +43,15 @@ _KNOWN: dict[str, _Known] = {
     "coreml": _Known("CoreMLExecutionProvider", "CoreML", "use macOS, which alone has it"),
     "cpu": _Known("CPUExecutionProvider", "the CPU", "run: pip install --force-reinstall onnxruntime"),
 }
+_FREE_MEMORY = "close what else uses the card's memory, or export the model with --format int4"
 _ON_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 _FAILURE = re.compile(r"with error: (.+?)(?:: No such file or directory)?\s*$|(CUDA failure [^;\n]*)", re.MULTILINE)
 _LONGEST_FAILURE = 160
+_OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate memory|bad allocation|bad_alloc", re.IGNORECASE)
+_OPTIONS: dict[str, dict[str, str]] = {
+    # memory as it is asked for: the default doubles what it takes each time, up to twice what a model needs
+    "cuda": {"arena_extend_strategy": "kSameAsRequested"},
+}
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +114,8 @@ def open_session(
                 except Exception as error:  # the runtime's own exception classes share no base
                     session, attempt = None, Attempt(name, str(error))
             if session is not None and session.get_providers()[0] == _KNOWN[name].full:
+                if _KNOWN[name].full in _ON_CUDA:
+                    _take_memory_as_asked()
                 return Opened(session, _reason(provider, failed, name), bool(failed))
             attempt = Attempt(name, _failure("".join(said), attempt.failure), "".join(said))
         log.info("%s does not work here:\n%s", attempt.label, attempt.output)
@@ -125,13 +135,18 @@ def try_provider(name: str) -> Attempt:
     with captured_output() as said:
         try:
             if _KNOWN[name].full in _ON_CUDA:
-                onnxruntime.preload_dlls()
-            (total,) = _session(_sum_graph(), options, (name,)).run(None, {"a": np.ones(1, np.float32)})
+                cuda.load_libraries()
+            (total,) = _session(sum_graph(), options, (name,)).run(None, {"a": np.ones(1, np.float32)})
             problem = "" if total.tolist() == [2.0] else f"it computes 1 + 1 = {total.tolist()}"
         except Exception as error:  # the runtime's own exception classes share no base
             problem = str(error) or type(error).__name__
     output = "".join(said)
     return Attempt(name, _failure(output, problem) if problem else "", output)
+
+
+def is_out_of_memory(error: BaseException | str) -> bool:
+    """Whether what ONNX Runtime raised says that memory was missing, on the card or beside it."""
+    return _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def available() -> tuple[str, ...]:
@@ -168,15 +183,22 @@ def captured_output() -> Iterator[list[str]]:
         os.close(saved)
 
 
+def _take_memory_as_asked() -> None:
+    """The same as in _OPTIONS for what is allocated from Python; only an older interface has it."""
+    state = onnxruntime.capi._pybind_state
+    with contextlib.suppress(AttributeError), captured_output():
+        state.set_arena_extend_strategy(state.ArenaExtendStrategy.kSameAsRequested)
+
+
 def _session(
     graph: str | bytes, options: onnxruntime.SessionOptions, names: tuple[str, ...]
 ) -> onnxruntime.InferenceSession:
     """A session on these providers; the runtime's own way of falling back prints and retries, so it is off."""
-    providers = [_KNOWN[name].full for name in names]
+    providers = [(_KNOWN[name].full, _OPTIONS.get(name, {})) for name in names]
     return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
 
 
-def _sum_graph() -> bytes:
+def sum_graph() -> bytes:
     """A graph that adds its input to itself."""
     from onnx import TensorProto, helper  # half a second to import, and only where there is something to try
 
@@ -203,7 +225,8 @@ def _failure(output: str, problem: str) -> str:
 def _reason(provider: Provider, failed: list[Attempt], used: str) -> str:
     if failed:
         said = " and ".join(f"{attempt.label} does not work here ({attempt.failure})" for attempt in failed)
-        return f"{said}, so the model runs on {_KNOWN[used].label}; to mend it, {_KNOWN[failed[0].name].mend}"
+        mend = _FREE_MEMORY if is_out_of_memory(failed[0].failure) else _KNOWN[failed[0].name].mend
+        return f"{said}, so the model runs on {_KNOWN[used].label}; to mend it, {mend}"
     if provider != "auto":
         return f"the setting `provider` asks for {_KNOWN[used].label}"
     if used == "cpu":

@@ -10,17 +10,22 @@ import logging
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from engine.completion import Cancelled, CompletionRequest, StopReason, Suggestion
+from engine.completion import Cancelled, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.engine import Engine
 from engine.suggestions import Suggestions
 
+_SECONDS_TO_END = 5.0  # a thread that is stuck in a native library is given up; it is a daemon
+_MOST_AHEAD = 16  # places: who opens ten thousand documents at once rests in one of them
 _IDLE_SECONDS = 2.0  # after the last request or edit, nothing is computed that nobody waits for
 
 log = logging.getLogger(__name__)
+
+
+class EngineFailed(Exception):
+    """A native library has ended a request by what is no Exception."""
 
 
 class Priority(IntEnum):
@@ -54,7 +59,8 @@ class _Job:
     def is_for(self, request: CompletionRequest) -> bool:
         """Whether it is about the same place in the same text."""
         mine = self.request
-        return (mine.path, mine.offset, mine.text) == (request.path, request.offset, request.text)
+        place = (request.document, request.path, request.offset, request.text)
+        return (mine.document, mine.path, mine.offset, mine.text) == place
 
 
 class Scheduler:
@@ -67,6 +73,7 @@ class Scheduler:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._idle_until = 0.0
+        self._forgotten = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
@@ -77,7 +84,8 @@ class Scheduler:
         An older request for the same document is cancelled, whether it waits or runs.
         """
         job = _Job(document, request, Priority.EXPLICIT if request.explicit else Priority.KEYSTROKE)
-        remembered = self._suggestions.find(request)
+        # where the place has to be looked at first, the thread does both: see `_make`
+        remembered = self._suggestions.find(request) if not request.disabled_in else None
         if remembered is None:
             job.expected = self._suggestions.expected(request)
         with self._changed:
@@ -111,17 +119,35 @@ class Scheduler:
             for is_idle in (False, True):
                 self._drop(document, is_idle=is_idle)
 
+    def forget(self) -> None:
+        """Forget what was suggested, and stop what is worked on: what it was made from may not be used any more."""
+        with self._changed:
+            self._forgotten = time.perf_counter()
+            self.rest()
+            self._suggestions.clear()
+
     def close(self) -> None:
-        """Cancel everything and end the thread."""
+        """Cancel everything, end the thread, and let go of the engine: futures that are kept hold this scheduler.
+
+        Waits for the thread, but not for one that a library keeps.
+        """
         with self._changed:
             self._closed = True
             self.rest()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(_SECONDS_TO_END)
+        if self._thread.is_alive():
+            log.error("The inference thread did not end within %s s", _SECONDS_TO_END)
+        elif hasattr(self, "_engine"):
+            del self._engine
 
     def _add(self, job: _Job) -> None:
         if self._closed:
             return
+        if job.is_idle:
+            ahead = [other for other in self._waiting if other.is_idle]
+            left_out = ahead[: max(len(ahead) + 1 - _MOST_AHEAD, 0)]
+            self._waiting = [other for other in self._waiting if other not in left_out]
         self._waiting.append(job)
         if self._running is not None and self._running.priority > job.priority:
             self._running.is_preempted = True
@@ -182,21 +208,39 @@ class Scheduler:
             else:
                 deadline = job.request.deadline
                 until = None if deadline is None or job.is_idle else job.queued + deadline
-                suggestion = self._engine.complete(job.request, is_cancelled, expected=job.expected, until=until)
-                self._answer(job, suggestion)
+                self._answer(job, self._make(job, is_cancelled, until))
         except Cancelled:
             with self._changed:
                 if job.is_preempted and not job.future.cancelled() and not self._closed:
                     self._waiting.append(job)  # its state is kept, so that little is lost
-        except Exception as error:
-            with suppress(InvalidStateError):  # whoever cancelled it has its answer
-                job.future.set_exception(error)
-            if job.is_idle:
-                log.exception("Working ahead for %s failed", job.document)
+        except BaseException as error:  # whatever a native library raises: the thread serves the other documents, too
+            self._fail(job, error)
+
+    def _make(self, job: _Job, is_cancelled: IsCancelled, until: float | None) -> Suggestion:
+        """Ask the model, or find what was suggested already where `submit` could not know whether it is wanted."""
+        request = job.request
+        if request.disabled_in and self._engine.is_wanted(request):
+            remembered = self._suggestions.find(request)
+            if remembered is not None:
+                return remembered
+        return self._engine.complete(request, is_cancelled, expected=job.expected, until=until)
+
+    def _fail(self, job: _Job, error: BaseException) -> None:
+        """Tell the one who asked, as an Exception: others would end more than a request on their way."""
+        failure = error if isinstance(error, Exception) else EngineFailed(f"{type(error).__name__}: {error}")
+        try:
+            job.future.set_exception(failure)
+            is_told = not job.is_idle
+        except InvalidStateError:  # the answer is there already, or was not waited for
+            is_told = False
+        if not is_told:
+            log.error("Working for %s failed", job.document, exc_info=error)
 
     def _answer(self, job: _Job, suggestion: Suggestion) -> None:
         """Keep a suggestion and send it. The future stays cancellable throughout: it may be cancelled already."""
-        self._suggestions.remember(job.request, suggestion)
+        says_something = suggestion.stop is not StopReason.PLACE and bool(suggestion.timings)  # made now, of the place
+        if says_something and job.queued > self._forgotten:
+            self._suggestions.remember(job.request, suggestion)
         if job.is_idle:
             return
         waited = time.perf_counter() - job.queued - sum(suggestion.timings.values())
@@ -207,7 +251,16 @@ class Scheduler:
         self._work_ahead(job.document, job.request, suggestion)
 
     def _work_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
-        """In idle time, make the suggestion that follows this one's acceptance; or first finish this one."""
+        """In idle time, make the suggestion that follows this one's acceptance; or first finish this one.
+
+        The answer has been sent: what goes wrong here is logged, and fails nothing.
+        """
+        try:
+            self._plan_ahead(document, request, suggestion)
+        except Exception:
+            log.exception("Nothing is made ahead for %s", document)
+
+    def _plan_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
         if suggestion.stop is StopReason.DEADLINE:
             self._add_ahead(_Job(document, request, Priority.PREFETCH, suggestion.text + suggestion.dropped))
             return

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
-from engine.model import Model, Slot
+from engine.model import Model, OutOfMemory, Slot
 
 # Copying the state of a token costs 1/60 of computing it (`python -m evaluation.engine`); less than this many tokens
 # are computed again as quickly as a keystroke is.
 _WORTH_KEEPING = 64
 _COPIES_PER_TOKEN = 25
 _MOST = 16  # places that a programmer may come back to
+
+log = logging.getLogger(__name__)
 
 
 class Slots:
@@ -34,11 +37,13 @@ class Slots:
         shared = min(shared, len(tokens) - 1)
         if slot is None:
             slot = self._new(len(tokens))
-        elif min(slot.prompted, len(slot.tokens)) - shared >= max(
-            _WORTH_KEEPING, shared // _COPIES_PER_TOKEN
-        ) and self._fits(slot, tokens):
-            source, slot = slot, self._new(len(tokens))
-            slot.copy(source, shared)
+        elif (
+            min(slot.prompted, len(slot.tokens)) - shared >= max(_WORTH_KEEPING, shared // _COPIES_PER_TOKEN)
+            and self._fits(slot, tokens)
+            and (copy := self._beside(slot, len(tokens))) is not None
+        ):
+            copy.copy(slot, shared)
+            slot = copy
         else:
             self._slots.remove(slot)
             slot.keep(shared)
@@ -56,15 +61,40 @@ class Slots:
 
     def _fits(self, source: Slot, tokens: Sequence[int]) -> bool:
         """Make room for one more slot beside `source`; False where the memory is too small for both."""
-        while len(self._slots) >= _MOST or sum(slot.filled for slot in self._slots) + len(tokens) > self._tokens:
+        more = self._room(len(tokens)) if self._model.on_card else len(tokens)
+        while len(self._slots) >= _MOST or sum(slot.held for slot in self._slots) + more > self._tokens:
             oldest = next((slot for slot in self._slots if slot is not source), None)
             if oldest is None:
                 return False
             self._slots.remove(oldest)
         return True
 
-    def _new(self, tokens: int) -> Slot:
-        return self._model.new_slot(max(self._capacity, tokens))
+    def _beside(self, source: Slot, tokens: int) -> Slot | None:
+        """A new slot, for which others than `source` make room; None where even that is too little memory."""
+        try:
+            return self._new(tokens, spared=source)
+        except OutOfMemory:
+            return None
+
+    def _new(self, tokens: int, *, spared: Slot | None = None) -> Slot:
+        """A new slot; where memory is short, the least recently used ones make room. Raises OutOfMemory.
+
+        From then on the slots fill no more than what there was room for.
+        """
+        while True:
+            try:
+                return self._model.new_slot(self._room(tokens))
+            except OutOfMemory as error:
+                self._tokens = min(self._tokens, sum(slot.held for slot in self._slots))
+                oldest = next((slot for slot in self._slots if slot is not spared), None)
+                log.warning("%s; %d states of other places are there", error, len(self._slots))
+                if oldest is None:
+                    raise
+                self._slots.remove(oldest)
+                del oldest  # its memory is needed now
+
+    def _room(self, tokens: int) -> int:
+        return max(self._capacity, tokens)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int], *, block: int = 64) -> int:

@@ -18,7 +18,7 @@ _TYPED = 256  # code points behind the place of a suggestion in which it is look
 class _Made:
     """A suggestion and the place it was made for."""
 
-    path: str
+    document: tuple[str, str]
     offset: int
     length: int
     before: str
@@ -49,11 +49,15 @@ class Suggestions:
     def remember(self, request: CompletionRequest, suggestion: Suggestion) -> None:
         """Keep a suggestion."""
         before, after = _around(request.text, request.offset)
-        made = _Made(
-            request.path, request.offset, len(request.text), before, after, request.explicit, request.gate, suggestion
-        )
+        length, gate = len(request.text), request.gate
+        made = _Made(_document(request), request.offset, length, before, after, request.explicit, gate, suggestion)
         with self._lock:
             self._made.append(made)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        with self._lock:
+            self._made.clear()
 
     def find(self, request: CompletionRequest) -> Suggestion | None:
         """What is left of a suggestion whose beginning was typed since it was made, the newest first; None without one.
@@ -89,8 +93,16 @@ class Suggestions:
             newest_first = list(reversed(self._made))
         for made in newest_first:
             typed = request.offset - made.offset
-            if made.path == request.path and 0 <= typed <= _TYPED and len(request.text) - typed == made.length:
+            if (
+                made.document == _document(request)
+                and 0 <= typed <= _TYPED
+                and len(request.text) - typed == made.length
+            ):
                 yield made, request.text[made.offset : request.offset]
+
+
+def _document(request: CompletionRequest) -> tuple[str, str]:
+    return request.document, request.path
 
 
 def _around(text: str, offset: int) -> tuple[str, str]:

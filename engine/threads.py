@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import cattrs
-import onnxruntime
 import psutil
 
 from engine.manifest import GRAPH_FILE, Manifest
 from engine.models import cache_folder
+from engine.onnx_runtime import onnxruntime
 
 READ, WRITTEN = 128, 16
 """Tokens of what is timed, read at once and written one by one: about what a new line in a warm place takes."""

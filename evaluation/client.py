@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from syntax.children import child_environment
+
 HOUSE = Path(__file__).parents[1]
 SOON = 100.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""
@@ -171,14 +173,14 @@ class Server:
 def environment(cache: Path, **more: str) -> dict[str, str]:
     """An environment in which the server finds its packages, and models only in this cache folder."""
     path = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path, "MELLUM_LSP_CACHE": str(cache), **more}
+    return child_environment({"PYTHONPATH": path, "MELLUM_LSP_CACHE": str(cache), **more})
 
 
 @asynccontextmanager
 async def serving(cache: Path, *arguments: str, **more: str) -> AsyncIterator[Server]:
     """Run a server over stdio. At the end it is killed if it still runs."""
     pipe = asyncio.subprocess.PIPE
-    command = [sys.executable, *(arguments or ("-m", "lsp_server"))]
+    command = [sys.executable, "-P", *(arguments or ("-m", "lsp_server"))]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(cache, **more), limit=1 << 26
     )

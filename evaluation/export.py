@@ -47,6 +47,7 @@ from export.pipeline import export
 from export.sources import GgufSource, Source
 from export.sources.random_weights import SHAPES, RandomSource
 from export.verify import Verification, verify_all
+from syntax.children import python_command
 
 FORMATS = ("int8-cpu", "int4-cpu", "fp32-cpu", "fp16-cuda", "int4-cuda")
 _LENGTH = 256
@@ -130,16 +131,7 @@ def _own(arguments: argparse.Namespace, place: Path) -> Iterator[tuple[str, Row]
     for format in arguments.formats:
         given = [arguments.file] if arguments.file else ["--shape", arguments.shape]
         given += ["--layers", arguments.layers] if arguments.layers else []
-        command = [
-            sys.executable,
-            "-m",
-            "evaluation.export",
-            *map(str, given),
-            "--place",
-            str(place),
-            "--child",
-            format,
-        ]
+        command = python_command("evaluation.export", *map(str, given), "--place", str(place), "--child", format)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         yield format, Row(name=f"`{format.replace('-', '` ')}", **json.loads(done.stdout.splitlines()[-1]))
         if arguments.shape and format not in ("int8-cpu", "int4-cpu"):

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from engine.manifest import GRAPH_FILE
 from export.sources import Source, tensor_names
+from syntax.children import child_environment
 
 PEERS = {
     "optimum": ("optimum's exporter", "fp32"),
@@ -94,7 +95,7 @@ def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) ->
         arguments += ["-p", "int4", "-e", "cpu", "-c", f"{folder}-cache"]
     started = time.perf_counter()
     with Path(f"{folder}.log").open("w") as said:
-        process = subprocess.Popen([str(python), *arguments], stdout=said, stderr=said)
+        process = subprocess.Popen([str(python), "-P", *arguments], stdout=said, stderr=said, env=child_environment())
     watched, peak, processor = psutil.Process(process.pid), 0, 0.0
     while process.poll() is None:
         peak = max(peak, anonymous_memory(process.pid))
@@ -110,8 +111,8 @@ def export_with_peer(peer: str, python: Path, checkpoint: Path, folder: Path) ->
 
 def rates_of_peer(peer: str, python: Path, folder: Path, prompt: int, steps: int, rounds: int) -> tuple[float, float]:
     """Tokens a second in prefill, and seconds a token in decoding, run by the peer's own library."""
-    command = [str(python), "-c", _RATES[peer], str(folder), str(prompt), str(steps), str(rounds)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    command = [str(python), "-P", "-c", _RATES[peer], str(folder), str(prompt), str(steps), str(rounds)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)
     prefill, decode = json.loads(done.stdout.splitlines()[-1])
     return prefill, decode
 

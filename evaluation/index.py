@@ -30,6 +30,7 @@ from evaluation.client import Client, serving
 from indexer import Index, database_of, index_now
 from indexer.process import WorkerProcess
 from indexer.store import Store
+from syntax import identify
 
 _FILES, _SWITCHED = 10_000, 5_000
 _JUMPS, _PLACES, _SAVES = 60, 200, 10
@@ -161,17 +162,17 @@ def _contexts(root: Path, cache: Path) -> dict[str, float]:
     texts = {file: text for file in files if len(text := file.read_text(encoding="utf-8", errors="replace")) >= 2000}
     new, opening, opened, typed = list[float](), list[float](), list[float](), list[float]()
     for number, (file, text) in enumerate(list(texts.items())[: 2 * _PLACES]):
-        path, offset = file.relative_to(root).as_posix(), chance.randrange(len(text))
+        document, offset = identify(file.as_uri(), index.folders()), chance.randrange(len(text))
         if is_opened := number % 2 == 1:
             started = time.perf_counter()
-            index.update(path, "python", text, file)
+            index.update(document, "python", text)
             index.refresh()
             opening.append(time.perf_counter() - started)
         for at in range(3):
             started = time.perf_counter()
-            index.context_for(path, "python", text[:offset] + "x" * at + text[offset:], offset + at, within=1.0)
+            index.context_for(document, "python", text[:offset] + "x" * at + text[offset:], offset + at, within=1.0)
             (typed if at else opened if is_opened else new).append(time.perf_counter() - started)
-        index.forget(path)
+        index.forget(document)
     index.close()
     figures = {
         "context at a new place of an unknown document": new,

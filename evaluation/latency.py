@@ -14,7 +14,6 @@ import random
 import shutil
 import statistics
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -25,6 +24,7 @@ import psutil
 
 from engine.models import cache_folder
 from evaluation.client import Client, edit, environment, serving
+from syntax.children import python_command
 
 _FILES, _POSITIONS = 10, 200
 _TYPED_FILES, _TYPED = 5, 200
@@ -59,7 +59,7 @@ async def _first_start() -> dict[str, float]:
     cache = Path(tempfile.mkdtemp(prefix="mellum-lsp-"))
     try:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "lsp_server.cli", "setup"]
+        command = python_command("lsp_server.cli", "setup")
         await asyncio.to_thread(subprocess.run, command, env=environment(cache), check=True, capture_output=True)
         made = time.perf_counter() - started
         return {
@@ -96,41 +96,45 @@ async def _measure() -> dict[str, float]:
     figures = {"server start to first suggestion, s": statistics.median(starts)}
     async with serving(cache) as server:
         client = server.client
-        await client.initialize()
+        folder = Path("/workspace")  # what lies outside of every folder would not help, and cost nothing
+        folders = [{"uri": folder.as_uri(), "name": folder.name}]
+        await client.initialize(workspaceFolders=folders)
         await _ready(client)
-        texts = {file.as_uri(): file.read_bytes().decode() for file in source_files()}
+        texts = {(folder / file.name).as_uri(): file.read_bytes().decode() for file in source_files()}
         for uri, text in texts.items():
             client.open(uri, text)
-        figures |= await _jumps(client, texts)
-        figures |= await _typing(client, texts)
+        figures |= await jumps(client, texts)
+        figures |= await typing(client, texts)
         figures["resident memory, MB"] = psutil.Process(server.process.pid).memory_info().rss / 1e6
     return figures
 
 
-async def _jumps(client: Client, texts: dict[str, str]) -> dict[str, float]:
+async def jumps(client: Client, texts: dict[str, str], *, positions: int = _POSITIONS) -> dict[str, float]:
     """Ask at places all over the files, each far from the last, so that little state can be reused."""
     chance = random.Random(7)
     seconds, shown = [], 0
-    for _ in range(_POSITIONS):
+    for _ in range(positions):
         uri, text = chance.choice(list(texts.items()))
         line, character = _position(text, chance.randrange(len(text)))
         started = time.perf_counter()
         shown += bool(await client.complete(uri, line, character))
         seconds.append(time.perf_counter() - started)
-    return {**_percentiles("jump: time to suggestion", seconds), "jump: share shown": shown / _POSITIONS}
+    return {**_percentiles("jump: time to suggestion", seconds), "jump: share shown": shown / positions}
 
 
-async def _typing(client: Client, texts: dict[str, str]) -> dict[str, float]:
+async def typing(
+    client: Client, texts: dict[str, str], *, files: int = _TYPED_FILES, characters: int = _TYPED
+) -> dict[str, float]:
     """In some files, delete a stretch of real code and type it again, asking after every character as VS Code does."""
     seconds: list[float] = []
     computed: list[int] = []  # for each keystroke that the model answered
     remembered = 0
-    for uri, text in list(texts.items())[:_TYPED_FILES]:
+    for uri, text in list(texts.items())[:files]:
         start = text.index("\n", len(text) // 2) + 1
-        client.change(uri, 2, edit(_position(text, start), _position(text, start + _TYPED), ""))
+        client.change(uri, 2, edit(_position(text, start), _position(text, start + characters), ""))
         await client.complete(uri, *_position(text, start))
         before = (await client.request("mellum/status", None))["statistics"]
-        for index, character in enumerate(text[start : start + _TYPED]):
+        for index, character in enumerate(text[start : start + characters]):
             place = _position(text, start + index)
             client.change(uri, 3 + index, edit(place, place, character))
             asked = time.perf_counter()
@@ -144,9 +148,9 @@ async def _typing(client: Client, texts: dict[str, str]) -> dict[str, float]:
     return {
         **_percentiles("typing: time to suggestion", seconds),
         "typing: share answered by an earlier suggestion": remembered / len(seconds),
-        "typing: tokens recomputed where the model answers, median": statistics.median(computed),
-        "typing: tokens recomputed where the model answers, p95": _percentile(computed, 95),
-        "typing: tokens recomputed where the model answers, most": max(computed),
+        "typing: tokens recomputed where the model answers, median": statistics.median(computed or [0]),
+        "typing: tokens recomputed where the model answers, p95": _percentile(computed or [0], 95),
+        "typing: tokens recomputed where the model answers, most": max(computed, default=0),
     }
 
 

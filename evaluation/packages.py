@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 from engine.models import cache_folder
+from syntax.children import run_python
 
 
 def folder() -> Path:
@@ -23,8 +22,7 @@ def fetched(requirement: str, sha256: str, kind: Literal["wheel", "source"] = "w
     pattern = f"{requirement.replace('-', '_').replace('==', '-')}*{ending}"
     if not (file := next(folder().glob(pattern), None)):
         options = ["--no-deps", only, "--no-input", "--disable-pip-version-check", "--quiet"]
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder()), requirement]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = run_python("pip", "download", *options, "--dest", str(folder().absolute()), requirement)
         if not (file := next(folder().glob(pattern), None)):
             reason = " ".join(done.stderr.strip().splitlines()[-1:])
             raise RuntimeError(f"pip could not download {requirement} ({reason}); check the network, and try again")

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import tree_sitter
 
 from indexer.neighbours import LONGEST, MOST_CHARACTERS, MOST_NEIGHBOURS
-from syntax import parser_for
+from syntax.grammars import parser_for
 from training.examples import LANGUAGES
 from training.middles import choose_middle, outline_of
 from training.sources import SourceFile

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from engine.onnx_runtime import onnxruntime
 from engine.threads import default_threads
 from export.matrices import Matrix
 from export.products import Int4Products, Int8Products, Products

@@ -24,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from engine import CompletionRequest, ContextSnippet, Engine
@@ -34,14 +34,16 @@ from engine.tokenizer import Tokenizer
 from evaluation.workspaces import PACKAGES, Package, sources_of
 from indexer.analysis import Parsed, family, parse
 from indexer.folder import Folder
-from indexer.library import Library
+from indexer.library import Layer, Library
 from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, nearest
 from indexer.pack import Snippet, pack
 from indexer.paths import folder_of
 from indexer.question import Question, ask
 from indexer.retrieve import Candidate, Ranked, retrieve
 from indexer.store import Piece, Place, Store
-from syntax import identifiers_in, language_of
+from syntax import language_of
+from syntax.grammars import parser_for
+from syntax.identifiers import identifiers_in
 
 BUDGETS = (512, 1024, 2048)
 _TASKS = 60  # of one package
@@ -132,7 +134,7 @@ def main() -> None:
         made = make_tasks(package, store)
         tasks += made
         for task in [] if arguments.no_recall else made:
-            library = Library(Store.in_memory(), (), [store])
+            library = _library(package, store)
             question = ask(parse(task.text, task.path), task.path, task.line)
             for name, strategy in STRATEGIES.items():
                 started = time.perf_counter()
@@ -150,6 +152,10 @@ def main() -> None:
         figures |= _print_lines(random.Random(5).sample(tasks, min(arguments.lines, len(tasks))), engine)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _library(package: Package, store: Store) -> Library:
+    return Library(Store.in_memory(), [Layer(Path(package.name), store)], lambda root, path: True)
 
 
 def _say(what: str) -> None:
@@ -216,13 +222,19 @@ def _is_visible(place: Place, path: str, parsed: Parsed) -> bool:
     )
 
 
+@lru_cache(maxsize=2)
+def _names_by_line(text: str, language: str) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    if (parser := parser_for(language)) is not None:
+        source = text.encode("utf-8", "replace")
+        for name, line, _ in identifiers_in(parser.parse(source), source, language):
+            found[line].add(name)
+    return found
+
+
 def _needed(parsed: Parsed, at: int, visible: dict[str, Place]) -> str | None:
     """The name on a line that another file defines, if there is just one."""
-    start = sum(len(line.encode("utf-8", "replace")) + 1 for line in parsed.lines[:at])
-    end = start + len(parsed.lines[at].encode("utf-8", "replace"))
-    if parsed.tree is None or end <= start:
-        return None
-    names = identifiers_in(parsed.tree, parsed.source, parsed.language, (start, end))
+    names = _names_by_line(parsed.text, parsed.language).get(at, ())
     needed = [name for name in names if name in visible]
     return needed[0] if len(needed) == 1 and f"import {needed[0]}" not in parsed.lines[at] else None
 
@@ -275,7 +287,7 @@ def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
         exact, similar = [], []
         for index, task in enumerate(tasks):
             _say(f"lines, {name}: {index + 1} of {len(tasks)}")
-            library = Library(Store.in_memory(), (), [stores[task.package.name]])
+            library = _library(task.package, stores[task.package.name])
             question = ask(parse(task.text, task.path), task.path, task.line)
             snippets = pack(strategy(question, library), question, library, engine.budget.context, engine.count_tokens)
             near = nearest(question, library, (), MOST_NEIGHBOURS, MOST_CHARACTERS) if looks_up else []

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from engine.manifest import GRAPH_FILE, read_manifest
 from engine.model import InPlaceSlot
 from engine.models import find_model
+from engine.onnx_runtime import onnxruntime
 from engine.threads import default_threads
 
 _SETTINGS: dict[str, dict[str, str]] = {

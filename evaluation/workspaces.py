@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.models import cache_folder
+from syntax.children import python_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def sources_of(package: Package) -> Path:
 
 
 def _fetch(package: Package, folder: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps"]
+    pip = python_command("pip", "download", "--no-deps")
     commands = {
         "pip": [*pip, "--no-binary", package.pin.partition("==")[0], "-d", ".", package.pin],
         "npm": ["npm", "pack", "--silent", package.pin],

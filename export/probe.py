@@ -6,8 +6,9 @@ Without VNNI, x86 adds pairs of products of an unsigned and a signed byte in 16 
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper
+
+from engine.onnx_runtime import onnxruntime
 
 
 def int8_sums_saturate() -> bool:

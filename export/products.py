@@ -42,9 +42,7 @@ class PlainProducts:
 
         def blocks() -> Iterator[NDArray[Any]]:
             for _, block in matrix.blocks():
-                rounded = block.astype(self._dtype)
-                error.add(block, rounded)
-                yield rounded
+                yield self._rounded(block, error)
 
         name = f"{matrix.name}.weight"
         self._writer.stream(name, self._dtype, (matrix.rows, matrix.columns), blocks())
@@ -52,6 +50,16 @@ class PlainProducts:
         return self._writer.node(
             "FusedMatMul", [activations, name], f"{matrix.name}.product", outputs=[output], domain=MICROSOFT, transB=1
         )
+
+    def _rounded(self, block: Floats, error: _Error) -> NDArray[Any]:
+        rounded = np.empty(block.shape, self._dtype)
+
+        def cast(some: slice) -> None:
+            rounded[some] = block[some]
+            error.add(block[some], rounded[some])
+
+        on_slices(cast, len(block), block.itemsize * block.shape[1])
+        return rounded
 
 
 class Int8Products:
@@ -141,7 +149,12 @@ class Int4Products:
         self._on_tensor(name, error.relative)
         if self._calibration and outputs is not None:
             self._calibration.advance(outputs)
-        return writer.node(
+        return self.node(matrix, activations, output)
+
+    def node(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Write the product with a matrix that is there already; returns `output`."""
+        name = matrix.name
+        return self._writer.node(
             "MatMulNBits",
             [activations, f"{name}.int4", f"{name}.scales", f"{name}.zero_points"],
             f"{name}.product",

@@ -1,10 +1,13 @@
 """The float32 graph against transformers and torch (extra `export`): is what is exported the model that was published?
 
 The only file of `export/` that imports them, and only inside its functions; nothing that serves imports it.
+`python -m export.reference CHECKPOINT FOLDER` is `export_with_optimum` in a process of its own.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +128,16 @@ def export_with_optimum(checkpoint: Path, folder: Path) -> None:
         trust_remote_code=False,
         local_files_only=True,
     )
+
+
+def main(checkpoint: str, folder: str) -> None:
+    """Write the graph; where that fails, the last line on stderr says why."""
+    warnings.simplefilter("ignore")
+    try:
+        export_with_optimum(Path(checkpoint), Path(folder))
+    except Exception as error:
+        sys.exit((str(error).splitlines() or [type(error).__name__])[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from engine.leftovers import NEW
 from engine.manifest import FORMAT, GRAPH_FILE, Manifest, ModelError
 from engine.model import Model
 from export.architecture import LONGEST_CONTEXT, ExportError
@@ -31,21 +30,13 @@ from export.sources import Checkpoint, Progress
 from export.sources.folder import shards_of
 from export.sources.safetensors_file import SafetensorsFile
 from export.verify import verify_against
+from syntax.children import run_python
 
 _INSTALL = "--via optimum needs optimum, transformers and torch; run: pip install 'mellum-lsp[export]'"
 _ROOM = 3  # times the weights: they are converted to float32 and written twice
 _STATE = "past_key_values."
 _TRIED = 24  # tokens
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx")
-_WRITE = """
-import sys
-from pathlib import Path
-from export.reference import export_with_optimum
-try:
-    export_with_optimum(Path(sys.argv[1]), Path(sys.argv[2]))
-except Exception as error:
-    sys.exit((str(error).splitlines() or [type(error).__name__])[0])
-"""
 
 
 def export_via_optimum(
@@ -63,7 +54,7 @@ def export_via_optimum(
     with naming_full_disks(target), beside(target) as temporary:
         progress("optimum writes the graph", 0.0)
         _run_optimum(checkpoint.folder, temporary / "optimum")
-        folder = temporary / "new"
+        folder = temporary / NEW
         folder.mkdir()
         for path in (temporary / "optimum").glob(f"{GRAPH_FILE}*"):
             shutil.move(path, folder / path.name)
@@ -109,13 +100,7 @@ def verify_with_transformers(folder: Path, checkpoint: Checkpoint) -> Manifest:
 
 def _run_optimum(checkpoint: Path, folder: Path) -> None:
     """Let optimum work in a process of its own: it prints walls of warnings, and takes the model's size in memory."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _WRITE, str(checkpoint), str(folder)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("export.reference", str(checkpoint.absolute()), str(folder.absolute()))
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = said[-1] if said else f"it ended with {done.returncode}"

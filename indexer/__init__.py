@@ -1,10 +1,73 @@
-"""From a workspace to ranked snippets. Knows no LSP and no model."""
+"""From a workspace to ranked snippets. Knows no LSP and no model.
 
-from indexer.folder import note_on, why_not
-from indexer.index import Index
-from indexer.neighbours import Neighbour
-from indexer.pack import Snippet
-from indexer.reader import counts_of, database_of
-from indexer.worker import index_now
+Names are imported on first use, so that the processes which read with grammars load nothing else.
+"""
 
-__all__ = ["Index", "Neighbour", "Snippet", "counts_of", "database_of", "index_now", "note_on", "why_not"]
+# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
+# programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
+# Packages that `python -m` starts have these lines in common: to import them would be to look there for them, too. What
+# they import themselves is there already.
+import os
+import site
+import sys
+
+_programs = os.environ.get("PATH", os.defpath).split(os.pathsep)
+os.environ["PATH"] = os.pathsep.join(entry for entry in _programs if os.path.isabs(entry))
+_relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
+_library = os.path.dirname(os.__file__)
+_trusted = (
+    f"{__path__[0]}/..",
+    _library,
+    f"{_library}/lib-dynload",
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+)
+try:
+    _strange = {*map(os.path.realpath, ("", *_relative))} - {*map(os.path.realpath, _trusted)}
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
+except OSError:  # the current folder was removed: nothing can be imported from it
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+if TYPE_CHECKING:
+    from indexer.admission import Admission, why_not_root
+    from indexer.folder import note_on, why_not
+    from indexer.index import Index
+    from indexer.neighbours import Neighbour
+    from indexer.pack import Snippet
+    from indexer.reader import counts_of, database_of
+    from indexer.worker import index_now
+
+_WHERE = {
+    "Admission": "admission",
+    "Index": "index",
+    "Neighbour": "neighbours",
+    "Snippet": "pack",
+    "counts_of": "reader",
+    "database_of": "reader",
+    "index_now": "worker",
+    "note_on": "folder",
+    "why_not": "folder",
+    "why_not_root": "admission",
+}
+
+__all__ = [
+    "Admission",
+    "Index",
+    "Neighbour",
+    "Snippet",
+    "counts_of",
+    "database_of",
+    "index_now",
+    "note_on",
+    "why_not",
+    "why_not_root",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"indexer.{_WHERE[name]}"), name)

@@ -7,9 +7,12 @@ JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,17 @@ import psutil
 from indexer.reader_process import serve
 from indexer.watch import Changes
 from indexer.worker import run
+from syntax import tracebacks
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
+_END_WITHIN = 4.0  # seconds to finish a transaction, when the parent has gone
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run as a process of its own."""
+    warnings.simplefilter("ignore")  # what dependencies warn of at each file
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    tracebacks.install()  # its stderr is the server's, where no text of a file belongs
     if arguments[0] == "--read":
         serve(Path(arguments[1]), sys.stdin.buffer, sys.stdout.buffer)
         os._exit(0)  # whoever asked may be gone, and with it where the last answer was written to
@@ -43,8 +51,18 @@ def main(arguments: Sequence[str]) -> None:
 
     def listen() -> None:
         for line in sys.stdin:
-            changes.add(json.loads(line)["changed"])
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # the last line of a parent that was killed
+            changes.add(message.get("changed", ()))
+            if message.get("everything"):
+                changes.add_everything()
+            if message.get("check"):
+                changes.add_check()
         changes.stop()
+        time.sleep(_END_WITHIN)  # whatever it is in the middle of; an index is whole at any moment
+        os._exit(0)
 
     threading.Thread(target=listen, name="listen", daemon=True).start()
     run(root, database, changes, tell)

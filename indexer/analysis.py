@@ -1,17 +1,20 @@
-"""From a file's text to everything that the index keeps of it."""
+"""From a file's text to everything that the index keeps of it. Grammars work in a process of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
-
-import tree_sitter
+from typing import Any
 
 from indexer.chunks import Chunk, chunks_of
-from indexer.symbols import Outline, outline_of
-from syntax import language_of, parser_for
+from indexer.symbols import SECONDS, Imports, Outline, Symbol
+from syntax import GrammarProcess, NotRead, has_grammar, language_of
 
-_LARGEST_TREE = 400_000  # bytes, about 60 ms to parse; a longer file works by its lines
+_LARGEST_TREE = 400_000  # code points, about 60 ms to parse; a longer file works by its lines
+_WITHIN = 0.5  # seconds for an open document
+_WITHIN_A_FILE = 20.0  # for a file of the workspace, for which the user does not wait
+_NO_OUTLINE = Outline((), ())
 _FAMILIES = {
     **dict.fromkeys(("javascript", "javascriptreact", "typescript", "typescriptreact"), "javascript"),
     **dict.fromkeys(("c", "cpp"), "c"),
@@ -20,18 +23,25 @@ _FAMILIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+grammars = GrammarProcess("indexer.trees")
+
+
+@dataclass(frozen=True)
 class Parsed:
-    """A text with its lines and its syntax tree."""
+    """A text, and what it defines and imports."""
 
     text: str
     """With line feeds as line ends."""
+    path: str
     language: str
-    source: bytes
-    lines: list[str]
-    tree: tree_sitter.Tree | None
-    """None where the language has no grammar, or the file is too long."""
     outline: Outline
+    is_final: bool = True
+    """Whether asking again would find the same: not where the grammar's process had no time."""
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """All lines."""
+        return self.text.split("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +54,83 @@ class Analysis:
     chunks: tuple[Chunk, ...]
 
 
-def parse(text: str, path: str, language: str | None = None, old: Parsed | None = None) -> Parsed:
-    """Parse a text and find its definitions. `old` is an earlier text of the file: only what has changed is parsed."""
+def parse(
+    text: str, path: str, language: str | None = None, old: Parsed | None = None, *, within: float = _WITHIN
+) -> Parsed:
+    """Find a text's definitions and imports. What a grammar does not tell `within` seconds is left out.
+
+    `old` is an earlier answer, which stays true for the same text.
+    """
     language = language or language_of(path)
     text = text.replace("\r\n", "\n")
-    if old is not None and old.text == text and old.language == language:
+    if old is not None and old.is_final and old.text == text and old.language == language:
         return old
-    source, lines = text.encode("utf-8", "replace"), text.split("\n")
-    tree = _tree(source, language, old)
-    outline = outline_of(tree, source, lines, language) if tree is not None else Outline((), ())
-    return Parsed(text, language, source, lines, tree, outline)
+    if not _is_for_grammar(text, language):
+        return Parsed(text, path, language, _NO_OUTLINE)
+    try:
+        answer = grammars.ask("outline", language, text, path, within=within, name=path)
+    except NotRead as why:
+        return Parsed(text, path, language, _NO_OUTLINE, why.is_final)
+    return Parsed(text, path, language, _outline(answer))
 
 
-def analyse(parsed: Parsed, path: str) -> Analysis:
-    """Cut a parsed text into pieces."""
-    ends = [symbol.last for symbol in parsed.outline.symbols if symbol.last > symbol.first]
-    if parsed.tree is not None:
-        ends += [node.end_point[0] for node in parsed.tree.root_node.children]
-    chunks = chunks_of(parsed.lines, ends, parsed.tree, parsed.source, parsed.language)
-    return Analysis(parsed.text, family(path, parsed.language), parsed.outline, tuple(chunks))
+def analyse(parsed: Parsed, path: str, *, within: float = _WITHIN) -> Analysis:
+    """Cut a text into pieces: by its grammar, or by its lines where there is none, or no time for it."""
+    try:
+        return _analysis(parsed.text, path, parsed.language, within)
+    except NotRead:
+        return _by_lines(parsed.text, path, parsed.language, parsed.outline)
+
+
+def analyse_file(text: str, path: str) -> Analysis:
+    """Analyse the text of a file, which takes seconds at most. Raises NotRead if it has ended the grammar's process.
+
+    Then the file is best left out, with the exception's text as the reason.
+    """
+    language, text = language_of(path), text.replace("\r\n", "\n")
+    try:
+        return _analysis(text, path, language, _WITHIN_A_FILE)
+    except NotRead as why:
+        if why.has_died:
+            raise
+        return _by_lines(text, path, language)
+
+
+def analyse_here(text: str, path: str) -> Analysis:
+    """Analyse the text of a file in this process, which the grammar may end: only for processes that may die."""
+    from indexer.trees import pieces_of, read_tree
+    from syntax.grammars import TooSlow, allow
+
+    language, text = language_of(path), text.replace("\r\n", "\n")
+    if not _is_for_grammar(text, language):
+        return _by_lines(text, path, language)
+    allow(SECONDS)
+    try:
+        read = read_tree(text, language)
+        return Analysis(text, family(path, language), read.outline, tuple(pieces_of(read)))
+    except TooSlow:
+        return _by_lines(text, path, language)
+
+
+def _is_for_grammar(text: str, language: str) -> bool:
+    return len(text) <= _LARGEST_TREE and has_grammar(language)
+
+
+def _analysis(text: str, path: str, language: str, within: float) -> Analysis:
+    if not _is_for_grammar(text, language):
+        return _by_lines(text, path, language)
+    answer = grammars.ask("pieces", language, text, path, within=within, name=path)
+    pieces = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["pieces"])
+    return Analysis(text, family(path, language), _outline(answer), pieces)
+
+
+def _by_lines(text: str, path: str, language: str, outline: Outline = _NO_OUTLINE) -> Analysis:
+    return Analysis(text, family(path, language), outline, tuple(chunks_of(text.split("\n"), ())))
+
+
+def _outline(answer: dict[str, Any]) -> Outline:
+    symbols = tuple(Symbol(*one) for one in answer["symbols"])
+    return Outline(symbols, tuple(Imports(tuple(words), text) for words, text in answer["imports"]))
 
 
 def family(path: str, language: str) -> str:
@@ -73,40 +141,3 @@ def family(path: str, language: str) -> str:
     if language in ("", "plaintext"):
         return PurePosixPath(path).suffix.lower() or PurePosixPath(path).name
     return _FAMILIES.get(language, language)
-
-
-def _tree(source: bytes, language: str, old: Parsed | None) -> tree_sitter.Tree | None:
-    parser = parser_for(language)
-    if parser is None or len(source) > _LARGEST_TREE:
-        return None
-    if old is None or old.tree is None or old.language != language:
-        return parser.parse(source)
-    before = old.source
-    start = _common(before, source)
-    kept = _common(before[start:][::-1], source[start:][::-1])
-    tree = old.tree.copy()
-    tree.edit(
-        start_byte=start,
-        old_end_byte=len(before) - kept,
-        new_end_byte=len(source) - kept,
-        start_point=_point(before, start),
-        old_end_point=_point(before, len(before) - kept),
-        new_end_point=_point(source, len(source) - kept),
-    )
-    return parser.parse(source, tree)
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at their start, by halving: slices compare at the speed of memory."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _point(source: bytes, offset: int) -> tuple[int, int]:
-    return source.count(b"\n", 0, offset), offset - (source.rfind(b"\n", 0, offset) + 1)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import tree_sitter
-
-from syntax import identifiers, identifiers_in
 
 LONGEST = 40  # lines
 _SHORTEST = 12
 _OVERLAP = 8
+_WORD = re.compile(r"[^\W\d]\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +22,14 @@ class Chunk:
     """In lower case: who looks for a name does not always remember its case."""
 
 
-def chunks_of(
-    lines: list[str], ends: Iterable[int], tree: tree_sitter.Tree | None, source: bytes, language: str
-) -> list[Chunk]:
-    """Cut a file behind the lines `ends`. Without a tree, names are the words of its lines."""
-    offsets = [0]
-    for line in lines:
-        offsets.append(offsets[-1] + len(line.encode("utf-8", "replace")) + 1)
+def chunks_of(lines: list[str], ends: Iterable[int], names: Sequence[Collection[str]] | None = None) -> list[Chunk]:
+    """Cut a file after the lines `ends`. `names` are those on each line; without them, they are the line's words."""
     chunks = []
     for first, behind in _ranges(len(lines), ends):
-        if tree is not None:
-            names = identifiers_in(tree, source, language, (offsets[first], min(offsets[behind], len(source))))
-        else:
-            names = identifiers("\n".join(lines[first:behind]), language)
-        if names or any(line.strip() for line in lines[first:behind]):
-            chunks.append(Chunk(first, behind - 1, frozenset({name.lower() for name in names})))
+        found = names[first:behind] if names is not None else map(_WORD.findall, lines[first:behind])
+        lowered = frozenset({name.lower() for some in found for name in some})
+        if lowered or any(line.strip() for line in lines[first:behind]):
+            chunks.append(Chunk(first, behind - 1, lowered))
     return chunks
 
 

@@ -100,6 +100,18 @@ class Rules:
                 return reason
         return link_reason(self.root / path, self.root) or self.why_not_file(path)
 
+    def why_ignored(self, path: str, *, for_ai: bool = False) -> str | None:
+        """Which line of an ignore file names a file or a folder above it, whatever kind of file it is.
+
+        None if no line does. With `for_ai`, only `.aiignore` is asked.
+        """
+        parts = path.split("/")
+        for end in range(1, len(parts) + 1):
+            is_folder = end < len(parts)
+            if (reason := self._ignored.why_not("/".join(parts[:end]), is_folder=is_folder, for_ai=for_ai)) is not None:
+                return reason
+        return None
+
     def has_changed(self, *, outside: bool = False) -> bool:
         """Whether a file that was asked for rules has appeared, changed or gone; `outside`: one of `ignore_sources`.
 

@@ -44,15 +44,18 @@ class _Place:
     """Whether capital and small letters are the same."""
     closed: str | None = None
     """Why nothing in it is read."""
+    closed_for_ai: str | None = None
+    """The same, where it is for an `.aiignore`."""
 
-    def ignored(self, path: bytes, *, is_folder: bool, is_repository: bool = False) -> str | None:
+    def ignored(self, path: bytes, *, is_folder: bool, for_ai: bool = False) -> str | None:
         """Why something right in the folder is ignored, by its absolute path; None if it is not.
 
-        Where another repository begins, the rules of this one say nothing.
+        With `for_ai`, by an `.aiignore`: where another repository begins, the other rules of this one say nothing.
         """
-        if self.closed is not None:
-            return self.closed
-        for sources in (self.for_ai,) if is_repository else (self.for_ai, self.by_git):
+        closed = self.closed_for_ai if for_ai else self.closed
+        if closed is not None:
+            return closed
+        for sources in (self.for_ai,) if for_ai else (self.for_ai, self.by_git):
             for source in sources:
                 found = source.file.last_match(path[source.begins :], is_folder=is_folder, fold=self.fold)
                 if found is not None and not found.is_negated:
@@ -71,13 +74,17 @@ class Ignored:
         self._above = slashed(root)
         self._places = {"": self._place_of_root()}
 
-    def why_not(self, path: str, *, is_folder: bool) -> str | None:
-        """Why something is left out whose folder is not; None if it is not. `path` is relative to the root."""
+    def why_not(self, path: str, *, is_folder: bool, for_ai: bool = False) -> str | None:
+        """Why something is left out whose folder is not; None if it is not. `path` is relative to the root.
+
+        `for_ai`: only `.aiignore` counts.
+        """
         place, absolute = self._place(path.rpartition("/")[0]), os.fsencode(self._above + path)
-        reason = place.ignored(absolute, is_folder=is_folder)
-        if reason is not None and is_folder and repository_at(self._root / path, self._consulted) is not None:
-            return place.ignored(absolute, is_folder=True, is_repository=True)
-        return reason
+        reason = place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
+        if for_ai or reason is None or not is_folder:
+            return reason
+        begins = repository_at(self._root / path, self._consulted) is not None
+        return place.ignored(absolute, is_folder=True, for_ai=True) if begins else reason
 
     def why_not_inside(self, folder: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, whose files have these names: an ignore file of it cannot be read."""
@@ -95,9 +102,16 @@ class Ignored:
                 is_ruled = folder.is_relative_to(repository.top)
             else:
                 is_ruled = folder == self._root or home is None or not home.is_relative_to(folder)
-            closed = place.ignored(os.fsencode(folder.as_posix()), is_folder=True, is_repository=is_top)
+            above = os.fsencode(folder.as_posix())
+            closed = place.ignored(above, is_folder=True, for_ai=is_top)
+            closed_for_ai = place.ignored(above, is_folder=True, for_ai=True)
             names = IGNORE_FILES if is_ruled else (_FOR_AI,)
-            place = self._entered(replace(place, closed=closed), folder, names, repository if is_top else None)
+            place = self._entered(
+                replace(place, closed=closed, closed_for_ai=closed_for_ai),
+                folder,
+                names,
+                repository if is_top else None,
+            )
         if repository is None:
             try:
                 place = replace(place, by_git=place.by_git + self._source(known.excludes_file, self._root))
@@ -131,9 +145,10 @@ class Ignored:
                     for_ai = own + for_ai
                 else:
                     by_git = own + by_git
-        except Unreadable as error:
-            return replace(outer, closed=outer.closed or str(error))
-        return _Place(for_ai, by_git, fold, outer.closed)
+        except Unreadable as error:  # of an `.aiignore`, perhaps
+            reason = str(error)
+            return replace(outer, closed=outer.closed or reason, closed_for_ai=outer.closed_for_ai or reason)
+        return _Place(for_ai, by_git, fold, outer.closed, outer.closed_for_ai)
 
     def _source(self, file: str | None, folder: Path, *, follow: bool = True) -> tuple[_Source, ...]:
         """An ignore file that speaks of what lies in a folder; none where it says nothing. Raises Unreadable."""

@@ -6,19 +6,19 @@ Nothing here reads a file of the workspace while it answers.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexer.analysis import Parsed, analyse, parse
-from indexer.folder import why_not
-from indexer.library import Library
+from indexer.admission import Admission, why_not_root
+from indexer.analysis import Parsed, analyse, family, parse
+from indexer.library import Layer, Library, mount_of, numbered
 from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, Neighbour, nearest
 from indexer.pack import Count, Snippet, estimated_tokens, pack
 from indexer.process import WorkerProcess
@@ -26,13 +26,15 @@ from indexer.question import Question, ask
 from indexer.reader import Reader, database_of
 from indexer.reading import Refusal, judge
 from indexer.retrieve import retrieve
-from indexer.secrets import secret_name
 from indexer.store import FileState, Store
+from syntax import DocumentId, resolved
 
 _REGION = 30  # lines the cursor may move before snippets are chosen anew
 _PAUSE = 4.0  # seconds without a request, after which what is new in the workspace may change the choice
 _MOST_PLANS = 6  # of one document
 _MOST_RECENT = 6
+_PARSE_WITHIN = 0.5  # seconds
+_HEAD = 400_000  # code points in which a document's imports are looked for
 _IMPORT_LINE = re.compile(
     r"^[ \t]*(?:import|from|use|using|require|require_relative|include|#[ \t]*include|export\b.*\bfrom)\b.*$",
     re.MULTILINE,
@@ -48,7 +50,16 @@ Hear = Callable[[Path, dict[str, Any]], None]
 class _Document:
     language: str
     text: str
-    file: Path | None
+    version: int
+    """Another one for every text of every document."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the store of open documents has of one: nothing, where the text is refused."""
+
+    document: _Document
+    key: str
 
 
 @dataclass(slots=True)
@@ -59,80 +70,108 @@ class _Plan:
     imports: int
     """A hash of the document's import lines."""
     seen: tuple[object, ...]
-    """What it was chosen from: versions of the stores."""
+    """What it was chosen from: permissions, and versions of documents and stores."""
     snippets: list[Snippet]
-    opened: frozenset[str]
-    """Paths of the snippets that came from open documents."""
+    opened: frozenset[DocumentId]
+    """Documents of the snippets that were open."""
     last_used: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
 class _Folder:
-    reader: Reader
-    worker: WorkerProcess | None
+    mount: str
+    reader: Reader | None = None
+    """None for a folder that is not indexed: of it there are open documents only."""
+    worker: WorkerProcess | None = None
 
 
 class Index:
     """Workspace folders, open documents, and what was chosen from them. Thread-safe.
 
-    Without `cache`, the folder that databases lie in, there are open documents only.
+    Without `cache`, the folder that databases lie in, there are open documents only. `admission` says which documents
+    and files may help; it looks at ignore files again when it is told to, see `Admission.refresh`.
     """
 
     def __init__(self, cache: Path | None = None, hear: Hear = lambda root, message: None) -> None:
+        self.admission = Admission()
         self._cache, self._hear = cache, hear
         self._lock = threading.Lock()  # for the dictionaries; held for moments
         self._asking = threading.Lock()  # for the stores; held while a question is answered
-        self._documents: dict[str, _Document] = {}
-        self._admitted: dict[str, bool] = {}
-        self._parsed: dict[str, Parsed] = {}
-        self._kept: dict[str, _Document] = {}
-        self._plans: dict[str, list[_Plan]] = {}
-        self._recent: dict[str, int] = {}
+        self._documents: dict[DocumentId, _Document] = {}
+        self._parsed: dict[DocumentId, Parsed] = {}
+        self._kept: dict[DocumentId, _Kept] = {}
+        self._plans: dict[DocumentId, list[_Plan]] = {}
+        self._recent: dict[DocumentId, int] = {}
         self._folders: dict[Path, _Folder] = {}
         self._open = Store.in_memory()
-        self._changes = 0
+        self._mounted: dict[Path, str] = {}
+        self._numbers: dict[DocumentId, int] = {}
+        self._counter = itertools.count(1)
+        self._closed = 0
 
-    def open_folder(self, root: Path, *, watched: bool = True) -> None:
-        """Use a workspace folder's index; `watched` starts the process that keeps it in step."""
-        if self._cache is None or root in self._folders:
-            return
-        database = database_of(root, self._cache)
-        worker = WorkerProcess(root, database, lambda message: self._hear(root, message)) if watched else None
+    @property
+    def generation(self) -> tuple[int, ...]:
+        """Another value as soon as what helped may help no more: permission has changed, or a document was closed."""
+        return *self.admission.generation, self._closed
+
+    def open_folder(self, root: Path, *, watched: bool = True, indexed: bool = True) -> bool:
+        """Take a folder into the workspace, and use its index; returns whether it has one.
+
+        `watched` starts the process that keeps the index in step. Without `indexed`, and where the folder may not be
+        indexed (see `why_not_root`), its open documents help each other all the same.
+        """
+        root = resolved(root)
+        if root in self._folders:
+            return self._folders[root].reader is not None
+        folder = _Folder(self._mounted.setdefault(root, mount_of(len(self._mounted))))
+        if indexed and self._cache is not None and why_not_root(root) is None:
+            database = database_of(root, self._cache)
+            if watched:
+                folder.worker = WorkerProcess(root, database, lambda message: self._hear(root, message))
+            folder.reader = Reader(database, folder.worker.check if folder.worker is not None else lambda: None)
         with self._lock:
-            self._folders[root] = _Folder(Reader(database), worker)
+            self._folders[root] = folder
+            self.admission.use_folders(self._folders)
+        return folder.reader is not None
 
     def close_folder(self, root: Path) -> None:
-        """Stop using a workspace folder."""
+        """Take a folder out of the workspace: nothing in it helps any more."""
         with self._lock:
-            folder = self._folders.pop(root, None)
+            folder = self._folders.pop(resolved(root), None)
+            self.admission.use_folders(self._folders)
         if folder is not None:
             if folder.worker is not None:
                 folder.worker.close()
-            with self._asking:
-                folder.reader.close()
+            if folder.reader is not None:
+                with self._asking:
+                    folder.reader.close()
 
-    def folders(self) -> list[Path]:
-        """The workspace folders in use."""
-        return list(self._folders)
+    def folders(self) -> dict[Path, bool]:
+        """The workspace folders, resolved, and whether each has an index."""
+        return {root: folder.reader is not None for root, folder in self._folders.items()}
 
     def close(self) -> None:
         """Let go of everything."""
         for root in self.folders():
             self.close_folder(root)
 
-    def update(self, path: str, language: str, text: str, file: Path | None = None) -> None:
-        """Take in a document's new text. `file` is where it lies, for the rules of its folder. Costs nothing."""
+    def update(self, document: DocumentId, language: str, text: str) -> None:
+        """Take in a document's new text. Costs nothing."""
         with self._lock:
-            self._documents[path] = _Document(language, text, file)
+            self._documents[document] = _Document(language, text, next(self._counter))
 
-    def forget(self, path: str) -> None:
+    def forget(self, document: DocumentId) -> None:
         """Drop a document that was closed."""
         with self._lock:
-            for kept in (self._documents, self._admitted, self._plans):
-                kept.pop(path, None)
+            self._closed += document in self._documents
+            for kept in (self._documents, self._plans, self._parsed):
+                kept.pop(document, None)
 
     def changed(self, files: Iterable[Path]) -> None:
-        """Report files that were saved, made or removed, for workers that have not noticed yet."""
+        """Report files that were saved, made or removed, for workers that have not noticed yet.
+
+        Their folders must be resolved: what lies in no workspace folder is left out.
+        """
         with self._lock:
             folders = dict(self._folders)
         for root, folder in folders.items():
@@ -141,20 +180,14 @@ class Index:
                 folder.worker.tell(inside)
 
     def refresh(self) -> None:
-        """Take in what has changed of open documents, between two questions. Reads ignore files of new documents."""
-        with self._lock:
-            new = {path: one for path, one in self._documents.items() if path not in self._admitted}
-            roots = list(self._folders)
-        for path, document in new.items():
-            admitted = _is_admitted(path, document, roots)
-            with self._lock:
-                self._admitted[path] = admitted
+        """Take in what has changed of ignore files and of open documents, between two questions."""
+        self.admission.refresh()
         with self._asking:
             self._take_in(None, deadline=float("inf"))
 
     def context_for(
         self,
-        path: str,
+        document: DocumentId,
         language: str,
         text: str,
         offset: int,
@@ -163,36 +196,36 @@ class Index:
         tokens: int = 800,
         count: Count = estimated_tokens,
     ) -> list[Snippet]:
-        """Choose snippets of other files for a place, least relevant first.
+        """Choose snippets of other documents and files for a place, least relevant first.
 
         `offset` is in code points. After `within` seconds the answer is what was found by then. The snippets have at
         most `tokens` tokens, as `count` counts them.
         """
         deadline = time.monotonic() + within
         line = text.count("\n", 0, offset)
-        imports = hash(tuple(_IMPORT_LINE.findall(text)))
+        imports = hash(tuple(_IMPORT_LINE.findall(text, 0, _HEAD)))
         with self._asking:
-            seen = self._seen(path)
-            plan = self._plan_for(path, line, imports, seen)
+            seen = self._seen(document)
+            plan = self._plan_for(document, line, imports, seen)
             if plan is not None:
                 plan.last_used = time.monotonic()
                 return list(plan.snippets)
             try:
-                snippets = self._choose(path, language, text, line, deadline, tokens, count)
-            except sqlite3.Error as error:
+                snippets = self._choose(document, language, text, line, deadline, tokens, count)
+            except Exception as error:  # what is damaged may be of any type
                 self._let_go(error)
                 return []
-            self._note_visit(path, line)
+            self._note_visit(document, line)
             if time.monotonic() < deadline:  # a choice made in haste is not kept
-                opened = frozenset(one.path for one in snippets if one.path in self._kept)
-                plans = self._plans.setdefault(path, [])
+                opened = frozenset(one.document for one in snippets if one.document in self._kept)
+                plans = self._plans.setdefault(document, [])
                 plans.append(_Plan(line, imports, seen, snippets, opened))
                 del plans[:-_MOST_PLANS]
         return list(snippets)
 
     def neighbours(
         self,
-        path: str,
+        document: DocumentId,
         language: str,
         text: str,
         offset: int,
@@ -200,121 +233,153 @@ class Index:
         most: int = MOST_NEIGHBOURS,
         characters: int = MOST_CHARACTERS,
     ) -> list[Neighbour]:
-        """Find the files near a document, the nearest first, with their whole texts; blank ones are left out.
+        """Find documents and files near a document, the nearest first, with their whole texts; blank ones are left out.
 
         `offset` is in code points. There are at most `most` files, of `characters` code points in all.
         """
         line = text.count("\n", 0, offset)
         with self._asking:
             try:
-                question, library = self._ask(path, language, text, line, deadline=float("inf"))
+                question, library = self._ask(document, language, text, line, deadline=float("inf"))
                 with library.unchanging():
-                    return nearest(question, library, list(self._recent)[::-1], most, characters)
-            except sqlite3.Error as error:
+                    visited = [self._key(visit) for visit in self._recent][::-1]
+                    return nearest(question, library, visited, most, characters)
+            except Exception as error:  # what is damaged may be of any type
                 self._let_go(error)
                 return []
 
     def _choose(
-        self, path: str, language: str, text: str, line: int, deadline: float, tokens: int, count: Count
+        self, document: DocumentId, language: str, text: str, line: int, deadline: float, tokens: int, count: Count
     ) -> list[Snippet]:
-        question, library = self._ask(path, language, text, line, deadline)
-        recent = list(self._recent.items())[::-1]
+        question, library = self._ask(document, language, text, line, deadline)
+        recent = [(self._key(visit), at) for visit, at in self._recent.items()][::-1]
         with library.unchanging():
-            return pack(retrieve(question, library, recent, deadline=deadline), question, library, tokens, count)
+            ranked = retrieve(question, library, recent, deadline=deadline)
+            return pack(ranked, question, library, tokens, count, document.root)
 
-    def _ask(self, path: str, language: str, text: str, line: int, deadline: float) -> tuple[Question, Library]:
-        parsed = self._parsed[path] = parse(text, path, language, self._parsed.get(path))
-        self._take_in(path, deadline)
-        return ask(parsed, path, line), self._library()
-
-    def _library(self) -> Library:
+    def _ask(
+        self, document: DocumentId, language: str, text: str, line: int, deadline: float
+    ) -> tuple[Question, Library]:
+        within = min(max(deadline - time.monotonic(), 0.0), _PARSE_WITHIN)
+        parsed = parse(text, document.path, language, self._parsed.get(document), within=within)
         with self._lock:
-            readers = [folder.reader for folder in self._folders.values()]
-            opened = {path for path in self._documents if path in self._kept}
-        return Library(self._open, opened, [store for reader in readers if (store := reader.store()) is not None])
+            self._parsed[document] = parsed
+            for table in (self._parsed, self._plans, self._numbers):  # of what is not open, the last one that asked
+                for other in [one for one in table if one not in self._documents and one != document]:
+                    if table is not self._numbers or other not in self._kept:
+                        del table[other]
+        self._take_in(document, deadline)
+        kin = family(document.path, parsed.language)
+        return ask(parsed, self._key(document), line, kin), self._library(document)
 
-    def _let_go(self, error: sqlite3.Error) -> None:
-        """Close the databases after an error: the next question opens them again."""
-        log.warning("The index cannot be read: %s", error)
+    def _library(self, asking: DocumentId) -> Library:
+        """All that may help a document."""
+        with self._lock:
+            folders = dict(self._folders)
+            documents = list(self._documents)
+        kept = {one: self._kept[one].key for one in documents if one in self._kept}
+        visible = {key: one for one, key in kept.items() if self.admission.may_help(one, asking)}
+        layers = [
+            Layer(root, store, folder.mount, _nested(root, folders))
+            for root, folder in folders.items()
+            if folder.reader is not None and (store := folder.reader.store()) is not None
+        ]
+        return Library(self._open, layers, self._may_be_read, visible, set(kept.values()))
+
+    def _may_be_read(self, root: Path, path: str) -> bool:
+        return self.admission.why_not_read(root, path) is None
+
+    def _let_go(self, error: Exception) -> None:
+        """Close the databases after an error: the next question opens them again, and their workers look at them."""
+        log.warning("The index cannot be read: %r", error)
         for folder in self._folders.values():
-            folder.reader.close()
+            if folder.reader is not None:
+                folder.reader.let_go(error)
 
-    def _take_in(self, asking: str | None, deadline: float) -> None:
+    def _take_in(self, asking: DocumentId | None, deadline: float) -> None:
         """Bring the store of open documents up to date, as far as there is time."""
         with self._lock:
-            documents = {
-                path: one for path, one in self._documents.items() if one.file is None or self._admitted.get(path)
-            }
-        gone = self._kept.keys() - documents.keys()
-        self._open.remove(gone)
-        for path in gone:
-            del self._kept[path]
-            self._parsed.pop(path, None)
-        for path, document in documents.items():
-            if path == asking or self._kept.get(path) is document:
+            documents = dict(self._documents)
+        documents = {one: what for one, what in documents.items() if self.admission.why_not_shown(one) is None}
+        for gone in self._kept.keys() - documents.keys():
+            self._open.remove([self._kept.pop(gone).key])
+            with self._lock:
+                if gone not in self._documents:
+                    self._parsed.pop(gone, None)
+                    self._numbers.pop(gone, None)
+        for one, document in documents.items():
+            kept = self._kept.get(one)
+            if one == asking or (kept is not None and kept.document is document):
                 continue
             if time.monotonic() > deadline:
                 return
-            if (known := self._kept.get(path)) is None or known.text != document.text:
-                self._keep(path, document)
-            self._kept[path] = document
+            if kept is None or (kept.document.text, kept.document.language) != (document.text, document.language):
+                self._keep(one, document)
+            self._kept[one] = _Kept(document, self._key(one))
 
-    def _keep(self, path: str, document: _Document) -> None:
+    def _keep(self, one: DocumentId, document: _Document) -> None:
         text = judge(document.text)
-        if isinstance(text, Refusal) or secret_name(path) is not None:
-            self._open.remove([path])
+        if isinstance(text, Refusal):
+            self._open.remove([self._key(one)])
             return
-        parsed = self._parsed[path] = parse(text, path, document.language, self._parsed.get(path))
+        parsed = parse(text, one.path, document.language, self._parsed.get(one))
         with self._open.transaction():
-            self._open.put(path, FileState(0, 0, b""), analyse(parsed, path))
-        self._changes += 1
+            self._open.put(self._key(one), FileState(0, 0, b""), analyse(parsed, one.path))
+        with self._lock:
+            if one in self._documents:
+                self._parsed[one] = parsed
 
-    def _seen(self, path: str) -> tuple[object, ...]:
+    def _key(self, document: DocumentId) -> str:
+        """What a document is called in a library: the same as its file, or by a number of its own; see `library.py`."""
+        mount = self._mounted.get(document.root, "") if document.root is not None else ""
+        if document.root is not None and document.is_file and document.shown == document.path:
+            return mount + document.path
+        return numbered(mount + document.shown, self._numbers.setdefault(document, next(self._counter)))
+
+    def _seen(self, document: DocumentId) -> tuple[object, ...]:
         """What changes when a choice might come out differently; the document that asks does not count."""
         with self._lock:
-            documents = tuple((name, id(one)) for name, one in self._documents.items() if name != path)
-            folders = [folder.reader for folder in self._folders.values()]
-        return (documents, *(reader.version() for reader in folders))
+            others = [(one, what.version) for one, what in self._documents.items() if one != document]
+            readers = [folder.reader for folder in self._folders.values() if folder.reader is not None]
+        helping = tuple((one, version) for one, version in others if self.admission.may_help(one, document))
+        return (self.admission.generation, helping, *(reader.version() for reader in readers))
 
-    def _plan_for(self, path: str, line: int, imports: int, seen: tuple[object, ...]) -> _Plan | None:
+    def _plan_for(self, document: DocumentId, line: int, imports: int, seen: tuple[object, ...]) -> _Plan | None:
         """The plan for the cursor's region, if it still holds; those that do not are dropped."""
         with self._lock:
             documents = dict(self._documents)
-        kept = [plan for plan in self._plans.get(path, []) if plan.imports == imports and _stands(plan, documents)]
+        kept = [
+            plan
+            for plan in self._plans.get(document, [])
+            if plan.imports == imports
+            and _stands(plan, documents)
+            and all(self.admission.may_help(snippet.document, document) for snippet in plan.snippets)
+        ]
         is_idle = kept and time.monotonic() - max(plan.last_used for plan in kept) > _PAUSE
         kept = [plan for plan in kept if plan.seen == seen or (plan.snippets and not is_idle)]
-        self._plans[path] = kept
+        self._plans[document] = kept
         near = [plan for plan in kept if abs(plan.line - line) <= _REGION]
         return min(near, key=lambda plan: abs(plan.line - line), default=None)
 
-    def _note_visit(self, path: str, line: int) -> None:
-        self._recent.pop(path, None)
-        self._recent[path] = line
+    def _note_visit(self, document: DocumentId, line: int) -> None:
+        self._recent.pop(document, None)
+        self._recent[document] = line
         while len(self._recent) > _MOST_RECENT:
             del self._recent[next(iter(self._recent))]
 
 
-def _stands(plan: _Plan, documents: dict[str, _Document]) -> bool:
+def _nested(root: Path, others: Iterable[Path]) -> tuple[str, ...]:
+    """Workspace folders that lie in another one."""
+    return tuple(f"{other.relative_to(root).as_posix()}/" for other in others if root in other.parents)
+
+
+def _stands(plan: _Plan, documents: Mapping[DocumentId, _Document]) -> bool:
     """Whether everything chosen from open documents still stands there."""
     for snippet in plan.snippets:
-        document = documents.get(snippet.path)
+        document = documents.get(snippet.document)
         if document is None:
-            if snippet.path in plan.opened:
+            if snippet.document in plan.opened:
                 return False
         elif not set(snippet.text.splitlines()) - {""} <= set(document.text.splitlines()):  # a secret's line is empty
             return False
     return True
-
-
-def _is_admitted(path: str, document: _Document, roots: list[Path]) -> bool:
-    """Whether the rules of a document's folder let others see it."""
-    file = document.file
-    root = next((root for root in roots if file is not None and file.is_relative_to(root)), None)
-    if root is None or file is None:
-        return True
-    if not file.exists():
-        return True  # not saved yet
-    reason = why_not(file, root)
-    if reason is not None:
-        log.info("%s is not shown to the model: %s", path, reason)
-    return reason is None

@@ -1,6 +1,6 @@
 """Files near a document, the nearest first: what is open, what it imports, its test, and what lies round it.
 
-Nothing is chosen from them here: the texts are whole, for whoever wants to know what is written elsewhere.
+Nothing is chosen from them here: the texts are whole, to look up what is written elsewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from indexer.library import Library
 from indexer.paths import folder_of, subject_of
 from indexer.question import IS_MODULE, Question
+from syntax import DocumentId
 
 MOST_NEIGHBOURS, MOST_CHARACTERS = 24, 400_000  # files, code points
 LONGEST = 60_000  # code points of one file
@@ -22,14 +23,19 @@ _FOLDERS_AT_ONCE = 64
 class Neighbour:
     """A file near a document. What is longer than most is cut at a line's end."""
 
-    path: str
+    document: DocumentId
     text: str
+
+    @property
+    def path(self) -> str:
+        """Relative to its workspace folder: two files may have the same."""
+        return self.document.path
 
 
 def nearest(
     question: Question, library: Library, visited: Sequence[str], most: int, characters: int
 ) -> list[Neighbour]:
-    """Texts of at most `most` files, of `characters` code points in all. `visited`: paths, the last one first."""
+    """Texts of at most `most` files, of `characters` code points in all. `visited`: keys, the last one first."""
     found: list[Neighbour] = []
     seen, left = {question.path}, characters
     for path in _in_order(question, library, visited):
@@ -39,8 +45,10 @@ def nearest(
             continue
         seen.add(path)
         text = library.text(path)
-        if text is not None and not text.isspace() and (start := _start(text, min(LONGEST, left))):
-            found.append(Neighbour(path, start))
+        if text is None or text.isspace() or not (start := _start(text, min(LONGEST, left))):
+            continue
+        if (document := library.document(path)) is not None:
+            found.append(Neighbour(document, start))
             left -= min(LONGEST, len(text))
     return found
 
@@ -61,7 +69,7 @@ def sibling_files(question: Question, library: Library) -> list[str]:
 
 
 def _in_order(question: Question, library: Library, visited: Sequence[str]) -> Iterator[str]:
-    """Paths, the nearest first; some more than once. What is far is looked for when somebody asks for it."""
+    """Paths, the nearest first; some more than once. What is far is looked for when it is asked for."""
     opened = library.opened(question.family)
     yield from (path for path in visited if path in opened)
     yield from _by_nearness(question, opened)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from indexer.library import Library
 from indexer.question import Question
 from indexer.retrieve import Ranked
+from syntax import DocumentId
 
 CHARACTERS_A_TOKEN = 3.2
 """Of code, about; for callers that cannot count. `python -m evaluation.retrieval` prints what it is for its model."""
@@ -23,7 +25,9 @@ Count = Callable[[str], int]
 class Snippet:
     """Pieces of one file, in the file's order, and why they were chosen."""
 
+    document: DocumentId
     path: str
+    """As the prompt names it: relative to the workspace folder, with that folder's name if it is another one."""
     text: str
     score: float
     """Of its best piece, after fusion."""
@@ -40,6 +44,8 @@ def estimated_tokens(text: str) -> int:
 class _Open:
     """A snippet that may still grow."""
 
+    document: DocumentId
+    path: str
     score: float
     lines: dict[int, str] = field(default_factory=dict)
     sources: dict[str, None] = field(default_factory=dict)
@@ -47,46 +53,57 @@ class _Open:
 
 
 def pack(
-    ranked: Iterable[Ranked], question: Question, library: Library, budget: int, count: Count = estimated_tokens
+    ranked: Iterable[Ranked],
+    question: Question,
+    library: Library,
+    budget: int,
+    count: Count = estimated_tokens,
+    root: Path | None = None,
 ) -> list[Snippet]:
-    """Fill a budget, in tokens; returns snippets by file, least relevant first."""
+    """Fill a budget, in tokens; returns snippets by file, least relevant first. `root`: where the document lies."""
     files: dict[str, _Open] = {}
     taken: set[str] = set()
     left, refused = budget, 0
     for one in ranked:
-        path = one.candidate.path
+        key = one.candidate.path
         if refused >= _MOST_REFUSED or left <= 0:
             break
-        if (found := library.lines(path, one.candidate.lines)) is None:
+        if (found := library.lines(key, one.candidate.lines)) is None:
             continue
         text = "\n".join(found)
         if len(text) > _LONGEST or not text.strip() or text in taken or text in question.text:
             continue
-        opened = files.get(path)
+        opened = files.get(key)
         lines = dict(zip(one.candidate.lines, found, strict=True))
         if opened is not None:
             lines = {at: line for at, line in lines.items() if at not in opened.lines}
         added = "".join(f"{line}\n" for line in lines.values())
-        if opened is None:
-            added = f"{path}\n{added}"
+        if is_new := opened is None:
+            if (document := library.document(key)) is None:
+                continue
+            opened = _Open(document, _shown(document, root), one.score)
+            added = f"{opened.path}\n{added}"
         cost = left + 1
         if len(added) <= left * _MOST_CHARACTERS_A_TOKEN:  # else counting is a waste of time
-            cost = count(added) + (_HEADER if opened is None else 0) if added else 0
+            cost = count(added) + (_HEADER if is_new else 0) if added else 0
         if cost > left:
             refused += 1
             continue
         refused = 0
         left -= cost
         taken.add(text)
-        if opened is None:
-            opened = files[path] = _Open(one.score)
+        files[key] = opened
         opened.lines.update(lines)
         opened.sources.update(dict.fromkeys(one.sources))
         opened.tokens += cost
-    chosen = sorted(files.items(), key=lambda item: item[1].score)
-    return [_snippet(path, opened) for path, opened in chosen]
+    return [_snippet(opened) for opened in sorted(files.values(), key=lambda opened: opened.score)]
 
 
-def _snippet(path: str, opened: _Open) -> Snippet:
+def _snippet(opened: _Open) -> Snippet:
     text = "\n".join(opened.lines[at] for at in sorted(opened.lines)).rstrip() + "\n"
-    return Snippet(path, text, opened.score, tuple(opened.sources), opened.tokens)
+    return Snippet(opened.document, opened.path, text, opened.score, tuple(opened.sources), opened.tokens)
+
+
+def _shown(document: DocumentId, root: Path | None) -> str:
+    other = document.root if document.root != root else None
+    return document.shown if other is None or root is None else f"{other.name}/{document.shown}"

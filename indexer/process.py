@@ -1,8 +1,13 @@
-"""The worker as its parent sees it: started, told of changes, heard, started again if it dies."""
+"""The worker as its parent sees it: started, told of changes, heard, started again if it dies.
+
+Whatever the worker does, no call here waits for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import subprocess
 import threading
 import time
@@ -10,71 +15,174 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from syntax.children import start_python
 
-_LIVES = 3  # starts of a worker that dies within a minute; then something is wrong that another start will not mend
+_LIVES = 3  # starts of a worker that dies within a minute, before there is a rest
 _LONG_LIFE = 60.0  # seconds
+_REST, _LONGEST_REST = 60.0, 600.0  # seconds; doubled each time
+_LEAST_REST = 5.0  # seconds, after which a changed file ends a rest
+_MOST_PATHS = 5_000  # that wait to be told; past that, the worker is told to look at everything
+_END_WITHIN = 5.0  # seconds for a worker to end by itself
+_SAME_PROBLEM = 600.0  # seconds in which a sentence is not said again
+_MOST_LINES, _LONGEST_LINE = 100, 400  # of what a worker writes to stderr
+
+log = logging.getLogger(__name__)
 
 
 class WorkerProcess:
     """One worker for one workspace folder. It ends with its parent, whose end of the pipe closes."""
 
     def __init__(self, root: Path, database: Path, hear: Callable[[dict[str, Any]], None]) -> None:
-        self._root, self._database, self._hear = root, database, hear
-        self._lock = threading.Lock()
+        self._root, self._database, self._hear_message = root, database, hear
+        self._condition = threading.Condition()
         self._closed = threading.Event()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paths: set[str] = set()
+        self._everything = self._check = False
+        self._problems: dict[str, float] = {}
         threading.Thread(target=self._live, name="index worker", daemon=True).start()
 
     def tell(self, paths: Iterable[str]) -> None:
         """Report changed files, relative to the folder, that the worker may not have seen yet."""
-        with self._lock:
-            process = self._process
-            if process is None or process.stdin is None:
-                return  # a worker that starts looks at everything
-            try:
-                process.stdin.write(json.dumps({"changed": sorted(paths)}) + "\n")
-                process.stdin.flush()
-            except (OSError, ValueError):
-                return  # it has died, and the next one looks at everything
+        with self._condition:
+            self._paths.update(paths)
+            if len(self._paths) > _MOST_PATHS:
+                self._paths.clear()
+                self._everything = True
+            self._condition.notify_all()
+
+    def check(self) -> None:
+        """Report that something in the index cannot be read, or that there is none: the worker sees to it."""
+        with self._condition:
+            self._check = True
+            self._condition.notify_all()
 
     def close(self) -> None:
-        """Let the worker end. Does not wait: it finishes its transaction by itself."""
-        with self._lock:
+        """Let the worker end: it finishes its transaction by itself. One that does not run is killed."""
+        with self._condition:
             self._closed.set()
-            if self._process is not None and self._process.stdin is not None:
-                try:
-                    self._process.stdin.close()
-                except OSError:
-                    return
+            process = self._process
+            self._condition.notify_all()
+        if process is not None:
+            if _is_suspended(process.pid):
+                process.kill()
+            threading.Thread(target=_end, args=(process,), name="index worker's end", daemon=True).start()
 
     def _live(self) -> None:
-        deaths = 0
-        while deaths < _LIVES:
+        deaths, rest = 0, _REST
+        while True:
             started = time.monotonic()
-            with self._lock:
+            with self._condition:
                 if self._closed.is_set():
                     return
-                process = self._process = _start(self._root, self._database)
-            assert process.stdout is not None
-            for line in process.stdout:
-                self._hear(json.loads(line))
-            process.wait()
-            with self._lock:
+                self._paths.clear()  # a worker that starts looks at everything
+                self._everything = self._check = False
+                try:
+                    process = self._process = _start(self._root, self._database)
+                except OSError as error:
+                    process, reason = None, str(error)
+            if process is not None:
+                threading.Thread(target=self._write, args=(process,), name="to the index worker", daemon=True).start()
+                threading.Thread(target=_log_errors, args=(process,), name="index worker's log", daemon=True).start()
+                assert process.stdout is not None
+                for line in process.stdout:
+                    self._hear(line)
+                reason = f"exit code {process.wait()}"
+            with self._condition:
                 self._process = None
+                self._condition.notify_all()
                 if self._closed.is_set():
                     return
-            deaths = 1 if time.monotonic() - started > _LONG_LIFE else deaths + 1
-        self._hear({"problem": f"The index of {self._root} does not stay up. Run: mellum-lsp index {self._root}"})
+            if time.monotonic() - started > _LONG_LIFE:
+                deaths, rest = 0, _REST
+            deaths += 1
+            if deaths >= _LIVES or process is None:
+                self._say(
+                    f"The index of {self._root} does not stay up ({reason}); it is tried again later. "
+                    f"Run: mellum-lsp index {self._root}"
+                )
+                self._hear_message({"resting": rest})
+                self._rest(rest)
+                rest = min(2 * rest, _LONGEST_REST)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, at least some seconds if files change meanwhile."""
+        with self._condition:
+            self._condition.wait_for(self._closed.is_set, min(_LEAST_REST, seconds))
+            self._condition.wait_for(lambda: self._closed.is_set() or bool(self._paths) or self._everything, seconds)
+
+    def _write(self, process: subprocess.Popen[bytes]) -> None:
+        """Tell one process what there is to tell, until it or this object ends. Its pipe may block this thread."""
+        assert process.stdin is not None
+        with contextlib.suppress(OSError), process.stdin as pipe:  # OSError: it has died
+            while True:
+                with self._condition:
+                    self._condition.wait_for(
+                        lambda: (
+                            self._closed.is_set()
+                            or self._process is not process
+                            or bool(self._paths)
+                            or self._everything
+                            or self._check
+                        )
+                    )
+                    if self._closed.is_set() or self._process is not process:
+                        return
+                    message: dict[str, Any] = {"changed": sorted(self._paths)}
+                    message |= {"everything": True} if self._everything else {}
+                    message |= {"check": True} if self._check else {}
+                    self._paths.clear()
+                    self._everything = self._check = False
+                pipe.write(json.dumps(message).encode() + b"\n")
+                pipe.flush()
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return  # the last line of a process that was killed
+        if "problem" in message:
+            self._say(message["problem"])
+        else:
+            self._hear_message(message)
+
+    def _say(self, problem: str) -> None:
+        now = time.monotonic()
+        self._problems = {one: said for one, said in self._problems.items() if now - said < _SAME_PROBLEM}
+        if problem not in self._problems:
+            self._problems[problem] = now
+            self._hear_message({"problem": problem})
 
 
-def _start(root: Path, database: Path) -> subprocess.Popen[str]:
-    return start_python(
-        "indexer",
-        str(root.absolute()),
-        str(database.absolute()),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+def _start(root: Path, database: Path) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return start_python("indexer", str(root.absolute()), str(database.absolute()), stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def _log_errors(process: subprocess.Popen[bytes]) -> None:
+    """Log what a worker and its helpers write to stderr: each line once, and not more than is of use."""
+    assert process.stderr is not None
+    seen: set[bytes] = set()
+    for line in process.stderr:
+        if line in seen or len(seen) >= _MOST_LINES:
+            continue
+        seen.add(line)
+        log.warning("%s", line.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Give a process some seconds to end, then kill it."""
+    try:
+        process.wait(_END_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _is_suspended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from indexer.analysis import Parsed, family
@@ -22,6 +22,9 @@ _FIELD_WEIGHT = 0.4  # of a name in a field of the type that the cursor is in
 _FOLDER_IS_MODULE = frozenset(
     {"go", "jvm", "csharp", "swift"}
 )  # families whose files see their folder without an import
+_LONGEST_LINE = 2_000  # code points of it that matter
+_LARGE = 1_000_000  # code points of a text that is not cut into all its lines
+_BLOCK = 1 << 16
 _WORD = re.compile(r"[^\W\d]\w+")
 _SOURCE_FOLDERS = frozenset({"src", "lib", "main", "java", "kotlin", "python", "source", "pkg", "internal"})
 _ALIAS = re.compile(r"(\w+)\s+as\s+(\w+)|(\w+)\s*=>\s*(\w+)")
@@ -86,19 +89,18 @@ class Question:
         return self.nearnesses[folder]
 
 
-def ask(parsed: Parsed, path: str, line: int) -> Question:
-    """Look round a line of a document."""
+def ask(parsed: Parsed, path: str, line: int, kin: str | None = None) -> Question:
+    """Look round a line of a document; `path`: its key in the library. `kin`: its family, if its path does not say."""
     weights: dict[str, float] = {}
 
     def weigh(text: str, weight: float) -> None:
-        for name in _WORD.findall(text):
+        for name in _WORD.findall(text[:_LONGEST_LINE]):
             if weights.get(name, 0.0) < weight:
                 weights[name] = weight
 
-    first, behind = max(line - _ABOVE, 0), min(line + _BELOW + 1, len(parsed.lines))
-    for at in range(first, behind):
+    for at, text in _lines_near(parsed, line):
         distance = abs(at - line)
-        weigh(parsed.lines[at], (1.0 if at <= line else _BELOW_WEIGHT) * _HALF / (_HALF + distance))
+        weigh(text, (1.0 if at <= line else _BELOW_WEIGHT) * _HALF / (_HALF + distance))
     for symbol in parsed.outline.symbols:
         if symbol.first <= line <= symbol.last and (symbol.kind in TYPES or symbol.kind in ("function", "method")):
             for at in range(symbol.first, symbol.head + 1):
@@ -118,8 +120,30 @@ def ask(parsed: Parsed, path: str, line: int) -> Question:
         for word in dict.fromkeys(one.words):
             statements.setdefault(word, []).append(one)
     imported = frozenset(word for word in statements if len(word) > 1)
-    kin = family(path, parsed.language)
+    kin = kin or family(path, parsed.language)
     return Question(path, kin, line, parsed.text, weights, near, parsed.outline.imports, imported, statements)
+
+
+def _lines_near(parsed: Parsed, line: int) -> Iterator[tuple[int, str]]:
+    """The lines round a line, with their numbers. In a large text, only what lies before them is counted."""
+    first, last = max(line - _ABOVE, 0), line + _BELOW
+    if len(parsed.text) <= _LARGE:
+        yield from enumerate(parsed.lines[first : last + 1], first)
+        return
+    text, start, number = parsed.text, 0, 0
+    while number < first and start < len(text):
+        ends = text.count("\n", start, start + _BLOCK)
+        if number + ends < first:
+            number, start = number + ends, start + _BLOCK
+        else:
+            for _ in range(first - number):
+                start = text.index("\n", start) + 1
+            number = first
+    while number <= last and start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield number, text[start : min(end, start + _LONGEST_LINE)]
+        number, start = number + 1, end + 1
 
 
 def _agreement(path: str, imports: Iterable[Imports]) -> float:

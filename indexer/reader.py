@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
+from indexer.damage import Trouble, identity, trouble_of
 from indexer.store import Store
 from indexer.tables import SCHEMA
 
@@ -33,35 +35,46 @@ def counts_of(database: Path) -> tuple[int, int, int]:
 
 
 class Reader:
-    """Opens the database when it is there, and again when it was replaced."""
+    """Opens the database when it is there, and again when it was replaced.
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    `alarm` is called where something in it cannot be read, or where it is gone: the worker has to look at it.
+    """
+
+    def __init__(self, database: Path, alarm: Callable[[], None] = lambda: None) -> None:
+        self._database, self._alarm = database, alarm
         self._store: Store | None = None
-        self._inode = 0
+        self._identity: tuple[int, int] | None = None
 
     def store(self) -> Store | None:
         """The open database; None where there is none, or nothing can be read from it now."""
-        try:
-            inode = self._database.stat().st_ino
-        except OSError:
+        found = identity(self._database)
+        if self._store is not None and found != self._identity:
             self.close()
-            return None
-        if self._store is not None and inode != self._inode:
-            self.close()
-        if self._store is None:
+            if found is None:
+                self._alarm()
+        if found is not None and self._store is None:
             try:
-                self._store, self._inode = Store.readable(self._database), inode
+                self._store, self._identity = Store.readable(self._database), found
                 self._store.version()
             except sqlite3.Error as error:
-                log.info("No index in %s: %s", self._database, error)
-                self.close()
+                self.let_go(error)
         return self._store
 
     def version(self) -> int:
         """A number that changes when there is something new; 0 where there is nothing."""
-        store = self.store()
-        return hash((self._inode, store.version())) if store is not None else 0
+        try:
+            store = self.store()
+            return hash((self._identity, store.version())) if store is not None else 0
+        except sqlite3.Error as error:
+            self.let_go(error)
+            return 0
+
+    def let_go(self, error: Exception) -> None:
+        """Close the database after an error, and have it looked at if that means damage; `store` opens it again."""
+        log.info("The index in %s cannot be read: %s", self._database, error)
+        self.close()
+        if trouble_of(error) in (Trouble.DAMAGED, Trouble.OTHER):
+            self._alarm()
 
     def close(self) -> None:
         """Let go of the database; `store` opens it again."""

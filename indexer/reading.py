@@ -25,6 +25,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_NO_ENCODINGS = frozenset({"undefined", "idna", "punycode", "unicode-escape", "raw-unicode-escape"})
+"""Codecs that Python counts among the encodings of texts, and that no file is written in; some take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,13 @@ def decode(data: bytes) -> str | None:
 
 
 def _try(data: bytes, encoding: str) -> str | None:
+    """Decode with a codec of texts; None where that fails in any way, or gives what is no text."""
     try:
-        return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+        if codecs.lookup(encoding).name in _NO_ENCODINGS:
+            return None
+        text = data.decode(encoding)
+        if encoding != "utf-8":
+            text.encode()  # halves of surrogate pairs are no text
+    except Exception:  # codecs raise what they like
         return None
+    return text

@@ -3,25 +3,28 @@
 What is read together lies together: a file's definitions, its pieces with their names, its text in blocks of lines, of
 which a snippet needs one or two. A file that has changed gets a new number, so what was read of a number stays true.
 One process writes; any number read at the same time (WAL). The same tables in memory hold what the editor has open.
-A file is replaced as a whole within one transaction: a reader, or a restart after a crash, never sees half of it.
+A file is replaced as a whole within one transaction: a reader, or a restart after a crash, never sees half of it. What
+cannot be what was written raises Damaged, which is one of SQLite's errors.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
+import stat
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from indexer.analysis import Analysis
 from indexer.chunks import Chunk
 from indexer.paths import folder_of, module_of, packages_of, subject_of
 from indexer.symbols import Symbol
-from indexer.tables import TABLES
+from indexer.tables import TABLES, VERSION
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -34,6 +37,16 @@ _EACH = 1 << 20  # more than a file has of anything: its block or definition `n`
 _TEXTS = 512  # blocks of text that are remembered
 _ANSWERS = 512  # lists of definitions and pieces of single files, likewise
 _WAIT = 5_000  # milliseconds for another process to finish its transaction
+_SCHEMA = "SELECT name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence'"
+_TYPES = {
+    "files": dict.fromkeys(("path", "family", "folder", "module", "package", "subject"), "text")
+    | dict.fromkeys(("modified", "size"), "integer")
+    | {"hash": "blob"},
+    "symbols": dict.fromkeys(("name", "kind", "container"), "text")
+    | dict.fromkeys(("first", "head", "last", "documentation"), "integer"),
+    "chunks": dict.fromkeys(("file", "first", "last"), "integer") | {"words": "text"},
+}
+"""What is in them, where it is what was written: SQLite itself keeps any value in any column."""
 
 
 class FileState(NamedTuple):
@@ -59,6 +72,26 @@ class Piece(NamedTuple):
     chunk: Chunk
 
 
+class Damaged(sqlite3.DatabaseError):
+    """The index holds what was never written to it."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose errors are all errors of SQLite: what quotes a damaged schema is not even UTF-8."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*arguments)
+        except UnicodeDecodeError as error:
+            raise Damaged("its schema is not UTF-8") from error
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        try:
+            return super().executemany(*arguments)
+        except UnicodeDecodeError as error:
+            raise Damaged("its schema is not UTF-8") from error
+
+
 class Store:
     """An open database. Errors of SQLite are raised as they are: what to do about them depends on who asks."""
 
@@ -81,15 +114,21 @@ class Store:
         return cls(connection)
 
     @classmethod
-    def writable(cls, file: Path) -> Store:
-        """Open a store to write to it; made if it is not there."""
+    def writable(cls, file: Path, *, make: bool = True) -> Store:
+        """Open a store to write to it; with `make`, made if it is not there.
+
+        Raises sqlite3.Error; Damaged for something else.
+        """
         file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file, isolation_level=None, timeout=_WAIT / 1e3)
+        check_regular(file)
+        connection = sqlite3.connect(file, isolation_level=None, timeout=_WAIT / 1e3, factory=_Connection)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            if make and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA cache_size = -{4 * _CACHE}")
-            connection.executescript(TABLES)
+            _check_version(connection)
         except sqlite3.Error:
             connection.close()
             raise
@@ -97,17 +136,38 @@ class Store:
 
     @classmethod
     def readable(cls, file: Path) -> Store:
-        """Open a store that another process writes to. Raises sqlite3.Error where there is none yet."""
+        """Open a store that another process writes to. Raises sqlite3.Error where there is none, or it is another."""
+        check_regular(file)
         connection = sqlite3.connect(
-            f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, factory=_Connection
         )
-        connection.execute(f"PRAGMA cache_size = -{_CACHE}")
-        connection.execute("PRAGMA query_only = ON")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+            connection.execute("PRAGMA query_only = ON")
+            _check_version(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return cls(connection)
 
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+
+    def check(self) -> None:
+        """Read everything. Raises Damaged, or another sqlite3.Error, where it is not as it was written."""
+        (first,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if first != "ok":
+            raise Damaged(first)
+        for table, columns in _TYPES.items():
+            wrong = " OR ".join(f"typeof({column}) <> '{kind}'" for column, kind in columns.items())
+            if self._connection.execute(f"SELECT 1 FROM {table} WHERE {wrong}").fetchone() is not None:
+                raise Damaged(f"the table {table} holds values of a wrong type")
+            for _ in self._connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
+                pass  # which raises an error for a text that is not UTF-8
+        for (block,) in self._connection.execute("SELECT lines FROM texts"):
+            _unpacked(block)
+        self._connection.execute("INSERT INTO names(names) VALUES ('integrity-check')")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -199,7 +259,7 @@ class Store:
             if row is None:
                 continue
             for (words,) in self._connection.execute("SELECT words FROM chunks WHERE file = ?", row):
-                self._counted.subtract(words.split())
+                self._counted.subtract(_words(words))
             self._connection.execute(
                 "INSERT INTO names(names, rowid, words) SELECT 'delete', id, words FROM chunks WHERE file = ?", row
             )
@@ -213,6 +273,11 @@ class Store:
         where, values = ("", ()) if paths is None else (f" WHERE path IN ({_marks(paths)})", (*paths,))
         rows = self._connection.execute(f"SELECT path, modified, size, hash FROM files{where}", values)
         return {row[0]: FileState._make(row[1:]) for row in rows}
+
+    def below(self, folder: str) -> list[str]:
+        """Every file that is known below a folder."""
+        query = "SELECT path FROM files WHERE path > ? AND path < ?"  # "0" follows on "/"
+        return [path for (path,) in self._connection.execute(query, (f"{folder}/", f"{folder}0"))]
 
     def counts(self) -> tuple[int, int, int]:
         """How many files are kept, how many are refused by what they contain, and how many definitions there are."""
@@ -354,7 +419,7 @@ class Store:
             "CROSS JOIN chunks c ON c.id = n.rowid CROSS JOIN files f ON f.id = c.file WHERE f.family = ?",
             (query, 2 * most, family),
         )
-        found = [Piece(path, Chunk(first, last, frozenset(text.split()))) for path, first, last, text in rows]
+        found = [Piece(path, Chunk(first, last, frozenset(_words(text)))) for path, first, last, text in rows]
         return found[:most]
 
     def pieces_of(self, path: str) -> list[Piece]:
@@ -365,7 +430,7 @@ class Store:
         if found is None:
             query = "SELECT first, last, words FROM chunks WHERE file = ? ORDER BY id"
             rows = self._connection.execute(query, (file,))
-            found = [Piece(path, Chunk(first, last, frozenset(text.split()))) for first, last, text in rows]
+            found = [Piece(path, Chunk(first, last, frozenset(_words(text)))) for first, last, text in rows]
         return _remember(self._pieces, file, found, _ANSWERS)
 
 
@@ -373,8 +438,40 @@ def _range(file: int) -> tuple[int, int]:
     return file * _EACH, (file + 1) * _EACH
 
 
-def _unpacked(block: bytes) -> str:
-    return zlib.decompress(block).decode("utf-8", "replace")
+def check_regular(file: Path) -> None:
+    """Refuse what SQLite would wait for, such as a pipe. Raises Damaged; what is not there is no matter."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise Damaged("it is no file")
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found != VERSION or set(connection.execute(_SCHEMA)) != _schema():
+        raise Damaged("its tables are not those of this version")
+
+
+@functools.cache
+def _schema() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        return set(connection.execute(_SCHEMA))
+
+
+def _unpacked(block: object) -> str:
+    try:
+        return zlib.decompress(block).decode("utf-8", "replace")  # type: ignore[arg-type]
+    except (zlib.error, TypeError) as error:
+        raise Damaged(f"a text in it cannot be unpacked: {error}") from error
+
+
+def _words(text: object) -> list[str]:
+    if not isinstance(text, str):
+        raise Damaged("the names of a piece are no text")
+    return text.split()
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> V:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-SCHEMA = 4
+import zlib
+
+SCHEMA = 5
 """A new number for every change of the tables, or of what they are filled with: the file's name has it."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS files(
@@ -25,3 +27,5 @@ CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
     tokenize = "unicode61 remove_diacritics 0 tokenchars '_$'");
 CREATE TABLE IF NOT EXISTS frequencies(name TEXT PRIMARY KEY, chunks INTEGER NOT NULL) WITHOUT ROWID;
 """
+VERSION = zlib.crc32(TABLES.encode()) >> 1
+"""What SQLite's `user_version` of such a database is."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +25,9 @@ from engine.models import DEFAULT_MODEL, cache_folder, chosen_model, find_model
 from engine.providers import Provider
 from indexer import Index, Neighbour, Snippet
 from lsp_server import export_command, index_command, models_command
-from lsp_server.place import Place, PlaceError, erased, parse_place, project_path, project_root, read_source
-from syntax import language_of
+from lsp_server.place import Place, PlaceError, erased, identity_in, parse_place, read_source, workspace_of
+from lsp_server.silence import silence_of
+from syntax import DocumentId, identify, language_of
 
 app = typer.Typer(
     name="mellum-lsp",
@@ -40,12 +44,16 @@ app.command(name="export")(export_command.export)
 app.command(name="index")(index_command.index)
 app.add_typer(models_command.app, name="models")
 
+_CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PlaceArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
 ]
 _Model = Annotated[str | None, typer.Option(help="A model's name or folder. Default: the embedded default model.")]
 _Open = Annotated[
     list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
+]
+_Ignored = Annotated[
+    bool, typer.Option("--ignored", help="Complete it even if it is ignored: the setting completeIgnoredFiles.")
 ]
 _Provider = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
@@ -80,16 +88,44 @@ def serve(
     tcp: Annotated[
         str | None, typer.Option(metavar="[HOST:]PORT", help="Listen there for one client, instead of stdio.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --tcp: a file with a token that the client must send as initializationOptions.token. Needed "
+            "where other machines can connect. MELLUM_LSP_TOKEN does the same.",
+        ),
+    ] = None,
 ) -> None:
     """Run the language server on stdin and stdout. Editors start this."""
     from lsp_server.server import serve_stdio, serve_tcp  # the other commands need none of it
+    from lsp_server.transport import ListenError
 
     if tcp is None:
         raise typer.Exit(serve_stdio())
     host, _, port = tcp.rpartition(":")
     if not port.isdecimal():
         raise typer.BadParameter(f"{tcp!r} is not a port, nor HOST:PORT", param_hint="--tcp")
-    raise typer.Exit(serve_tcp(host or "127.0.0.1", int(port)))
+    try:
+        raise typer.Exit(serve_tcp(host.strip("[]") or "127.0.0.1", int(port), _token(token_file)))
+    except ListenError as error:
+        raise _failure(str(error)) from error
+
+
+def _token(file: Path | None) -> str | None:
+    """The token that clients have to send, if there is one; children do not get to see it."""
+    from lsp_server.introduction import SHORTEST_TOKEN
+    from lsp_server.transport import TOKEN_VARIABLE
+
+    given = os.environ.pop(TOKEN_VARIABLE, None)
+    if file is not None:
+        try:
+            given = file.expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:
+            raise _failure(f"The token cannot be read from {file} ({error})") from error
+    if given is not None and len(given) < SHORTEST_TOKEN:
+        raise _failure(f"The token is too short: give at least {SHORTEST_TOKEN} characters that are hard to guess")
+    return given
 
 
 @app.command()
@@ -129,20 +165,24 @@ def complete(
     erase: _Erase = 0,
     model: _Model = None,
     open_files: _Open = None,
+    ignored: _Ignored = False,
     provider: _Provider = "auto",
     as_json: _AsJson = False,
 ) -> None:
     """Complete the code at a place in a file, and show what every step of it took."""
     found = erased(_place(place), erase)
     engine = _engine(model, provider)
-    request, _, _ = _request(found, open_files, engine)
+    request, _, _ = _request(found, open_files, engine, ignored=ignored)
     suggestion = engine.complete(request)
+    silence = silence_of(suggestion)
     if as_json:
-        _print_json(
-            {**asdict(suggestion), "computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
-        )
+        more = {"computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
+        said = None if silence is None else {"reason": silence, "sentence": silence.sentence}
+        _print_json({**asdict(suggestion), **more, "silence": said})
         return
     _out.print(_picture(found, suggestion), soft_wrap=True)
+    if silence is not None:
+        _out.print(f"Nothing to suggest: {silence}: {silence.sentence}", soft_wrap=True)
     _out.print(_figures(suggestion, engine))
 
 
@@ -152,16 +192,17 @@ def context(
     erase: _Erase = 0,
     model: _Model = None,
     open_files: _Open = None,
+    ignored: _Ignored = False,
     as_json: _AsJson = False,
 ) -> None:
     """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
     found = erased(_place(place), erase)
     engine = _engine(model)
-    request, snippets, near = _request(found, open_files, engine)
+    request, snippets, near = _request(found, open_files, engine, ignored=ignored)
     prompt = engine.lay_out(request)
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
     if as_json:
-        chosen = [asdict(snippet) for snippet in snippets]
+        chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
         more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
         _print_json({**asdict(prompt), **more})
         return
@@ -208,11 +249,39 @@ def doctor(model: _Model = None, provider: _Provider = "auto", as_json: _AsJson 
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it without a traceback."""
+    """Run the command line; Ctrl-C ends it without a traceback, and an error of the disk with a sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except (OSError, ModelError) as error:
+        _drop_output()
+        _err.print(Text(error_sentence(error), style="red"), soft_wrap=True)
+        sys.exit(1)
+
+
+def error_sentence(error: Exception) -> str:
+    """Say what the disk, or the system, refuses; other errors say it themselves."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    done = "written" if error.errno in _CANNOT_BE_WRITTEN else "used"
+    if error.filename is None:
+        return f"The output cannot be written: {error.strerror}" if done == "written" else error.strerror
+    return f"{error.filename2 or error.filename} cannot be {done}: {error.strerror}"
+
+
+def _drop_output() -> None:
+    """Let Python's own last flush of what cannot be written succeed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place(written: str) -> Place:
@@ -223,19 +292,27 @@ def _place(written: str) -> Place:
 
 
 def _request(
-    found: Place, open_files: list[Path] | None, engine: Engine
+    found: Place, open_files: list[Path] | None, engine: Engine, *, ignored: bool
 ) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
     """Build the request that the server would build for this place with these files open, if the project is indexed."""
     index = Index(cache_folder())
-    if (root := project_root(found.file)) is not None:
-        index.open_folder(root, watched=False)
-    try:
-        for file in open_files or []:
-            index.update(project_path(file), language_of(file.name), read_source(file))
-    except PlaceError as error:
-        raise _failure(str(error)) from error
+    root = workspace_of(found.file)
+    index.open_folder(root, watched=False)
+    folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
+    if folder.path and index.admission.why_not_completed(folder) is not None:
+        found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
+    if not ignored and (reason := index.admission.why_not_completed(found.identity)) is not None:
+        raise _failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
+    for file in open_files or []:
+        try:
+            identity = identity_in(root, file)
+            index.update(identity, language_of(file.name), read_source(file))
+        except PlaceError as error:
+            raise _failure(str(error)) from error
+        if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
+            _err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
     snippets = index.context_for(
-        found.path,
+        found.identity,
         found.language,
         found.text,
         found.offset,
@@ -243,7 +320,7 @@ def _request(
         tokens=engine.budget.context_at(found.offset),
         count=engine.count_tokens,
     )
-    near = index.neighbours(found.path, found.language, found.text, found.offset)
+    near = index.neighbours(found.identity, found.language, found.text, found.offset)
     index.close()
     request = CompletionRequest(
         found.path,
@@ -282,7 +359,7 @@ def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:
     syntax = Syntax("", place.language, theme="ansi_dark")
     picture = Text(f"{place.path}:{place.line}:{place.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
-    picture.append(suggestion.text or "▏(nothing to suggest)", style="black on bright_green")
+    picture.append(suggestion.text or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))
     picture.rstrip()
     picture.append("\n")
@@ -319,13 +396,17 @@ def _figures(suggestion: Suggestion, engine: Engine) -> Table:
     return table
 
 
+def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
 def _failure(sentence: str) -> typer.Exit:
     """Show a sentence in red; raise what this returns."""
-    _err.print(Text(sentence, style="red"))
+    _err.print(Text(sentence, style="red"), soft_wrap=True)
     return typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
 from engine.manifest import MANIFEST_FILE
+from engine.memory import give_back
 from engine.models import find_model
 from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
@@ -25,8 +26,8 @@ class Completer:
     """A loaded model with its inference thread."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._scheduler = Scheduler(engine)
+        self._engine: Engine | None = engine
+        self._scheduler: Scheduler | None = Scheduler(engine)
         manifest = engine.manifest
         self.facts = ModelFacts(
             name=manifest.name,
@@ -39,8 +40,6 @@ class Completer:
         self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
         """One sentence for the status."""
         self.context_tokens = engine.budget.context_at
-        self.count_tokens = engine.count_tokens
-        self.read = engine.read
         self.looks_up = manifest.ngrams is not None
         """Whether it looks n-grams up in the files near a document."""
 
@@ -66,23 +65,45 @@ class Completer:
         settings: Settings,
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
+        if self._scheduler is None:
+            raise RuntimeError("This model was let go")
         return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
         """In idle time, get ready for a request at this place."""
-        self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
+        if self._scheduler is not None:
+            self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
-        self._scheduler.rest(uri)
+        if self._scheduler is not None:
+            self._scheduler.rest(uri)
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of a text; none once the model is let go. Thread-safe."""
+        engine = self._engine
+        return engine.count_tokens(text) if engine is not None else 0
+
+    def read(self, neighbours: tuple[str, ...]) -> None:
+        """Get ready for requests with these neighbours: see `Engine.read`. Thread-safe."""
+        if (engine := self._engine) is not None:
+            engine.read(neighbours)
+
+    def forget(self) -> None:
+        """Forget all suggestions, and those that are being made: what they were made from may not be seen any more."""
+        if self._scheduler is not None:
+            self._scheduler.forget()
 
     def close(self) -> None:
         """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
 
-        Only a completer that nobody uses any more may be closed.
+        A thread that still holds this completer, such as one that counts tokens, holds nothing of the model.
         """
-        self._scheduler.close()
-        del self._scheduler, self._engine, self.count_tokens, self.read
+        scheduler, self._scheduler, self._engine = self._scheduler, None, None
+        if scheduler is not None:
+            scheduler.close()
+        del scheduler
+        give_back()
 
 
 def _request(
@@ -99,7 +120,9 @@ def _request(
         candidates=_CANDIDATES if snapshot.explicit else 1,
         max_tokens=settings.max_tokens,
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
+        disabled_in=settings.disabled_in,
         confidence=settings.confidence_in(snapshot.language),
+        document=snapshot.identity.uri,
     )
 
 
@@ -108,6 +131,6 @@ def signature_of(model: str | None) -> Signature | None:
     try:
         manifest = find_model(model) / MANIFEST_FILE
         found = manifest.stat()
-    except (ModelError, OSError):
+    except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is no path on this machine
         return None
     return str(manifest), found.st_ino, found.st_mtime_ns

@@ -8,11 +8,12 @@ import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from engine import Engine, ModelError
+from engine import Engine, ModelError, cuda, plugins
 from engine.calibrate import choose_threads
 from engine.manifest import read_manifest
 from engine.models import cache_folder, find_model
 from engine.providers import Provider, available, try_provider
+from syntax.children import QUIET
 
 _PACKAGES = (
     "mellum-lsp",
@@ -24,6 +25,10 @@ _PACKAGES = (
     "numpy",
     "tree-sitter",
 )
+
+
+_ROOM_FOR_FP16 = 14_000_000_000
+"""Bytes that Mellum-4b takes in 16 bits, with the states of a few places and what else a desktop keeps on its card."""
 
 
 @dataclass
@@ -56,9 +61,15 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     facts["execution providers"] = ", ".join(
         attempt.label + (f" (does not work here: {attempt.failure})" if attempt.failure else "") for attempt in attempts
     )
+    facts["execution providers"] += "".join(
+        f", {label} (a plugin{f'; does not work here: {failure}' if failure else ''})"
+        for label, failure in plugins.tried()
+    )
+    _add_card(diagnosis, cuda.card())
     diagnosis.libraries = {attempt.name: attempt.output for attempt in attempts if attempt.failure and attempt.output}
     if "cpu" not in [attempt.name for attempt in attempts if not attempt.failure]:
         problems.append("ONNX Runtime cannot run a graph on this CPU. Run: pip install --force-reinstall onnxruntime")
+    facts["network"] = _network()
     facts["cache folder"] = str(cache_folder())
     try:
         folder = find_model(model)
@@ -87,6 +98,47 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
     )
     facts["prompt"] = f"up to {engine.budget.prompt} tokens, {manifest.kv_bytes_per_token:,} bytes of KV state each"
     return diagnosis
+
+
+def _add_card(diagnosis: Diagnosis, card: cuda.Card | None) -> None:
+    """The NVIDIA card, what its driver runs, and which of CUDA's libraries there are."""
+    facts, wanted = diagnosis.facts, cuda.wanted()
+    if card is None:
+        facts["NVIDIA card"] = "no NVIDIA card, or no driver for it"
+        return
+    facts["NVIDIA card"] = (
+        f"{card.name}, {card.memory / 1e9:.0f} GB, of which {card.free / 1e9:.0f} are free; "
+        f"driver {card.driver}, which runs CUDA up to {card.cuda}"
+    )
+    if not wanted:
+        facts["CUDA"] = "this ONNX Runtime is built without it. Run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        return
+    if _major(card.cuda) < _major(wanted):
+        diagnosis.problems.append(
+            f"The NVIDIA driver {card.driver} runs CUDA up to {card.cuda}, and ONNX Runtime wants {wanted}. "
+            "Install a newer driver from NVIDIA or your system"
+        )
+    libraries = cuda.load_libraries()
+    found = [f"{one.name} ({one.path.parent if one.path else 'by the system'})" for one in libraries if one.loaded]
+    missing = [one.name + ("" if one.required else " (not required)") for one in libraries if not one.loaded]
+    facts["CUDA"] = f"{wanted} is wanted; found: {', '.join(found) or 'nothing'}"
+    if missing:
+        facts["CUDA"] += f"; not found: {', '.join(missing)}. Run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    format = "fp16" if card.memory >= _ROOM_FOR_FP16 else "int4"
+    facts["export for the card"] = f"mellum-lsp export ... --target cuda --format {format}"
+
+
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
+def _network() -> str:
+    """What leaves the machine, as this very process was set up."""
+    left = [variable for variable in QUIET if os.environ.get(variable) != "1"]
+    if left:
+        return f"nothing is sent by this program, but dependencies may: {', '.join(left)} is not set"
+    traced = "; Windows itself traces that it was loaded" if sys.platform == "win32" else ""
+    return f"nothing is sent; ONNX Runtime's telemetry is off{traced}. Only setup and export of a hub model download"
 
 
 def _version(package: str) -> str | None:

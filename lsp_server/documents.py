@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from lsprotocol import types
-from pygls.uris import to_fs_path, uri_scheme, urlparse
 from pygls.workspace import TextDocument, Workspace
+
+from syntax import DocumentId, identify, normalized, path_in, resolved
 
 _LONE_CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -37,6 +37,8 @@ class Document(TextDocument):
         self._anchor = 0, 0
         self.last_edit = 0
         """Where the last change ended, in code points: probably the cursor. Unknown of a whole new text: its start."""
+        self.is_out_of_step = False
+        """Whether a change could not be applied: the text is not the client's until all of it comes again."""
         self._has_surrogates = False
         self._broken: str | None = None
         self._encoding = str(getattr(self.position_codec.encoding, "value", self.position_codec.encoding))
@@ -58,14 +60,18 @@ class Document(TextDocument):
     @property
     def text(self) -> str:
         """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
-        return _SURROGATE.sub("\ufffd", self._text) if self._has_surrogates else self._text
+        return readable(self._text) if self._has_surrogates else self._text
 
     def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
-        """Apply one change: a range replaced, or the whole text."""
-        self.last_edit = 0
+        """Apply one change: a range replaced, or the whole text. Out of step, only the whole text can be."""
         if not isinstance(change, types.TextDocumentContentChangePartial):
+            self.last_edit = 0
             self._replace_all(change.text)
+            self.is_out_of_step = False
             return
+        if self.is_out_of_step:
+            return
+        self.last_edit = 0
         start = self.offset_at_position(change.range.start)
         anchor = self._anchor
         end = max(start, self.offset_at_position(change.range.end))
@@ -141,7 +147,79 @@ class Document(TextDocument):
 
 
 class Documents(Workspace):
-    """pygls' workspace with documents of our own kind."""
+    """pygls' workspace with documents of our own kind, by their normalized URIs, and what each of them is."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._identities: dict[str, DocumentId] = {}
+        self._roots: tuple[Path, ...] | None = None
+        self._has_heard_of_folders = False
+        super().__init__(*arguments, **options)  # which adds the folders
+
+    def add_folder(self, folder: types.WorkspaceFolder) -> None:
+        """Take a folder into the workspace."""
+        self._folders[normalized(folder.uri)] = folder
+        self._folders_changed()
+
+    def remove_folder(self, folder_uri: str) -> None:
+        """Take a folder out of the workspace."""
+        self._folders.pop(normalized(folder_uri), None)
+        self._folders_changed()
+
+    def put_text_document(self, text_document: types.TextDocumentItem, notebook_uri: str | None = None) -> None:
+        """Open a document, or the same one again."""
+        uri = normalized(text_document.uri)
+        self._text_documents[uri] = self._create_text_document(
+            uri, text_document.text, text_document.version, text_document.language_id
+        )
+
+    def get_text_document(self, doc_uri: str) -> Document:
+        """The open document, else an empty one: nothing is read from disk."""
+        return self.open_document(doc_uri) or self._create_text_document(normalized(doc_uri), "")
+
+    def update_text_document(
+        self, text_doc: types.VersionedTextDocumentIdentifier, change: types.TextDocumentContentChangeEvent
+    ) -> None:
+        """Apply one change to an open document."""
+        document = self._text_documents[normalized(text_doc.uri)]
+        document.apply_change(change)
+        document.version = text_doc.version
+
+    def remove_text_document(self, doc_uri: str) -> None:
+        """Close a document."""
+        uri = normalized(doc_uri)
+        self._text_documents.pop(uri, None)
+        self.identify_anew(uri)
+
+    def open_document(self, uri: str) -> Document | None:
+        """The document if the client has it open."""
+        document = self.text_documents.get(normalized(uri))
+        return document if isinstance(document, Document) else None
+
+    def roots(self) -> tuple[Path, ...]:
+        """The workspace folders on disk, links resolved; for a client that knows only one, that one."""
+        if self._roots is None:
+            uris = list(self._folders)
+            if not self._has_heard_of_folders and self.root_uri is not None:
+                uris = [self.root_uri]
+            found = [resolved(path) for uri in uris if uri.startswith("file:") and (path := path_in(uri)) is not None]
+            self._roots = tuple(dict.fromkeys(found))
+        return self._roots
+
+    def identity(self, uri: str) -> DocumentId:
+        """What a document is. Links on its path are read once; see `identify_anew`."""
+        uri = normalized(uri)
+        if uri not in self._identities:
+            self._identities[uri] = identify(uri, self.roots())
+        return self._identities[uri]
+
+    def identify_anew(self, uri: str) -> None:
+        """Look again what a document is, the next time that it matters: it was saved, or closed."""
+        self._identities.pop(normalized(uri), None)
+
+    def _folders_changed(self) -> None:
+        self._has_heard_of_folders = True
+        self._roots = None
+        self._identities.clear()
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
@@ -155,28 +233,10 @@ class Documents(Workspace):
             position_codec=self._position_codec,
         )
 
-    def open_document(self, uri: str) -> Document | None:
-        """The document if the client has it open. Unlike `get_text_document`, this never looks at the disk."""
-        document = self.text_documents.get(unquote(uri))
-        return document if isinstance(document, Document) else None
 
-    def roots(self) -> list[PurePath]:
-        """The workspace folders on disk; for a client that knows only one, that one."""
-        found = [to_fs_path(folder) for folder in self.folders] or [self.root_path]
-        return [PurePath(root) for root in found if root]
-
-    def file_of(self, uri: str) -> PurePath | None:
-        """Where a document lies on disk; None for one that does not."""
-        path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
-        return PurePath(path) if path else None
-
-    def path_of(self, uri: str) -> str:
-        """A document's path relative to its workspace folder, with forward slashes; outside of all folders its name."""
-        file = self.file_of(uri)
-        if file is None:
-            return PurePosixPath(urlparse(uri)[2]).name or uri
-        inside = [file.relative_to(root) for root in self.roots() if file.is_relative_to(root)]
-        return min(inside, key=lambda relative: len(relative.parts)).as_posix() if inside else file.name
+def readable(text: str) -> str:
+    """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _has_surrogate(text: str) -> bool:

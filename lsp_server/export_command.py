@@ -186,11 +186,10 @@ def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, and start from a clean place."""
-    from export.place import lock_for, sweep
+    from export.place import lock_for
 
     waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
     with lock_for(folder, lambda: _err.print(waiting)):
-        sweep(folder)
         yield
 
 

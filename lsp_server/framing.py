@@ -17,9 +17,10 @@ LONGEST_BODY = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that are no message, and what is wrong with them."""
+    """Bytes that are no message."""
 
     reason: str
+    """What is wrong with them; it quotes none of them, for they may be the text of a document."""
 
 
 class FrameReader:
@@ -66,7 +67,7 @@ class FrameReader:
             # what follows may already belong to the next header: keep everything from where one could start
             start = _HEADER_START.search(self._buffer, 1)
             del self._buffer[: start.start() if start else end + 4]
-            return Damage(f"a header without Content-Length: {header[:80]!r}")
+            return Damage(f"a header without Content-Length, of {len(header):,} bytes")
         del self._buffer[: end + 4]
         length = int(lengths[-1])
         if length > LONGEST_BODY:
@@ -78,7 +79,6 @@ class FrameReader:
     def _drop_overlong_header(self) -> Damage | None:
         if len(self._buffer) <= _LONGEST_HEADER:
             return None
-        beginning = bytes(self._buffer[:80])
         start = _HEADER_START.search(self._buffer, 1)
         del self._buffer[: start.start() if start else len(self._buffer) - len(b"content-length")]
-        return Damage(f"no end of a header in {_LONGEST_HEADER:,} bytes: {beginning!r}")
+        return Damage(f"no end of a header in {_LONGEST_HEADER:,} bytes")

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from engine.models import cache_folder
-from indexer import counts_of, database_of, index_now, note_on, why_not
-from lsp_server.place import project_root
+from indexer import counts_of, database_of, index_now, note_on, why_not, why_not_root
+from lsp_server.place import workspace_of
+from syntax import resolved
 
 _WHY = "why"
 
@@ -29,6 +30,7 @@ def index(
             metavar="[DIR] | why FILE", help="The folder to read (default: this one), or a file to explain."
         ),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Make the index anew, whatever is in it.")] = False,
 ) -> None:
     """Index a project folder, and show what is in its index; or explain why a file is not."""
     given = words or ["."]
@@ -39,21 +41,25 @@ def index(
     root = Path(given[0]).expanduser()
     if not root.is_dir():
         raise typer.BadParameter(f"{root} is not a folder; to explain a file: mellum-lsp index why FILE")
-    raise typer.Exit(_read(root.resolve()))
+    if (reason := why_not_root(root)) is not None:
+        raise typer.BadParameter(f"{reason}, which is never indexed; name the folder of a project")
+    raise typer.Exit(_read(root.resolve(), again=again))
 
 
 def _explain(file: Path) -> int:
-    root = project_root(file) or file.absolute().parent
-    reason = why_not(file, root)
+    place = resolved(file.parent) / file.name  # a link is explained, not what it leads to
+    root = workspace_of(place.parent / "file")
+    reason = why_not_root(root)
+    reason = f"{reason}, which is never indexed" if reason is not None else why_not(place, root)
     if reason is not None:
         _out.print(Text(f"{file} is not indexed: {reason}."))
         return 1
-    note = note_on(file)
+    note = note_on(place)
     _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
     return 0
 
 
-def _read(root: Path) -> int:
+def _read(root: Path, *, again: bool = False) -> int:
     """Bring the index of a folder up to date, with a progress bar; returns the exit code."""
     database = database_of(root, cache_folder())
     started = time.monotonic()
@@ -68,9 +74,12 @@ def _read(root: Path) -> int:
             elif "problem" in message:
                 problems.append(message["problem"])
 
-        is_ours = index_now(root, database, hear)
+        is_ours = index_now(root, database, hear, again=again)
     for problem in problems:
         _err.print(Text(problem, style="red"))
+    if again and not is_ours:
+        _out.print("An editor keeps this index; it makes it anew now")
+        return 0
     try:
         kept, refused, symbols = counts_of(database)
     except sqlite3.Error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from lsp_server.feedback import ACCEPTED
+from lsp_server.silence import Silence, silence_of
 from lsp_server.snapshot import Snapshot
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
@@ -22,26 +23,50 @@ if TYPE_CHECKING:  # imported at run time only by the loading thread, see comple
     from lsp_server.session import Session
 
 _CONTEXT_SECONDS = 0.05
+_LAST_SECONDS = 60.0
+"""After so long a request is answered, whatever the inference thread does: it may be stuck in a native library."""
+
+_Answer = tuple[list[types.InlineCompletionItem], Silence | None]
+"""What is shown, or why nothing is."""
 
 log = logging.getLogger(__name__)
 
 
-async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCompletionList:
+async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
     """Answer a request: empty where there is nothing to show, where something failed, and where it took too long.
 
+    `asked`: what the request is about, or why that cannot be said. Each empty answer has its reason.
     Of several requests for a document the newest wins: the others are answered at once. Raises CancelledError if the
     client has cancelled this very request.
     """
-    if snapshot is None or session.is_stale(snapshot) or not session.is_wanted(snapshot.language):
-        return types.InlineCompletionList(items=[])
-    work = asyncio.create_task(_complete(session, snapshot))
-    session.begin_work(snapshot.document.uri, work)
+    session.typed()
+    items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
+    session.silences.add(silence)
+    if silence is not None:
+        where = asked.document.uri if isinstance(asked, Snapshot) else "a document"
+        log.debug("Nothing for %s: %s. %s", where, silence, silence.sentence)
+    return types.InlineCompletionList(items=items)
+
+
+async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
+    """Compute the items; never raises, but CancelledError where the client has cancelled."""
     try:
-        items = await work
+        if session.is_stale(snapshot):
+            return [], Silence.SUPERSEDED
+        if (silence := session.silence_for(snapshot)) is not None:
+            return [], silence
+        work = asyncio.create_task(_complete(session, snapshot))
+        session.begin_work(snapshot.document.uri, work)
+        async with asyncio.timeout(_LAST_SECONDS):
+            return await work
     except asyncio.CancelledError:
         if (this := asyncio.current_task()) is not None and this.cancelling():
             raise  # by the client
-        items = []  # by a newer request, or by an edit
+        # by a newer request, by an edit, or because the model was let go
+        return [], session.silence_for(snapshot) or Silence.SUPERSEDED
+    except TimeoutError:
+        log.error("No answer for %s within %s s", snapshot.document.uri, _LAST_SECONDS)
+        return [], Silence.DEADLINE
     except Exception:
         # the language and the offset say where to look; the text is the user's own
         log.exception(
@@ -51,30 +76,46 @@ async def answer(session: Session, snapshot: Snapshot | None) -> types.InlineCom
             snapshot.start,
             len(snapshot.source),
         )
-        items = []
-    return types.InlineCompletionList(items=items)
+        return [], Silence.FAILED
 
 
-async def _complete(session: Session, snapshot: Snapshot) -> list[types.InlineCompletionItem]:
-    """Compute suggestions for the snapshot, the likeliest first; empty if there are none, or no longer."""
+async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
+    """Compute suggestions for the snapshot, the likeliest first; if there are none, or no longer, say why."""
     if (completer := session.completer) is None:
-        return []
+        return [], Silence.LOADING
+    if await session.why_not(snapshot) is not None:
+        return [], Silence.IGNORED
     snippets = await snippets_for(session, snapshot, completer)
+    if session.completer is not completer:  # it was let go meanwhile
+        return [], session.silence_for(snapshot) or Silence.LOADING
     context = session.context if completer.looks_up else None
     neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
-    suggestion = await asyncio.wrap_future(future)
+    try:
+        suggestion = await asyncio.wrap_future(future)
+    except _model_error() as error:
+        session.lose_model(completer, str(error))
+        return [], Silence.NO_MODEL
     if context is not None:
         context.look_around(snapshot, completer.read)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
+    if session.is_stale(snapshot):
+        return [], Silence.SUPERSEDED
     candidates: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
     shown = [candidate for candidate in candidates if candidate.text]
-    if session.is_stale(snapshot) or not shown:
-        return []
+    if not shown:
+        return [], silence_of(suggestion)
     identifier = session.feedback.show()  # of all that are shown together: one of them can be accepted
-    items = [to_item(snapshot, candidate, identifier) for candidate in shown]
-    return [item for item in items if item is not None]
+    made = [to_item(snapshot, candidate, identifier) for candidate in shown]
+    items = [item for item in made if item is not None]
+    return items, None if items else Silence.NOTHING
+
+
+def _model_error() -> type[Exception]:
+    from engine.manifest import ModelError  # the loading thread has imported it by now
+
+    return ModelError
 
 
 async def snippets_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.manifest import MANIFEST_FILE, Manifest, ModelError, check_files, read_manifest
-from engine.models import DEFAULT_MODEL, choose_model, chosen_model, find_model, models_folder
+from engine.models import DEFAULT_MODEL, choose_model, chosen_model, find_model, mend_models, models_folder
 
 app = typer.Typer(help="List, verify, remove and choose models.", no_args_is_help=False)
 _out = Console(highlight=False)
@@ -90,22 +89,21 @@ def verify(name: _NameOrFolder) -> None:
 @app.command()
 def remove(name: _Name) -> None:
     """Delete a model from this machine."""
-    from export.place import lock_for, sweep
+    from export.place import lock_for, remove_model
 
+    mend_models(always=True)
     folder = models_folder() / name
     if Path(name).name != name or not (folder / MANIFEST_FILE).is_file():
         raise _failure(f"There is no model {name!r} in {models_folder()}")
     with lock_for(folder, lambda: _err.print("Another mellum-lsp is writing this model; waiting for it to finish.")):
-        aside = models_folder() / f".{name}~removed"  # whatever happens next, it is no model any more
-        shutil.rmtree(aside, ignore_errors=True)
+        was_chosen = chosen_model() == name and name != DEFAULT_MODEL
+        if was_chosen:
+            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model is one that is there
         try:
-            folder.rename(aside)
-            shutil.rmtree(aside)
+            remove_model(folder)
         except OSError as error:
             raise _failure(f"{folder} cannot be removed ({error}); close the editors that use it") from error
-        sweep(folder)
-    if chosen_model() == name and name != DEFAULT_MODEL:
-        choose_model(DEFAULT_MODEL)
+    if was_chosen:
         _out.print(Text(f"Removed {name}; the default model {DEFAULT_MODEL} is in use again."))
     else:
         _out.print(Text(f"Removed {name}."))
@@ -129,6 +127,7 @@ def _listed() -> list[_Listed]:
     """All folders among the models, whether they can be read or not."""
     if not models_folder().is_dir():
         return []
+    mend_models(always=True)
     found = []
     for folder in sorted(models_folder().iterdir()):
         if folder.name.startswith(".") or not folder.is_dir():

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syntax import language_of
+from syntax import DocumentId, file_uri, identify, language_of, resolved
 
 _ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "package.json", "Cargo.toml", "go.mod", "pom.xml")
 
@@ -20,12 +20,17 @@ class Place:
     """A cursor in a file on disk."""
 
     file: Path
-    path: str
-    """Relative to the project the file belongs to, with forward slashes."""
+    identity: DocumentId
+    """What the file is in an editor that has opened its project's folder."""
     language: str
     text: str
     offset: int
     """In code points."""
+
+    @property
+    def path(self) -> str:
+        """Relative to the project the file belongs to, with forward slashes."""
+        return self.identity.shown
 
     @property
     def line(self) -> int:
@@ -64,12 +69,15 @@ def parse_place(written: str) -> Place:
     match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", written)
     assert match is not None or not written
     name, line, column = match.groups() if match else ("", None, None)
-    file = Path(name).expanduser()
+    try:
+        file = Path(name).expanduser()
+    except RuntimeError as error:  # `~name` of a user who is not there
+        raise PlaceError(f"{name} cannot be read: {error}") from error
     text = read_source(file)
     offset = len(text)
     if line is not None:
         offset = _offset(text, int(line), int(column) if column else None, name)
-    return Place(file, project_path(file), language_of(file.name), text, offset)
+    return Place(file, identity_in(workspace_of(file), file), language_of(file.name), text, offset)
 
 
 def read_source(file: Path) -> str:
@@ -82,15 +90,19 @@ def read_source(file: Path) -> str:
         raise PlaceError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def project_path(file: Path) -> str:
-    """Name a file relative to its project, else by its name alone."""
-    root = project_root(file)
-    return file.absolute().relative_to(root).as_posix() if root is not None else file.name
+def identity_in(root: Path, file: Path) -> DocumentId:
+    """What a file is in an editor that has opened a folder; `root` must be resolved."""
+    return identify(file_uri(file.absolute()), [root])
+
+
+def workspace_of(file: Path) -> Path:
+    """The folder that an editor would open for a file: that of its project, else the one that it lies in. Resolved."""
+    return project_root(file) or resolved(file).parent
 
 
 def project_root(file: Path) -> Path | None:
-    """Find the nearest folder above a file that looks like a project."""
-    folders = file.absolute().parents
+    """Find the nearest folder above a file that looks like a project. Resolved."""
+    folders = resolved(file).parents
     return next((folder for folder in folders if any((folder / marker).exists() for marker in _ROOT_MARKERS)), None)
 
 

@@ -1,13 +1,14 @@
 """JSON-RPC as LSP wants it: the order of a session's life, and exactly one response to every request.
 
-pygls answers nothing when parameters are malformed, when a request has none, or when the server is shutting down, and
-loses the exit code; here is what comes before and around its handlers.
+pygls answers nothing when parameters are malformed, when a request has none, when a notification comes as a request, or
+when the server is shutting down, and loses the exit code; here is what comes before and around its handlers.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
@@ -17,7 +18,10 @@ from cattrs import Converter
 from lsprotocol import types
 from pygls.exceptions import (
     JsonRpcException,
+    JsonRpcInternalError,
+    JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
+    JsonRpcMethodNotFound,
     JsonRpcParseError,
     JsonRpcServerNotInitialized,
 )
@@ -25,6 +29,10 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.documents import Documents
+from lsp_server.incoming import Unusable, read, uri_in
+from lsp_server.status import STATUS
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w/%.~:@!$&*+,;=#?-]*")
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +57,8 @@ class Protocol(LanguageServerProtocol):
 
         pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already.
         """
+        self.on_lost_step: Callable[[str, str], None] = lambda uri, reason: None
+        """Called with the URI of a document that is out of step with the client's from now on, and why."""
 
     @property
     def exit_code(self) -> int:
@@ -62,39 +72,73 @@ class Protocol(LanguageServerProtocol):
         except Exception as error:  # ValueError, and RecursionError for a hundred thousand brackets
             self._refuse(None, JsonRpcParseError(f"A message is not JSON: {error}"))
             return
+        log.debug("Received %s", summary(message))
         try:
             self._dispatch(message)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # of a native library, too
             log.exception("A message could not be handled: %s", summary(message))
+            if isinstance(message, dict) and "method" in message and _is_id(message.get("id")):
+                self._refuse(message["id"], JsonRpcInternalError("The message could not be handled"), message)
 
     def _dispatch(self, message: Any) -> None:
         if not isinstance(message, dict):
             self._refuse(None, JsonRpcInvalidRequest("A message must be a JSON object"))
-            return
-        identifier, method = message.get("id"), message.get("method")
-        is_request = "method" in message and "id" in message
-        if (refusal := _malformed(message) or self._out_of_order(method)) is None:
-            if method is not None and self.get_message_type(method) is None:
-                message.setdefault("params", None)  # pygls' type for methods that are not in LSP must have them
-            try:
-                structured = self.structure_message(message)
-            except JsonRpcException as error:
-                refusal = error
-        if refusal is None:
-            if method == types.INITIALIZE:
-                self._life = Life.INITIALIZED
-            if method in self.freeze:
-                structured.params = self.freeze[method](structured.params)
-            self.handle_message(structured)
-        elif is_request or not isinstance(method, str | None):
-            self._refuse(identifier if _is_id(identifier) else None, refusal, message)
-        elif method is None and _is_id(identifier) and (pending := self._request_futures.pop(identifier, None)):
-            pending.set_exception(refusal)
+        elif "method" not in message:
+            self._take_response(message)
+        elif (refusal := _malformed(message) or self._out_of_order(message["method"])) is not None:
+            self._decline(message, refusal)
         else:
-            log.info("Ignored %s: %s", summary(message), refusal)
+            self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Handle a request or a notification that may come now."""
+        method, params, wants_answer = message["method"], message.get("params"), "id" in message
+        is_notification = method in _NOTIFICATIONS
+        if method not in (types.CANCEL_REQUEST, *self.fm.builtin_features, *self.fm.features):
+            self._decline(message, JsonRpcMethodNotFound.of(method))
+            return
+        if not wants_answer and not is_notification:
+            self._decline(message, JsonRpcInvalidRequest(f"'{method}' must have an 'id'"))
+            return
+        used = {"jsonrpc": self.VERSION, "method": method} | ({} if is_notification else {"id": message["id"]})
+        try:
+            structured = self.structure_message({**used, "params": read(method, params)})
+        except (Unusable, JsonRpcException) as error:
+            if method == types.TEXT_DOCUMENT_DID_CHANGE and (uri := uri_in(params)) is not None:
+                self.on_lost_step(uri, str(error))
+            self._decline(message, error if isinstance(error, JsonRpcException) else JsonRpcInvalidParams(str(error)))
+            return
+        if method == types.INITIALIZE:
+            self._life = Life.INITIALIZED
+        if method in self.freeze:
+            structured.params = self.freeze[method](structured.params)
+        self.handle_message(structured)
+        if wants_answer and is_notification:  # it was sent as a request: it is done, and has no result
+            self._send_data({"jsonrpc": self.VERSION, "id": message["id"], "result": None})
+
+    def _take_response(self, message: dict[str, Any]) -> None:
+        """Give the client's answer to the one who waits for it; what was not asked for is ignored."""
+        identifier, future = message.get("id"), None
+        if _is_id(identifier) and self._result_types.pop(identifier, None) is not None:
+            future = self._request_futures.pop(identifier, None)
+        if future is None or future.done():
+            log.info("Ignored a response to what was not asked: id %r", identifier)
+        elif (error := message.get("error")) is not None:
+            future.set_exception(JsonRpcException(f"The client says: {error!r:.200}"))
+        else:
+            future.set_result(message.get("result"))
+
+    def _decline(self, message: dict[str, Any], reason: JsonRpcException) -> None:
+        """Answer a request with an error; a notification is only logged."""
+        if "id" in message or not isinstance(message["method"], str):
+            self._refuse(message.get("id") if _is_id(message.get("id")) else None, reason, message)
+        else:
+            log.info("Ignored %s: %s", summary(message), reason)
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
-        log.warning("Refused %s: %s", summary(message) or "what was sent", error)
+        log.warning("Refused %s: %s", summary(message), error.message)
         # not a ResponseErrorMessage, which would leave out an `id` that is null
         response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
         self._send_data(response)
@@ -124,6 +168,45 @@ class Protocol(LanguageServerProtocol):
         )
         return result
 
+    @lsp_method(types.SHUTDOWN)
+    def lsp_shutdown(self, *_: Any) -> None:  # type: ignore[override]
+        """End what runs for other requests: each is answered as cancelled."""
+        for identifier, future in list(self._request_futures.items()):
+            if identifier != self.msg_id:
+                future.cancel()
+        self._shutdown = True
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
+    def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> Generator[Any, Any, None]:
+        """Apply changes to a document that is open. Where one cannot be applied, later ones would hit a wrong text."""
+        uri = params.text_document.uri
+        documents = self.workspace
+        assert isinstance(documents, Documents)
+        if (document := documents.open_document(uri)) is None:
+            log.info("Ignored a change of %s, which is not open", uri)
+            return
+        try:
+            for change in params.content_changes:
+                document.apply_change(change)
+        except Exception as error:
+            log.exception("A change of %s cannot be applied", uri)
+            self.on_lost_step(uri, str(error))
+            return
+        document.version = params.text_document.version
+        if document.is_out_of_step:
+            return
+        yield self.fm.features[types.TEXT_DOCUMENT_DID_CHANGE], (params,), None
+
+    def _execute_handler(self, msg_id: int | str, *arguments: Any, **options: Any) -> None:
+        """Call a handler as pygls does, and forget its future once it is done: pygls keeps those of notifications."""
+        super()._execute_handler(msg_id, *arguments, **options)
+        if (future := self._request_futures.get(msg_id)) is not None:
+            future.add_done_callback(lambda done: self._forget(msg_id, done))
+
+    def _forget(self, identifier: int | str, future: Future[Any]) -> None:
+        if self._request_futures.get(identifier) is future:
+            del self._request_futures[identifier]
+
     def _run_generator(
         self, future: Future[Any] | None, *, gen: Generator[Any, Any, Any], result_future: Future[Any]
     ) -> None:
@@ -144,16 +227,28 @@ class Protocol(LanguageServerProtocol):
 
 
 def summary(message: Any) -> str:
-    """Name a message in the log: what was asked and where, never the text of a document."""
+    """Name a message in the log: what was asked and where, never the text of a document.
+
+    Damage puts any text anywhere, so each part is shown only if it is what it should be.
+    """
     if not isinstance(message, dict):
-        return ""
-    shown = {key: message[key] for key in ("method", "id") if key in message}
-    params = message.get("params")
+        return "what is no message"
+    method, identifier, params = message.get("method"), message.get("id"), message.get("params")
+    is_known = isinstance(method, str) and (method in types.METHOD_TO_TYPES or method == STATUS)
+    shown = [f"{method}" if is_known else "an unknown method" if "method" in message else "an answer"]
+    if _is_id(identifier):
+        shown.append(f"id {identifier}" if isinstance(identifier, int) else "id of characters")
     if isinstance(params, dict):
-        document = params.get("textDocument")
-        shown["uri"] = document.get("uri") if isinstance(document, dict) else None
-        shown["position"] = params.get("position")
-    return ", ".join(f"{key} {value!r:.200}" for key, value in shown.items() if value is not None)
+        document, position = params.get("textDocument"), params.get("position")
+        uri = document.get("uri") if isinstance(document, dict) else None
+        if isinstance(uri, str) and _URI.fullmatch(uri):
+            shown.append(f"uri {uri:.200}")
+        if isinstance(position, dict) and all(type(number) is int for number in position.values()):
+            shown.append(f"position {position.get('line')}:{position.get('character')}")
+    return ", ".join(shown)
+
+
+_NOTIFICATIONS = frozenset(method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None)
 
 
 def _is_id(value: Any) -> TypeGuard[int | str]:

@@ -49,6 +49,7 @@ class ResidentModel:
         self.completer: Completer | None = None
         self._wanted: ModelChoice | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._signature: Signature | None = None
         self._last_look = 0.0
 
@@ -58,8 +59,26 @@ class ResidentModel:
         if before != choice:
             self._load()
 
+    def let_go(self, message: str, *, for_good: bool) -> None:
+        """Free the memory of the model. The next request brings it back; `for_good`: only `want` does.
+
+        `message`: the sentence for the status.
+        """
+        if for_good:
+            self._wanted = None  # what is being loaded is let go once it is there
+        if self.completer is None:
+            return
+        completer, self.completer = self.completer, None
+        self._closing = asyncio.create_task(in_thread("loader", completer.close))
+        self._tell(State.UNLOADED, message)
+
     def look_again(self) -> None:
-        """If no model could be loaded, see every few seconds whether one has been set up since. Cheap."""
+        """If the model was let go, load it; if none could be loaded, see every few seconds whether one has been set up.
+
+        Cheap.
+        """
+        if self.state is State.UNLOADED and self._wanted is not None:
+            self._load()
         if self.state not in (State.NO_MODEL, State.FAILED) or self._wanted is None:
             return
         now = time.monotonic()
@@ -74,6 +93,13 @@ class ResidentModel:
         if signature is not None and signature != self._signature:
             self._load()
 
+    def lose(self, completer: Completer, reason: str) -> None:
+        """Give up a model whose files have changed. It is loaded again if they turn out to be whole."""
+        if completer is self.completer:
+            self.completer, self._signature, self._last_look = None, None, time.monotonic()
+            threading.Thread(target=completer.close, name="closing", daemon=True).start()
+            self._tell(State.FAILED, reason)
+
     def close(self) -> Callable[[], None]:
         """Give up the model; returns what is left to do, which waits for the inference thread."""
         self._wanted = None
@@ -83,6 +109,8 @@ class ResidentModel:
         return completer.close if completer is not None else lambda: None
 
     def _load(self) -> None:
+        if self.state is State.UNLOADED:  # from now on, not only once the task runs
+            self.state, self.message = State.LOADING, "Loading the model"
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load_what_is_wanted())
 
@@ -91,9 +119,12 @@ class ResidentModel:
         while self._wanted is not None and tried != self._wanted:  # settings may change while a model loads
             tried = self._wanted
             await self._try(tried)
+        if self._wanted is None:
+            self.let_go("The model was let go", for_good=True)
 
     async def _try(self, choice: ModelChoice) -> None:
         old, self.completer = self.completer, None
+        closing, self._closing = self._closing, None
         self._tell(State.LOADING, f"Loading the model {choice.model or ''}".strip())
         loop = asyncio.get_running_loop()
         bar = ProgressBar(self._server, "Mellum")
@@ -104,6 +135,8 @@ class ResidentModel:
                 loop.call_soon_threadsafe(bar.report, what, share)
 
         try:
+            if closing is not None:
+                await closing  # before there are two models in memory
             outcome = await in_thread("loader", lambda: _load(choice, old, progress))
         finally:
             bar.end()
@@ -129,7 +162,7 @@ def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, f
             completer = Completer.load(choice, progress)
         except ModelError as error:
             return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
-    except Exception as error:
+    except BaseException as error:  # a native library may raise what is no Exception
         log.exception("The model cannot be loaded")
         return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor")
     return _Outcome(State.READY, completer.message, completer, signature)
@@ -152,9 +185,9 @@ async def in_thread(name: str, function: Callable[[], Result]) -> Result:
         result, error = None, None
         try:
             result = function()
-        except Exception as caught:
-            error = caught
-        if not loop.is_closed():
+        except BaseException as caught:  # of a native library, too: who waits is told, by what every handler catches
+            error = caught if isinstance(caught, Exception) else RuntimeError(f"{type(caught).__name__}: {caught}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

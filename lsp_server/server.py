@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -22,16 +23,19 @@ from pygls.protocol import default_converter
 from lsp_server import inline_completion, parent
 from lsp_server.feedback import ACCEPTED
 from lsp_server.framing import Damage, FrameReader
+from lsp_server.introduction import is_loopback
 from lsp_server.logs import start_logging
 from lsp_server.protocol import Protocol
 from lsp_server.resident import in_thread
 from lsp_server.session import VERSION, Session
+from lsp_server.silence import Silence
 from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.status import STATUS
-from lsp_server.transport import Connection, accept_one, stdio
+from lsp_server.transport import Connection, accept_editor, stdio
 
-_NATIVE_THREADS = ("loader", "inference", "index")
-"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did."""
+_NATIVE_THREADS = ("loader", "inference", "index", "closing")
+"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
+would wait for those of a pool, however long they take."""
 _SECONDS_TO_STOP = 2.0
 
 log = logging.getLogger(__name__)
@@ -78,10 +82,12 @@ def create_server() -> MellumServer:
 
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(ls: MellumServer, params: types.DidOpenTextDocumentParams) -> None:
+        ls.session.typed()
         ls.session.document_changed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def changed(ls: MellumServer, params: types.DidChangeTextDocumentParams) -> None:
+        ls.session.typed()
         ls.session.document_changed(params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
@@ -100,23 +106,27 @@ def create_server() -> MellumServer:
     def folders_changed(ls: MellumServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
         ls.session.folders_changed()
 
-    def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | None:
+    def snapshot_of(params: types.InlineCompletionParams) -> Snapshot | Silence:
+        documents = server.session.documents
+        if documents.open_document(params.text_document.uri) is None:
+            return Silence.OUT_OF_STEP
         try:
-            return take_snapshot(server.session.documents, params)
+            return take_snapshot(documents, params) or Silence.NOTHING
         except Exception:
             log.exception("No snapshot of %s at %s", params.text_document.uri, params.position)
-            return None
+            return Silence.FAILED
 
+    server.protocol.on_lost_step = server.session.lose_step
     server.protocol.freeze[types.TEXT_DOCUMENT_INLINE_COMPLETION] = snapshot_of
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
-    async def complete(ls: MellumServer, snapshot: Snapshot | None) -> types.InlineCompletionList:
-        return await inline_completion.answer(ls.session, snapshot)
+    async def complete(ls: MellumServer, asked: Snapshot | Silence) -> types.InlineCompletionList:
+        return await inline_completion.answer(ls.session, asked)
 
     @server.command(ACCEPTED)
     def accepted(ls: MellumServer, *arguments: Any) -> None:
         if not arguments or not ls.session.feedback.accept(arguments[0]):
-            log.info("An unknown suggestion was accepted: %r", arguments[:1])
+            log.info("An unknown suggestion was accepted")
 
     @server.feature(STATUS)
     def status(ls: MellumServer, _: Any) -> dict[str, Any]:
@@ -130,25 +140,44 @@ def serve_stdio() -> int:
     return _serve(stdio)
 
 
-def serve_tcp(host: str, port: int) -> int:
-    """Serve the first client that connects; returns the exit code. Port 0 takes a free port; stderr says which."""
+def serve_tcp(host: str, port: int, token: str | None = None) -> int:
+    """Serve the first client that is an editor; returns the exit code. Port 0 takes a free port; stderr says which.
+
+    Raises ListenError.
+    """
 
     def announce(address: str) -> None:
         print(f"Listening on {address}", file=sys.stderr, flush=True)
+        if not is_loopback(host):
+            print(
+                "WARNING: other machines can connect to this address. All that is typed crosses the network as it is, "
+                "and who has the token can read what the server reads.",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    return _serve(lambda: accept_one(host, port, announce))
+    return _serve(lambda: accept_editor(host, port, announce, token))
 
 
 def _serve(connect: Callable[[], Connection]) -> int:
+    _leave_current_folder()
     logs = start_logging()
     try:
         code = asyncio.run(_run(create_server(), connect()))
     except KeyboardInterrupt:
         code = 130
     is_read = logs.drain(timeout=1.0)  # where nobody reads stderr, Python's own end would wait for its flush
-    if not is_read or any(thread.name in _NATIVE_THREADS for thread in threading.enumerate()):
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if not is_read or any(thread.name in _NATIVE_THREADS or not thread.daemon for thread in others):
         os._exit(code)
     return code
+
+
+def _leave_current_folder() -> None:
+    """Stand in the root of the file system: a library that is loaded by its name alone is not one of a workspace's."""
+    if folder := os.environ.get("MELLUM_LSP_CACHE"):
+        os.environ["MELLUM_LSP_CACHE"] = str(Path(folder).absolute())
+    os.chdir(Path(sys.executable).anchor)
 
 
 async def _run(server: MellumServer, connection: Connection) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -17,22 +18,26 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from lsp_server.documents import Documents
+from lsp_server.documents import Document, Documents
 from lsp_server.feedback import Feedback
 from lsp_server.logs import set_level
 from lsp_server.resident import ResidentModel, in_thread
-from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of
+from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of, without_wishes_of
+from lsp_server.silence import Silence, Silences
 from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.statistics import Statistics
 from lsp_server.status import STATUS, State, Status
 from lsp_server.warm_up import warm_up
 from lsp_server.workspace_index import WorkspaceIndex
+from syntax import DocumentId, normalized, path_in, resolved
 
 if TYPE_CHECKING:
     from lsp_server.completer import Completer
     from lsp_server.context import Context
 
 _CONFIGURATION_WITHIN = 2.0
+_PERMISSION_WITHIN = 2.0  # seconds; at the start, the packages that know the rules may still be read
+_REMEMBERED_COMPLAINTS = 200
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +55,21 @@ class Session:
         self.settings = Settings()
         self.feedback = Feedback()
         self.statistics = Statistics()
+        self.silences = Silences()
         self._initial_settings: object = None
-        self._complaints: set[str] = set()
+        self._complaints: deque[str] = deque(maxlen=_REMEMBERED_COMPLAINTS)
+        self._last_typed = 0.0
+        self._unloading: asyncio.TimerHandle | None = None
         self._resident = ResidentModel(server, self._state_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
-        self._paths: dict[str, str] = {}
+        self._told: dict[str, DocumentId] = {}
+        """What the index was told of each open document, by its URI."""
         self._context: Context | None = None
         self._making_context: asyncio.Task[None] | None = None
         self._index = WorkspaceIndex(server, lambda problem: self._log(types.MessageType.Warning, problem))
         self._roots: set[Path] = set()
+        self._generation: tuple[int, ...] | None = None
         self._has_shown_hint = False
 
     @property
@@ -91,6 +101,7 @@ class Session:
             busy=bool(self._work),
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
+            silence=self.silences.facts(),
             statistics=self.statistics,
             index=self._index.facts(),
             version=VERSION,
@@ -110,11 +121,12 @@ class Session:
         if raw is None:
             raw = await self._ask_for_settings()
         before = self.status().state
-        self.settings, complaints = read_settings(merged(self._initial_settings, raw))
+        settings, complaints = read_settings(merged(self._initial_settings, raw))
+        self.settings, refused = without_wishes_of(map(Path, self.documents.roots()), settings)
         set_level(self.settings.log_level)
-        for complaint in complaints:
+        for complaint in complaints + refused:
             if complaint not in self._complaints:  # once each, however often the settings change
-                self._complaints.add(complaint)
+                self._complaints.append(complaint)
                 self._log(types.MessageType.Warning, complaint)
         if self.settings.enabled:
             if self._making_context is None:
@@ -122,7 +134,8 @@ class Session:
             self._resident.want(self.settings.model_choice)
         else:
             self._stop_work()
-            self._rest()
+            self._resident.let_go("The model was let go", for_good=True)
+        self._wait_for_rest()
         self.folders_changed()
         if self.status().state is not before:
             self._send_status()
@@ -132,12 +145,61 @@ class Session:
         document = self.documents.open_document(snapshot.document.uri)
         return document is not snapshot.document or document.source is not snapshot.source
 
-    def is_wanted(self, language: str) -> bool:
-        """Whether suggestions are switched on for this language, and a model is there; if not, look for one."""
-        if not self.settings.enabled or language in self.settings.disabled_languages:
-            return False
+    def silence_for(self, snapshot: Snapshot) -> Silence | None:
+        """Why nothing can be suggested there, whatever the model would say; None where it can.
+
+        Where no model is there, this looks for one.
+        """
+        if not self.settings.enabled:
+            return Silence.OFF
+        if snapshot.language in self.settings.disabled_languages:
+            return Silence.OFF_HERE
+        if snapshot.document.is_out_of_step:
+            return Silence.OUT_OF_STEP
         self._resident.look_again()
-        return self.completer is not None
+        if self.completer is not None:
+            return None
+        return Silence.LOADING if self._resident.state in (State.LOADING, State.UNLOADED) else Silence.NO_MODEL
+
+    def typed(self) -> None:
+        """Note that the user is there: the model stays in memory."""
+        self._last_typed = asyncio.get_running_loop().time()
+
+    def lose_step(self, uri: str, reason: str) -> None:
+        """A change could not be applied: nothing is suggested in a document before its whole text has come again."""
+        document = self.documents.open_document(uri)
+        if document is None or document.is_out_of_step:
+            return
+        document.is_out_of_step = True
+        self._stop_work(uri)
+        self._rest(uri)
+        sentence = f"{uri} is out of step with the editor ({reason}). Close it, and open it again."
+        self._log(types.MessageType.Warning, sentence)
+
+    def lose_model(self, completer: Completer, reason: str) -> None:
+        """The model cannot be used any more: say so, and go on without it."""
+        self._resident.lose(completer, reason)
+
+    async def why_not(self, snapshot: Snapshot) -> str | None:
+        """Why a document gets no suggestions by the rules of who may be seen, a sentence; None if it may get some.
+
+        The rules of all documents are looked at before it answers. Where some may help no more, suggestions that may be
+        made of them are forgotten.
+        """
+        try:
+            async with asyncio.timeout(_PERMISSION_WITHIN):
+                if self._context is None and self._making_context is not None:
+                    await asyncio.shield(self._making_context)
+                if self._context is None:
+                    return "the rules of its folder cannot be read; run: mellum-lsp doctor"
+                reason = await asyncio.wrap_future(self._context.why_not(snapshot.identity))
+        except TimeoutError:
+            return "the rules of its folder are not known yet"
+        if self._generation != (now := self._context.generation):
+            self._generation = now
+            if self.completer is not None:
+                self.completer.forget()
+        return None if self.settings.complete_ignored_files else reason
 
     def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
         """Note work for a document; older work for the same one is cancelled."""
@@ -155,54 +217,88 @@ class Session:
 
         When a pause follows, the place is warmed up.
         """
-        self._stop_work(uri)
         document = self.documents.open_document(uri)
         if document is None:
             return
-        is_new = uri not in self._paths
-        path = self._paths[uri] = self.documents.path_of(uri)
-        if self._context is not None:
-            file = self.documents.file_of(uri)
-            self._context.update(path, document.language_id or "", document.text, Path(file) if file else None)
-            if is_new:
-                self._context.opened()
+        self._stop_work(document.uri)
+        self._tell(document)
         if self.completer is not None:
             snapshot = snapshot_at_last_edit(self.documents, document)
-            self._warm_ups[uri] = asyncio.create_task(warm_up(self, snapshot))
+            self._warm_ups[document.uri] = asyncio.create_task(warm_up(self, snapshot))
 
     def document_closed(self, uri: str) -> None:
         """A document was closed."""
+        uri = normalized(uri)
         self._stop_work(uri)
         self._rest(uri)
-        path = self._paths.pop(uri, None)
-        if self._context is not None and path is not None:
-            self._context.forget(path)
+        self._untell(uri)
 
     def folders_changed(self) -> None:
-        """The workspace has other folders, or other settings: index those, and no others."""
-        wanted = {Path(root) for root in self.documents.roots()} if self.settings.index_workspace else set()
-        wanted = {root for root in wanted if root.is_dir() and root not in (Path.home(), Path(root.anchor))}
+        """The workspace has other folders, or other settings: index those, and no others.
+
+        Documents are others, too, when the folder that they lie in comes or goes.
+        """
         if self._context is None or not self.settings.enabled:
             return
-        for root in self._roots - wanted:
+        before = self._roots
+        self._roots = self._context.use_folders(self.documents.roots(), indexed=self.settings.index_workspace)
+        for root in before - self._roots:
             self._index.forget(root)
-        for root in wanted - self._roots:
+        for root in self._roots - before:
             self._index.begin(root)
-        self._roots = wanted
-        self._context.use_folders(wanted)
+        self._tell_all()
 
     def files_changed(self, uris: Iterable[str]) -> None:
         """Files were saved, made or removed: the client may know before the system tells."""
-        files = [Path(file) for uri in uris if (file := self.documents.file_of(uri)) is not None]
+        files: list[Path] = []
+        folders: dict[Path, Path] = {}
+        for uri in map(normalized, uris):
+            if (document := self.documents.open_document(uri)) is not None:
+                self.documents.identify_anew(uri)
+                self._tell(document)
+            if uri.startswith("file:") and (file := path_in(uri)) is not None:
+                if file.parent not in folders:
+                    folders[file.parent] = resolved(file.parent)
+                files.append(folders[file.parent] / file.name)
         if self._context is not None:
             self._context.changed(files)
 
     def close(self) -> Callable[[], None]:
         """Stop all work; returns what is left to do, which waits for the inference thread."""
         self._stop_work()
+        if self._unloading is not None:
+            self._unloading.cancel()
         if self._context is not None:
             self._context.close()
         return self._resident.close()
+
+    def _tell(self, document: Document) -> None:
+        """Let the index know what an open document is, and what it says."""
+        if self._context is None:
+            return
+        identity, before = self.documents.identity(document.uri), self._told.get(document.uri)
+        if before not in (None, identity):
+            self._untell(document.uri)
+        self._told[document.uri] = identity
+        self._context.update(identity, document.language_id or "", document.text)
+        if before != identity:
+            self._context.opened()
+
+    def _untell(self, uri: str) -> None:
+        """Let the index forget a document, unless the same file is open by another name: then that one counts."""
+        identity = self._told.pop(uri, None)
+        if identity is None or self._context is None:
+            return
+        others = [self.documents.open_document(other) for other, one in self._told.items() if one == identity]
+        if others and others[0] is not None:
+            self._context.update(identity, others[0].language_id or "", others[0].text)
+        else:
+            self._context.forget(identity)
+
+    def _tell_all(self) -> None:
+        for document in list(self.documents.text_documents.values()):
+            if isinstance(document, Document):
+                self._tell(document)
 
     def _stop_work(self, uri: str | None = None) -> None:
         for tasks in (self._work, self._warm_ups):
@@ -214,6 +310,21 @@ class Session:
         """Stop what the model does ahead, too."""
         if self.completer is not None:
             self.completer.rest(uri)
+
+    def _wait_for_rest(self) -> None:
+        """Let the model go once no typing has come for the minutes that are set. One timer, moved when it is due."""
+        if self._unloading is not None:
+            self._unloading.cancel()
+            self._unloading = None
+        minutes = self.settings.unload_after
+        if self.completer is None or not minutes:
+            return
+        loop = asyncio.get_running_loop()
+        if (left := self._last_typed + 60 * minutes - loop.time()) > 0:
+            self._unloading = loop.call_later(left, self._wait_for_rest)
+        else:
+            sentence = f"The model was let go after {minutes:g} min without typing; the next request brings it back"
+            self._resident.let_go(sentence, for_good=False)
 
     async def _make_context(self) -> None:
         """Import the index's packages on another thread, then tell it of all documents and folders."""
@@ -234,9 +345,6 @@ class Session:
             log.exception("There is no index")
             self._log(types.MessageType.Error, f"There is no index ({error}). Run: mellum-lsp doctor")
             return
-        for uri in list(self.documents.text_documents):
-            self.document_changed(uri)
-        self._context.opened()
         self.folders_changed()
 
     def _hear(self, root: Path, message: dict[str, Any]) -> None:
@@ -273,7 +381,7 @@ class Session:
             return None
         params = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
         answer = await self._answer_of(self._server.workspace_configuration_async(params))
-        return answer[0] if answer else None
+        return answer[0] if isinstance(answer, list) and answer else None
 
     async def _answer_of(self, request: Any) -> Any:
         """Wait for the client's answer, but not for long: a model can be loaded without it."""
@@ -288,6 +396,9 @@ class Session:
         status = self.status()
         if status.state is State.LOADING:
             self._stop_work()  # it waits for a model that is being replaced
+        if status.state is State.READY:
+            self.typed()
+            self._wait_for_rest()
         if status.state is State.FAILED:
             self._log(types.MessageType.Error, status.message)
         if status.state is State.NO_MODEL:

@@ -6,18 +6,27 @@ A wrong or unknown key never stops anything: its default is used, and the user i
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, NewType, get_type_hints
 
 import cattrs
 
 SECTION = "mellum"
+TOKEN = "token"
+"""Read by `serve --tcp` before there is a session; no setting, and never shown."""
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 """The engine's own, named again here: importing the engine takes most of a second."""
+
+Place = Literal["comment", "string"]
+"""What the cursor may stand in."""
+Minutes = NewType("Minutes", float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +48,10 @@ class Settings:
     """Whether there are suggestions at all."""
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
+    disabled_in: tuple[Place, ...] = ()
+    """Where nothing is suggested but by a key."""
     model: str | None = None
-    """A model's name or folder; null for the default model."""
+    """A model's name, or the whole path of its folder, outside of the workspace; null for the default model."""
     provider: Provider = "auto"
     """What the model runs on; auto: CUDA for a model that was exported for it, where CUDA works, else the CPU."""
     threads: int | None = None
@@ -59,8 +70,12 @@ class Settings:
     """Milliseconds after which a suggestion is shown as far as it has come; 0 waits for all of it."""
     state_memory: int | None = None
     """Megabytes for what the model has read; null for a quarter of the memory."""
+    unload_after: Minutes = Minutes(30.0)
+    """Minutes without typing after which the model is let go; 0 keeps it. The next request brings it back."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
+    complete_ignored_files: bool = False
+    """Whether there are suggestions inside documents that are ignored, or named like secrets."""
 
     @property
     def model_choice(self) -> ModelChoice:
@@ -72,7 +87,9 @@ class Settings:
         return self.confidence_by_language.get(language, self.confidence)
 
 
-_AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1}
+_AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1, "unload_after": 0}
+_LONGEST_NAME = 60
+_MOST_COMPLAINTS = 20
 
 
 def read_settings(raw: object) -> tuple[Settings, list[str]]:
@@ -86,9 +103,11 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
     types_by_name = get_type_hints(Settings)
     values: dict[str, Any] = {}
     for key, value in raw.items():
+        if key == TOKEN:
+            continue
         name = fields.get(str(key))
         if name is None:
-            complaints.append(f"Unknown setting {SECTION}.{key}. There are: {', '.join(fields)}.")
+            complaints.append(f"Unknown setting {SECTION}.{key:.{_LONGEST_NAME}}. There are: {', '.join(fields)}.")
             continue
         try:
             structured = _converter.structure(value, types_by_name[name])
@@ -97,8 +116,41 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
         except Exception as error:  # cattrs raises groups of whatever its hooks raise
             complaints.append(f"Setting {SECTION}.{key} {_reason(error)}; its default is used.")
             continue
+        if name == "threads" and structured is not None and structured > (cores := _cores()):
+            complaints.append(
+                f"Setting {SECTION}.threads is {structured:,}, and this machine has {cores} cores; {cores} are used."
+            )
+            structured = cores
         values[name] = structured
+    if len(complaints) > _MOST_COMPLAINTS:
+        more = len(complaints) - _MOST_COMPLAINTS
+        complaints[_MOST_COMPLAINTS:] = [f"{more:,} more settings of {SECTION} are wrong."]
     return Settings(**values), complaints
+
+
+def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settings, list[str]]:
+    """Take back what a workspace may have set for itself: a model in it. Returns a sentence for what was taken back.
+
+    LSP does not tell settings of the user from settings of the workspace, which some clients merge.
+    """
+    model = settings.model
+    if model is None or not any(separator in model for separator in ("/", "\\", ":")):
+        return settings, []
+    try:
+        place = Path(model).expanduser()
+        folders = [root.resolve() for root in roots]
+        is_inside = place.is_absolute() and any(place.resolve().is_relative_to(folder) for folder in folders)
+    except (OSError, RuntimeError, ValueError):  # such as `~name` of nobody: looking for the model says so
+        return settings, []
+    if not place.is_absolute():
+        problem = "must be a model's name or its folder's whole path"
+    elif is_inside:
+        problem = "names a folder of the workspace, which is not trusted; to use it, run: mellum-lsp models use FOLDER"
+    elif place.drive.startswith("\\\\"):
+        problem = "names a folder on another machine; copy the model to this one"
+    else:
+        return settings, []
+    return dataclasses.replace(settings, model=None), [f"Setting {SECTION}.model {problem}; its default is used."]
 
 
 def merged(base: object, over: object) -> object:
@@ -113,6 +165,11 @@ def section_of(raw: object) -> object:
     if isinstance(raw, Mapping) and SECTION in raw:
         return raw[SECTION]
     return raw
+
+
+def _cores() -> int:
+    """Processors that this process may use: with more threads than these, each waits for the others."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _camel_case(name: str) -> str:
@@ -142,15 +199,21 @@ def _strict(expected: type, name: str) -> typing.Callable[[Any, Any], Any]:
     return structure
 
 
-def _list_of_strings(value: Any, _: Any) -> tuple[str, ...]:
+def _list_of(value: Any, expected: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("must be a list of strings")
-    return tuple(value)
+    return tuple(_converter.structure(item, typing.get_args(expected)[0]) for item in value)
 
 
 def _probability(value: Any, _: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= 1:
         raise ValueError("must be a number from 0 to 1")
+    return float(value)
+
+
+def _minutes(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"must be a number, not {value!r:.40}")
     return float(value)
 
 
@@ -180,7 +243,8 @@ _converter.register_structure_hook(bool, _strict(bool, "true or false"))
 _converter.register_structure_hook(int, _strict(int, "a whole number"))
 _converter.register_structure_hook(str, _strict(str, "a string"))
 _converter.register_structure_hook(float, _probability)
+_converter.register_structure_hook(Minutes, _minutes)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is Mapping, _by_language)
-_converter.register_structure_hook_func(lambda hint: _origin(hint) is tuple, _list_of_strings)
+_converter.register_structure_hook_func(lambda hint: _origin(hint) is tuple, _list_of)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is Literal, _one_of)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) in (typing.Union, types.UnionType), _optional)

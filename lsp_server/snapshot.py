@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from lsprotocol import types
 
-from lsp_server.documents import Document, Documents
+from lsp_server.documents import Document, Documents, readable
+from syntax import DocumentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,7 @@ class Snapshot:
     document: Document
     source: str
     """The document's text at that moment."""
-    path: str
-    """Relative to the workspace, with forward slashes."""
+    identity: DocumentId
     language: str
     text: str
     """What the model sees: `source` with the selected menu entry in it."""
@@ -32,13 +32,18 @@ class Snapshot:
     end: int
     """Where that range ends in `source` if the suggestion takes the place of nothing else."""
 
+    @property
+    def path(self) -> str:
+        """Relative to the workspace, with forward slashes; for the prompt and for logs, as others may have the same."""
+        return self.identity.shown
+
 
 def snapshot_at_last_edit(documents: Documents, document: Document) -> Snapshot:
     """Freeze the place at which a suggestion will probably be asked for."""
     return Snapshot(
         document=document,
         source=document.source,
-        path=documents.path_of(document.uri),
+        identity=documents.identity(document.uri),
         language=document.language_id or "",
         text=document.text,
         offset=document.last_edit,
@@ -67,12 +72,12 @@ def take_snapshot(documents: Documents, params: types.InlineCompletionParams) ->
         end = document.offset_at_position(selection.range.end)
         if not start <= cursor <= end:
             return None
-        text = text[:start] + selected + text[end:]
+        text = text[:start] + readable(selected) + text[end:]
         offset = start + len(selected)
     return Snapshot(
         document=document,
         source=document.source,
-        path=documents.path_of(document.uri),
+        identity=documents.identity(document.uri),
         language=document.language_id or "",
         text=text,
         offset=offset,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from lsp_server.silence import SilenceFacts
 from lsp_server.statistics import Statistics
 from lsp_server.workspace_index import IndexFacts
 
@@ -24,6 +25,7 @@ class State(StrEnum):
     NO_MODEL = "no-model"
     FAILED = "failed"
     DISABLED = "disabled"
+    UNLOADED = "unloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,14 @@ class Status:
     """Suggestions sent in this session."""
     accepted: int
     """Those of them that the user took."""
+    silence: SilenceFacts
     statistics: Statistics
     index: IndexFacts
     version: str
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain JSON values."""
-        return asdict(self)
+        fields = asdict(self)
+        if self.index.problem is None:
+            del fields["index"]["problem"]
+        return fields

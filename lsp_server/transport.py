@@ -9,13 +9,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import selectors
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from lsp_server.introduction import Introduction, NotAnEditor, is_loopback
+
+TOKEN_VARIABLE = "MELLUM_LSP_TOKEN"
 _CHUNK = 1 << 16
+_MOST_CALLERS = 16
+_SECONDS_TO_INTRODUCE = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -90,23 +97,108 @@ def stdio() -> Connection:
     return Connection(lambda: os.read(incoming, _CHUNK), send, lambda: os.close(outgoing))
 
 
-def accept_one(host: str, port: int, announce: Callable[[str], None]) -> Connection:
-    """Listen until one client has connected. `announce` gets the address, with the port that port 0 became."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:
-        listener.settimeout(1.0)  # on Windows, Ctrl-C is seen only between two waits
+class ListenError(Exception):
+    """The server cannot listen; its text is one sentence with the mend."""
+
+
+def accept_editor(host: str, port: int, announce: Callable[[str], None], token: str | None = None) -> Connection:
+    """Listen until a client has introduced itself as an editor, with the token if there is one; drop all others.
+
+    `announce` gets the address, with the port that port 0 became. Raises ListenError; so it does where other machines
+    could connect and there is no token.
+    """
+    try:
+        if token is None and not is_loopback(host):
+            raise ListenError(
+                f"Other machines could connect to {host}: give a token with --token-file FILE or in {TOKEN_VARIABLE}"
+            )
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise ListenError(f"The server cannot listen on {host}:{port} ({error}); choose another port") from error
+    with listener, selectors.DefaultSelector() as selector:
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ)
         announce("{}:{}".format(*listener.getsockname()[:2]))
+        callers: dict[socket.socket, _Caller] = {}
         while True:
-            with contextlib.suppress(TimeoutError):
-                client, address = listener.accept()
-                break
-    log.info("Connected to %s", address)
-    client.settimeout(None)
+            for key, _ in selector.select(timeout=1.0):  # on Windows, Ctrl-C is seen only between two waits
+                client = key.fileobj
+                assert isinstance(client, socket.socket)
+                if client is listener:
+                    _greet(listener, selector, callers, token)
+                elif (caller := callers.get(client)) is None:  # dismissed in this very round
+                    continue
+                elif caller.has_introduced_itself(client):
+                    del callers[client]
+                    _dismiss(list(callers), selector, callers)
+                    return _connection(client, caller)
+                elif caller.refused:
+                    _dismiss([client], selector, callers)
+            late = [client for client, caller in callers.items() if time.monotonic() > caller.until]
+            _dismiss(late, selector, callers)
+
+
+class _Caller:
+    """A client that has not introduced itself yet."""
+
+    def __init__(self, address: object, token: str | None) -> None:
+        self.address, self.introduction = address, Introduction(token)
+        self.until = time.monotonic() + _SECONDS_TO_INTRODUCE
+        self.refused = False
+
+    def has_introduced_itself(self, client: socket.socket) -> bool:
+        """Read what it has sent; `refused` is set where it is no editor."""
+        try:
+            return self.introduction.feed(client.recv(_CHUNK))
+        except BlockingIOError:
+            return False
+        except NotAnEditor as error:
+            log.warning("A client at %s was refused: %s", self.address, str(error))
+        except OSError as error:
+            log.info("A client at %s went away: %s", self.address, error)
+        self.refused = True
+        return False
+
+
+def _greet(
+    listener: socket.socket,
+    selector: selectors.BaseSelector,
+    callers: dict[socket.socket, _Caller],
+    token: str | None,
+) -> None:
+    try:
+        client, address = listener.accept()
+    except OSError:  # it left again
+        return
+    client.setblocking(False)
+    if len(callers) >= _MOST_CALLERS:
+        _dismiss([next(iter(callers))], selector, callers)  # the oldest
+    callers[client] = _Caller(address, token)
+    selector.register(client, selectors.EVENT_READ)
+
+
+def _dismiss(
+    clients: list[socket.socket], selector: selectors.BaseSelector, callers: dict[socket.socket, _Caller]
+) -> None:
+    for client in clients:
+        del callers[client]
+        selector.unregister(client)
+        client.close()
+
+
+def _connection(client: socket.socket, caller: _Caller) -> Connection:
+    """The editor's connection, which begins with what it has sent already."""
+    log.info("Connected to %s", caller.address)
+    client.setblocking(True)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    first = [bytes(caller.introduction.received)]
+
+    def receive() -> bytes:
+        return first.pop() if first else client.recv(_CHUNK)
 
     def close() -> None:
         with contextlib.suppress(OSError):  # already gone
             client.shutdown(socket.SHUT_RDWR)
         client.close()
 
-    return Connection(lambda: client.recv(_CHUNK), client.sendall, close)
+    return Connection(receive, client.sendall, close)

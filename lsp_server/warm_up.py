@@ -6,6 +6,7 @@ Some editors ask with every keystroke, others only after a pause of their own, a
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from lsp_server.inline_completion import snippets_for
@@ -16,12 +17,19 @@ if TYPE_CHECKING:
 
 _REST_SECONDS = 0.03  # an editor that asks with every keystroke has asked by then
 
+log = logging.getLogger(__name__)
+
 
 async def warm_up(session: Session, snapshot: Snapshot) -> None:
     """Wait whether a request comes, then compute ahead for the place. Cancelled by a request and by an edit."""
     await asyncio.sleep(_REST_SECONDS)
-    if not session.is_wanted(snapshot.language) or (completer := session.completer) is None:
+    if session.silence_for(snapshot) is not None or (completer := session.completer) is None:
         return
-    snippets = await snippets_for(session, snapshot, completer)
-    if session.completer is completer and not session.is_stale(snapshot):
-        completer.warm_up(snapshot, snippets, session.settings)
+    try:
+        if await session.why_not(snapshot) is not None:
+            return
+        snippets = await snippets_for(session, snapshot, completer)
+        if session.completer is completer and not session.is_stale(snapshot):
+            completer.warm_up(snapshot, snippets, session.settings)
+    except Exception:
+        log.exception("%s cannot be warmed up", snapshot.document.uri)

@@ -23,6 +23,8 @@ class IndexFacts:
     """Files in it, of all workspace folders."""
     busy: bool
     """Whether files are being read for the first time or after many have changed."""
+    problem: str | None = None
+    """Why a folder's index is not kept in step now, as a sentence. It is tried again from time to time."""
 
 
 class WorkspaceIndex:
@@ -33,10 +35,13 @@ class WorkspaceIndex:
         self._files: dict[Path, int] = {}
         self._bars: dict[Path, tuple[ProgressBar, asyncio.Task[None]]] = {}
         self._busy: set[Path] = set()
+        self._last_problem: dict[Path, str] = {}
+        self._problems: dict[Path, str] = {}
+        """Of folders whose index is not kept in step."""
 
     def facts(self) -> IndexFacts:
         """The figures of now."""
-        return IndexFacts(sum(self._files.values()), bool(self._busy))
+        return IndexFacts(sum(self._files.values()), bool(self._busy), next(iter(self._problems.values()), None))
 
     def begin(self, root: Path) -> None:
         """A folder's worker has been started."""
@@ -45,19 +50,25 @@ class WorkspaceIndex:
     def hear(self, root: Path, message: dict[str, Any]) -> None:
         """Take in what a worker says: see `indexer.worker`."""
         if "problem" in message:
+            self._last_problem[root] = message["problem"]
             self._complain(message["problem"])
         elif "progress" in message:
             done, total = message["progress"]
             self._busy.add(root)
             if total >= _WORTH_A_BAR:
                 self._bar(root).report(f"{done:,} of {total:,} files", done / total)
+        elif "resting" in message:
+            self._problems[root] = self._last_problem.get(root, "The index has stopped")
+            self.end(root)
         else:
             self._files[root] = message.get("ready", self._files.get(root, 0))
+            self._problems.pop(root, None)
             self.end(root)
 
     def forget(self, root: Path) -> None:
         """A folder was removed from the workspace."""
-        self._files.pop(root, None)
+        for kept in (self._files, self._last_problem, self._problems):
+            kept.pop(root, None)
         self.end(root)
 
     def end(self, root: Path) -> None:

@@ -1,10 +1,37 @@
-"""The ground floor: languages, grammars, brackets and quotes, statements and blocks, identifiers in source text."""
+"""The ground floor: which document is which; languages, grammars in a process of their own, statements and blocks."""
 
-from syntax.delimiters import Delimiter, Delimiters, Reading
-from syntax.identifiers import identifiers, identifiers_in
-from syntax.languages import Language, grammar_of, language_named, language_of, parser_for
-from syntax.leaves import CLOSERS, COMMENT
-from syntax.statements import (
+# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
+# programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
+# Packages that `python -m` starts have these lines in common: to import them would be to look there for them, too. What
+# they import themselves is there already.
+import os
+import site
+import sys
+
+_programs = os.environ.get("PATH", os.defpath).split(os.pathsep)
+os.environ["PATH"] = os.pathsep.join(entry for entry in _programs if os.path.isabs(entry))
+_relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
+_library = os.path.dirname(os.__file__)
+_trusted = (
+    f"{__path__[0]}/..",
+    _library,
+    f"{_library}/lib-dynload",
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+)
+try:
+    _strange = {*map(os.path.realpath, ("", *_relative))} - {*map(os.path.realpath, _trusted)}
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
+except OSError:  # the current folder was removed: nothing can be imported from it
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+
+from syntax.around import Delimiter, Reading  # noqa: E402
+from syntax.delimiters import Delimiters, grammars  # noqa: E402
+from syntax.document import DocumentId, file_uri, identify, normalized, path_in, resolved  # noqa: E402
+from syntax.grammar_process import GrammarProcess, NotRead  # noqa: E402
+from syntax.languages import Language, has_grammar, language_named, language_of  # noqa: E402
+from syntax.leaves import CLOSERS, COMMENT  # noqa: E402
+from syntax.statements import (  # noqa: E402
     Ending,
     closes_block,
     continues,
@@ -16,31 +43,37 @@ from syntax.statements import (
     may_continue,
     opens_block,
 )
-from syntax.walk import at_line_end, is_quote
+from syntax.walk import at_line_end, is_quote  # noqa: E402
 
 __all__ = [
     "CLOSERS",
     "COMMENT",
     "Delimiter",
     "Delimiters",
+    "DocumentId",
     "Ending",
+    "GrammarProcess",
     "Language",
+    "NotRead",
     "Reading",
     "at_line_end",
     "closes_block",
     "continues",
     "ending",
+    "file_uri",
     "first_word",
     "goes_on",
-    "grammar_of",
-    "identifiers",
-    "identifiers_in",
+    "grammars",
+    "has_grammar",
+    "identify",
     "indentation",
     "is_annotation",
     "is_quote",
     "language_named",
     "language_of",
     "may_continue",
+    "normalized",
     "opens_block",
-    "parser_for",
+    "path_in",
+    "resolved",
 ]

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""Environment variables that keep dependencies from reporting to their makers."""
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""Environment variables that keep dependencies from reporting to their makers, and from asking for newer versions."""
 _BOOT = (
     "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -27,11 +35,15 @@ _HOUSE = str(Path(__file__).resolve().parents[1])
 def import_path() -> list[str]:
     """Where a child looks for modules: the absolute entries of `sys.path`, without the current folder.
 
-    The current folder stays only where it is the one that this package itself was imported from.
+    The current folder stays only where it is Python's own, or the one that this package itself was imported from.
     """
-    here = os.path.realpath(Path.cwd())
+    try:
+        here = os.path.realpath(Path.cwd())
+    except OSError:  # it was removed
+        here = ""
+    trusted = {_HOUSE, *map(os.path.realpath, [*sysconfig.get_paths().values(), *site.getsitepackages()])}
     places = {entry: os.path.realpath(entry) for entry in sys.path if Path(entry).is_absolute()}
-    kept = [entry for entry, place in places.items() if place == _HOUSE or place != here]
+    kept = [entry for entry, place in places.items() if place in trusted or place != here]
     return kept if _HOUSE in places.values() else [*kept, _HOUSE]
 
 
@@ -50,6 +62,14 @@ def start_python(module: str, *arguments: str, **options: Any) -> subprocess.Pop
     """Start a module in a Python process of its own. `options` are those of `subprocess.Popen`."""
     options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
     return subprocess.Popen(python_command(module, *arguments), **options)
+
+
+def run_python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module in a Python process of its own, with nothing to read, to its end; returns what it has printed."""
+    piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start_python(module, *arguments, **piped, encoding="utf-8", errors="replace") as process:
+        said, complained = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 def find_program(name: str) -> str | None:

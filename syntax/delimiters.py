@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from syntax.leaves import COMMENT, leaves
-from syntax.walk import Stack, at_line_end, is_quote, step, walk
+from syntax.around import Before, Delimiter, Reading, read_after, read_before
+from syntax.grammar_process import GrammarProcess, NotRead
+from syntax.languages import has_grammar
+from syntax.leaves import plain_leaves
+from syntax.walk import DEEPEST, Stack
 
-_CLOSED_BY_LINE = frozenset({"'", '"', 'f"', "f'", ""})
-_SHORT = 1500  # code points
-_STATEMENTS_ABOVE = 2
 _WINDOW = 16_000  # code points; from further up, only an open string of that length would be missed
 _WINDOW_STEP = 4_000
+_WITHIN = 0.3  # seconds for the grammar, which takes 0.1 to 12 ms on a machine that is not overloaded
+_FIRST_WITHIN = 0.5  # the first time that a language is asked about: its grammar has to be loaded
+_WITHOUT = 4_000  # code points that are read where a grammar has failed: in Python, they take a few milliseconds
 _SURELY_CODE = re.compile(
     r"^(?:@\w+$|@\w+[.(]|import \w+$|#include|(?:async |export |pub |public |static |final |abstract |default )*"
-    r"(?:(?:def|function|func|fn|void|int|char) \w+\(|func \(|(?:class|struct|impl|interface|enum|trait) \w+.*[:{]$))"
+    r"(?:(?:def|function|func|fn|void|int|char) \w+\(|func \(|(?:class|struct|impl|interface|enum|trait) \w.*[:{]$))"
     r"|^[A-Za-z_][\w.]* = ",
     re.MULTILINE,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Delimiter:
-    """A bracket or quote in the text that was walked over."""
-
-    offset: int
-    """In code points from the start of that text."""
-    text: str
-    open_after: Stack
-    closes: bool
-    is_stray: bool = False
-    """A closer of nothing: broken code, or something opened above the window that is looked at."""
+grammars = GrammarProcess("syntax")
+"""Reads with grammars what stands round the cursor. `grammars.start()` ahead of the first request saves its start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was found in a text behind the cursor; offsets in code points from the cursor."""
-
-    delimiters: list[Delimiter]
-    comments: list[tuple[int, int]]
-    """Start and end; the start is negative for a comment that the cursor stands in."""
-
-    def open_at(self, offset: int, at_cursor: Stack) -> Stack:
-        """What is open right before an offset, when `at_cursor` is at the cursor."""
-        found = at_cursor
-        for delimiter in self.delimiters:
-            if delimiter.offset >= offset:
-                break
-            found = delimiter.open_after
-        return found
+_loaded: set[str] = set()
 
 
 class Delimiters:
@@ -58,85 +36,75 @@ class Delimiters:
 
     def __init__(self, before: str, language: str) -> None:
         self._language = language
-        source = _encoded(before[_window_start(before) :])
-        found = walk(source, language)
-        self.is_whole = len(before) <= _WINDOW
+        found = _read_before(before[_window_start(before) :], language)
+        self.is_whole = len(before) <= _WINDOW and len(found.at_cursor) < DEEPEST
         """Whether all of the text before the cursor was looked at."""
-        self.at_line_start = found.at_line_start
-        """What is open where the cursor's line starts."""
-        self.at_cursor = found.at_end
-        """What is open at the cursor."""
-        self.columns = found.columns
-        """How far the line is indented on which each of those was opened."""
-        *above, self.code = found.statements(source, 1 + _STATEMENTS_ABOVE)
-        """The cursor's statement as far as it stands before the cursor, from its first line on, without comments.
+        self.at_line_start, self.at_cursor, self.columns = found.at_line_start, found.at_cursor, found.columns
+        self.code, self.above, self.in_comment = found.code, found.above, found.in_comment
+        self._short = found.short
 
-        A statement in this sense begins on a line where nothing is open, or a brace is what was opened last.
-        """
-        self.above = tuple(above)
-        """Up to two statements above it, likewise, the nearest last."""
-        last = found.comments[-1] if found.comments else None
-        self.in_comment = last is not None and last.end == len(source) and not source.endswith((b"*/", b"\n"))
-        """Whether the cursor stands at the end of a comment that ends with its line."""
-        statement = source[found.beginnings[-1].start :].decode("utf-8")
-        self._before = _encoded(_shortened(statement, found.at_end))
+    @staticmethod
+    def begin(before: str, language: str) -> None:
+        """Have the same read in the background that is asked for soon: it takes 2 to 12 ms. Does not wait."""
+        if has_grammar(language):
+            grammars.begin("before", language, before[_window_start(before) :])
 
     def read(self, generated: str) -> Reading:
-        """Walk over text that may stand behind the cursor."""
-        return _read(self._before, generated, self.at_cursor, self._language)
+        """Read text that may stand after the cursor."""
+        return _read_after(self._short, generated, self.at_cursor, self._language, grammars.lives)
 
 
-def _shortened(statement: str, at_cursor: Stack) -> str:
-    """Text behind which the leaves are the same, but 10 times faster to parse."""
-    if len(statement) <= _SHORT:
-        return statement
-    start = statement.find("\n", len(statement) - _SHORT) + 1 or len(statement) - _SHORT
-    opener = at_cursor[-1] if at_cursor and (at_cursor[-1] == COMMENT or is_quote(at_cursor[-1])) else ""
-    return f"{opener}\n{statement[start:]}" if opener not in _CLOSED_BY_LINE else f"{opener}{statement[start:]}"
+def _read_before(text: str, language: str) -> Before:
+    if not has_grammar(language):
+        return read_before(text.encode("utf-8", "replace"), language, plain_leaves)
+    try:
+        return _before(_ask("before", language, text))
+    except NotRead:
+        return read_before(text[-_WITHOUT:].encode("utf-8", "replace"), language, plain_leaves)
 
 
 @lru_cache(maxsize=16)  # the rules of one trim ask for the same
-def _read(before: bytes, generated: str, stack: Stack, language: str) -> Reading:
-    start = len(before)
-    source = before + _encoded(generated)
-    delimiters: list[Delimiter] = []
-    comments: list[tuple[int, int]] = []
-    known_bytes, known = start, 0
+def _read_after(short: str, generated: str, stack: Stack, language: str, lives: int) -> Reading:
+    """`lives` tells what was read without a grammar, before its process was there, from what is read with it."""
+    if has_grammar(language):
+        try:
+            return _reading(_ask("after", language, short + generated, len(short), stack))
+        except NotRead:
+            pass
+    return read_after(short.encode("utf-8", "replace"), generated, stack, language, plain_leaves)
 
-    def characters(position: int) -> int:
-        nonlocal known_bytes, known
-        if position < known_bytes:
-            return -len(source[position:start].decode("utf-8", "replace"))
-        known += len(source[known_bytes:position].decode("utf-8", "replace"))
-        known_bytes = position
-        return known
 
-    previous_end = start
-    for leaf in leaves(source, start, language):
-        if source.find(b"\n", previous_end, leaf.start) >= 0:
-            stack = at_line_end(stack)
-        previous_end = leaf.end_without_newline(source)
-        if leaf.kind == "comment":
-            first = characters(leaf.start)
-            if stack[-1:] == (COMMENT,):
-                stack = stack[:-1]
-                delimiters.append(Delimiter(characters(max(leaf.end - 2, start)), "*/", stack, closes=True))
-            comments.append((first, characters(leaf.end)))
-        elif leaf.start >= start and (found := step(leaf.kind, stack)) is not None:
-            stack, closes, is_stray = found
-            delimiters.append(Delimiter(characters(leaf.start), leaf.kind, stack, closes, is_stray))
-    return Reading(delimiters, comments)
+def _ask(question: str, language: str, text: str, *more: Any) -> Any:
+    within = _WITHIN if language in _loaded else _FIRST_WITHIN
+    _loaded.add(language)
+    return grammars.ask(question, language, text, *more, within=within)
+
+
+def _before(answer: dict[str, Any]) -> Before:
+    return Before(
+        at_line_start=tuple(answer["at_line_start"]),
+        at_cursor=tuple(answer["at_cursor"]),
+        columns=tuple(answer["columns"]),
+        above=tuple(answer["above"]),
+        code=answer["code"],
+        in_comment=answer["in_comment"],
+        short=answer["short"],
+    )
+
+
+def _reading(answer: dict[str, Any]) -> Reading:
+    delimiters = [
+        Delimiter(offset, text, tuple(open_after), closes, is_stray)
+        for offset, text, open_after, closes, is_stray in answer["delimiters"]
+    ]
+    return Reading(delimiters, [(start, end) for start, end in answer["comments"]])
 
 
 def _window_start(before: str) -> int:
     """Where to begin to read: at the first line that surely is code, and not text in a string or comment.
 
-    In steps, so that it stays the same while somebody types.
+    In steps, so that it stays the same while the user types.
     """
     cut = max(len(before) - _WINDOW, 0) // _WINDOW_STEP * _WINDOW_STEP
     found = _SURELY_CODE.search(before, cut) if cut else None
     return found.start() if found else cut
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "replace")

@@ -1,36 +1,41 @@
-"""The names in a piece of source text, by the leaves of its syntax tree."""
+"""The names in a parsed text, by the leaves of its syntax tree. Only for processes that may die."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import tree_sitter
 
-from syntax.languages import grammar_of, parser_for
+from syntax.grammars import TooSlow, grammar_of, is_late
 
-_WORD = re.compile(r"[^\W\d]\w+")
 _NAMES = ("name", "constant", "variable_name")  # what the grammars of PHP, Ruby and the shell call an identifier
 
 
-def identifiers(text: str, language: str) -> frozenset[str]:
-    """Collect the names that a text uses; where the language has no grammar, its words."""
-    parser = parser_for(language)
-    if parser is None or _query(language) is None:
-        return frozenset(_WORD.findall(text))
-    source = text.encode("utf-8", "replace")
-    return identifiers_in(parser.parse(source), source, language, (0, len(source)))
+def identifiers_in(
+    tree: tree_sitter.Tree, source: bytes, language: str, span: tuple[int, int] | None = None
+) -> list[tuple[str, int, int]]:
+    """Find the names of a text or, with `span`, between two byte offsets of it: each with its first and last line.
 
-
-def identifiers_in(tree: tree_sitter.Tree, source: bytes, language: str, span: tuple[int, int]) -> frozenset[str]:
-    """Collect the names between two byte offsets of a text that has been parsed already."""
+    Lines count from 0. Raises TooSlow.
+    """
     query = _query(language)
     if query is None:
-        return frozenset(_WORD.findall(source[slice(*span)].decode("utf-8", "replace")))
+        return []
     cursor = tree_sitter.QueryCursor(query)
-    cursor.set_byte_range(*span)
+    if span is not None:
+        cursor.set_byte_range(*span)
     nodes = cursor.captures(tree.root_node).get("name", [])
-    return frozenset({source[node.start_byte : node.end_byte].decode("utf-8", "replace") for node in nodes})
+    if is_late():
+        raise TooSlow
+    return [
+        (source[node.start_byte : node.end_byte].decode("utf-8", "replace"), node.start_point[0], node.end_point[0])
+        for node in nodes
+    ]
+
+
+def has_names(language: str) -> bool:
+    """Whether the grammar of a language tells names from other words."""
+    return _query(language) is not None
 
 
 @cache

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import PurePath
 from typing import Literal
-
-import tree_sitter
 
 Blocks = Literal["indentation", "braces", "end"]
 Statements = Literal["newline", "semicolon", "either"]
@@ -53,7 +50,7 @@ _RUST_ATTRIBUTE = re.compile(r"#!?\[.*\]", re.DOTALL)
 _RUBY_OPENS = re.compile(
     r"^\s*(?:\w+ = )?(?:def|class|module|if|unless|while|until|for|case|begin)\b(?!.*\bend$)|\bdo(?: *\|[^|]*\|)?$"
 )
-_LUA_OPENS = re.compile(r"\b(?:then|do|repeat|else)$|\bfunction\b[^()]*\([^()]*\)$")
+_LUA_OPENS = re.compile(r"\b(?:then|do|repeat|else)$|\bfunction\b[^()]{0,200}\([^()]*\)$")
 _SHELL_OPENS = re.compile(r"\b(?:then|do|else)$|\{$|^\s*case\b.*\bin$")
 _YAML_OPENS = re.compile(r":(?: [|>][-+]?)?$")
 _JAVASCRIPT = "tree_sitter_javascript:language"
@@ -219,33 +216,8 @@ def language_named(name: str) -> Language:
     return _BY_NAME.get(name, _UNKNOWN)
 
 
-def parser_for(name: str) -> tree_sitter.Parser | None:
-    """Find this thread's parser for a language, made on first need; None where no grammar is installed."""
-    grammar = language_named(name).grammar
-    if grammar is None:
-        return None
-    parsers: dict[str, tree_sitter.Parser] = _of_this_thread.__dict__.setdefault("parsers", {})
-    if grammar not in parsers:
-        loaded = _load(grammar)
-        if loaded is None:
-            return None
-        parsers[grammar] = tree_sitter.Parser(loaded)
-    return parsers[grammar]
-
-
-def grammar_of(name: str) -> tree_sitter.Language | None:
-    """Load the grammar of a language on first need; None where none is installed."""
-    grammar = language_named(name).grammar
-    return _load(grammar) if grammar is not None else None
-
-
 @cache
-def _load(grammar: str) -> tree_sitter.Language | None:
-    module, function = grammar.split(":")
-    try:
-        return tree_sitter.Language(getattr(import_module(module), function)())
-    except ImportError:
-        return None
-
-
-_of_this_thread = threading.local()  # a parser has a state of its own
+def has_grammar(name: str) -> bool:
+    """Whether the grammar of a language is installed. Loads nothing of it."""
+    grammar = language_named(name).grammar
+    return grammar is not None and find_spec(grammar.partition(":")[0]) is not None

@@ -12,15 +12,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from syntax.leaves import CLOSERS, COMMENT, QUOTES, Leaf, leaves
+from syntax.leaves import CLOSERS, COMMENT, QUOTES, Leaf, ReadLeaves
 from syntax.statements import indentation
 
 Stack = tuple[str, ...]
 """What is open, the innermost last: opening brackets and quotes (an `f` before those of f-strings), or COMMENT."""
 
+DEEPEST = 200
+"""What is open further out than so many brackets is taken for closed: no code is written so."""
+
+_QUOTES = QUOTES | {f"f{quote}" for quote in QUOTES}  # f-strings keep their letter: braces in them are code
 _MULTILINE = frozenset({"`", '"""', "'''"})
+_ENDED_BY_LINE = _QUOTES - _MULTILINE - {f"f{quote}" for quote in _MULTILINE}
 _PART = 800  # bytes; the end that is walked over for each keystroke is two to three times as long
 _CANDIDATES = 24  # how many of the last statements are looked at for one that code can be read from
+_KEPT = 600  # beginnings; more than are looked at in any part of a window
+_LONGEST_INDENT = 1_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +72,12 @@ _NOTHING = Walk((), (), (), (Beginning(0, (), (), 0),), ())
 
 
 @lru_cache(maxsize=32)  # a handful of parts for each of a handful of documents
-def walk(source: bytes, language: str) -> Walk:
-    """Walk over a text in UTF-8."""
+def walk(source: bytes, language: str, leaves: ReadLeaves) -> Walk:
+    """Walk over a text in UTF-8, of some ten thousand bytes, leaf by leaf."""
     cut = source.rfind(b"\n", 0, max(len(source) // _PART - 2, 0) * _PART) + 1
     if not cut:
-        return _on_from(_NOTHING, source, language)
-    first = walk(source[:cut], language)
+        return _on_from(_NOTHING, source, language, leaves)
+    first = walk(source[:cut], language, leaves)
     beginnings = [one for one in first.beginnings[-_CANDIDATES:] if one.start < cut]
     readable = [
         one for one in beginnings if not source[one.start : one.start + 200].lstrip().startswith((b")", b"]", b"}"))
@@ -84,10 +91,10 @@ def walk(source: bytes, language: str) -> Walk:
         tuple(one for one in first.beginnings if one.start <= chosen.start),
         tuple(comment for comment in first.comments if comment.start < chosen.start),
     )
-    return _on_from(known, source, language)
+    return _on_from(known, source, language, leaves)
 
 
-def _on_from(known: Walk, source: bytes, language: str) -> Walk:
+def _on_from(known: Walk, source: bytes, language: str, leaves: ReadLeaves) -> Walk:
     """Go on to the end of the source from the last beginning that is known."""
     base = known.beginnings[-1].start
     rest = source[base:]
@@ -103,25 +110,25 @@ def _on_from(known: Walk, source: bytes, language: str) -> Walk:
                 beginnings.append(Beginning(base + newline, stack, columns, indent))
         found = step(leaf.kind, stack)
         if found is not None:
-            stack = found[0]
-            columns = columns[: len(stack)]
-            if len(stack) > len(columns):
+            columns = columns[: len(found[0])]
+            if len(found[0]) > len(columns):
                 columns = (*columns, _indentation_at(rest, leaf.start))
+            stack, columns = found[0][-DEEPEST:], columns[-DEEPEST:]
         if leaf.kind == "comment":
             comments.append(Leaf(base + leaf.start, base + leaf.end, leaf.kind))
         previous_end = leaf.end_without_newline(rest)
         if b"\n" in rest[leaf.start : previous_end]:  # a comment or string of several lines
             at_line_start = stack
-    return Walk(at_line_start, stack, columns, tuple(beginnings), tuple(comments))
+    return Walk(at_line_start, stack, columns, tuple(beginnings[-_KEPT:]), tuple(comments))
 
 
 def _indentation_at(source: bytes, position: int) -> int:
     start = source.rfind(b"\n", 0, position) + 1
-    return indentation(source[start:position].decode("utf-8", "replace"))
+    return indentation(source[start : min(position, start + _LONGEST_INDENT)].decode("utf-8", "replace"))
 
 
 def _may_begin_statement(stack: Stack) -> bool:
-    return not stack or (stack[-1] == "{" and not any(is_quote(token) for token in stack))
+    return not stack or (stack[-1] == "{" and _QUOTES.isdisjoint(stack))
 
 
 def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
@@ -144,12 +151,11 @@ def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
 
 def at_line_end(stack: Stack) -> Stack:
     """What stays open behind a line's end, which ends a string that cannot go on over it."""
-    for depth, token in enumerate(stack):
-        if is_quote(token) and token.lstrip("f") not in _MULTILINE:
-            return stack[:depth]
-    return stack
+    if _ENDED_BY_LINE.isdisjoint(stack):
+        return stack
+    return stack[: next(depth for depth, token in enumerate(stack) if token in _ENDED_BY_LINE)]
 
 
 def is_quote(token: str) -> bool:
     """Whether an open delimiter is a quote."""
-    return token.lstrip("f") in QUOTES  # Python's f-strings keep their letter: braces in them are code
+    return token in _QUOTES

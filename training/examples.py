@@ -22,6 +22,7 @@ from engine.manifest import TOKENIZER_FILE, PromptFormat
 from engine.prompt import Budget, Prompt, lay_out
 from engine.tokenizer import Tokenizer
 from indexer import Index
+from syntax import DocumentId
 from training.base import Base, add_base, open_base
 from training.middles import Kind, Middle, Outline, choose_middle, outline_of
 from training.sources import SourceFile, add_code, code_of
@@ -129,7 +130,8 @@ class Teacher:
         text = file.text[: middle.start] + after
         snippets: tuple[ContextSnippet, ...] = ()
         if context:
-            found = self._index(file).context_for(file.path, file.language, text, middle.start, within=_CONTEXT_SECONDS)
+            index, document = self._index(file), DocumentId.scratch(file.path)
+            found = index.context_for(document, file.language, text, middle.start, within=_CONTEXT_SECONDS)
             snippets = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
         request = CompletionRequest(file.path, file.language, text, middle.start, snippets)
         return lay_out(request, self._tokenizer, self._style, Budget(tokens))
@@ -145,7 +147,7 @@ class Teacher:
             near = sorted(group, key=lambda other: str(PurePosixPath(other.path).parent) != folder)
             self._indexes[key] = Index()
             for other in near[:_NEIGHBOURS]:
-                self._indexes[key].update(other.path, other.language, other.text)
+                self._indexes[key].update(DocumentId.scratch(other.path), other.language, other.text)
         return self._indexes[key]
 
 

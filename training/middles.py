@@ -10,7 +10,7 @@ from typing import Literal
 
 import tree_sitter
 
-from syntax import parser_for
+from syntax.grammars import parser_for
 
 Kind = Literal["line", "statement", "block", "span", "nothing"]
 

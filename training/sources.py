@@ -7,7 +7,6 @@ import io
 import posixpath
 import re
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import tomllib
@@ -20,7 +19,9 @@ from typing import IO, Literal
 
 from indexer.ignore import Rules
 from indexer.walk import walk
-from syntax import language_of, parser_for
+from syntax import language_of
+from syntax.children import python_command
+from syntax.grammars import parser_for
 from training.filters import PERMISSIVE, Duplicates, cleaned
 
 _PINS = {"pypi": "==", "npm": "@", "debian": "="}
@@ -84,7 +85,7 @@ def fetch(package: Package, folder: Path) -> Path | None:
         place.mkdir(parents=True, exist_ok=True)
         wanted = f"{package.name}{_PINS[package.registry]}{package.version}"
         commands = {
-            "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", wanted],
+            "pypi": python_command("pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", wanted),
             "npm": ["npm", "pack", "--silent", wanted],
             "debian": ["apt-get", "download", wanted],
         }

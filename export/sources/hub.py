@@ -14,6 +14,7 @@ from typing import Any
 
 from export.architecture import ExportError
 from export.sources.source import Progress
+from syntax.children import QUIET
 
 _PATTERNS = (
     "config.json",
@@ -37,7 +38,7 @@ def download(name: str, revision: str | None, progress: Progress) -> tuple[Path,
 
     Raises ExportError with one sentence for whatever goes wrong.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.update(QUIET)
     os.environ.setdefault("HF_HUB_DISABLE_SYMLINKS_WARNING", "1")
     import huggingface_hub  # takes half a second, and only this needs it
     from huggingface_hub import errors

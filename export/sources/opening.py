@@ -22,6 +22,8 @@ from export.sources.hub import download, is_hub_id
 from export.sources.random_weights import PREFIX, RandomSource
 from export.sources.source import Progress, Source
 
+_FILES = (".gguf", ".safetensors", *PICKLES)
+
 
 @contextmanager
 def open_source(
@@ -32,7 +34,8 @@ def open_source(
     progress: Progress = lambda what, share: None,
 ) -> Iterator[Source]:
     """Open a source, and download it first if it is a hub id. Raises ExportError."""
-    path = Path(text).expanduser()
+    path = _path(text)
+    _refuse_ambiguous(text, path)
     with ExitStack() as opened:
         source: Source
         if text.startswith(PREFIX):
@@ -50,11 +53,12 @@ def open_source(
 
 def open_checkpoint(text: str, *, revision: str | None, progress: Progress) -> Checkpoint:
     """Find a folder with its weights, and download it first if it is a hub id. Raises ExportError."""
-    path = Path(text).expanduser()
+    path = _path(text)
+    _refuse_ambiguous(text, path)
     if path.is_dir():
         _refuse_revision(text, revision)
         checkpoint = local_checkpoint(path)
-    elif is_hub_id(text) and path.suffix.lower() not in (".gguf", ".safetensors", *PICKLES):
+    elif is_hub_id(text) and path.suffix.lower() not in _FILES:
         folder, license_name = download(text, revision, progress)
         known = license_of(folder)
         checkpoint = Checkpoint(folder, text, license_name or known if known == "unknown" else known, folder.name)
@@ -66,15 +70,28 @@ def open_checkpoint(text: str, *, revision: str | None, progress: Progress) -> C
     return checkpoint
 
 
+def _refuse_ambiguous(text: str, path: Path) -> None:
+    """A name on the hub must not become a folder of whatever workspace the command is run in."""
+    if is_hub_id(text) and not path.is_absolute() and path.suffix.lower() not in _FILES and path.exists():
+        raise ExportError(f"{text} is a model's name on the hub, and there is a folder; for the folder, write ./{text}")
+
+
 def name_for(text: str) -> str:
     """A model's name after its source: the last part of what was written, in lower case."""
     text = text.removeprefix(PREFIX)
-    path = Path(text).expanduser()
+    path = _path(text)
     if path.name == "config.json":
         path = path.parent
     last = (path.resolve() if path.exists() else Path(text)).name
     name = re.sub(r"[^a-z0-9.]+", "-", last.lower().removesuffix(".gguf")).strip("-.")
     return name or "model"
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # `~name` of a user who is not there
+        raise ExportError(f"There is no file or folder {text}: {error}") from error
 
 
 def _refuse_revision(text: str, revision: str | None) -> None:

@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from export.architecture import Architecture, ExportError, tensor_shapes
 from export.config import architecture_of, read_config
+from export.slices import on_slices
 from export.sources.source import Floats, span
 from export.sources.tokenizer_file import read_tokenizer
 
@@ -60,13 +61,18 @@ class RandomSource:
         scale = np.float32(width**-0.5 if len(shape) == 2 else 0.02)
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             scale /= np.float32((2 * self.architecture.layers) ** 0.5)
-        values = np.empty((stop - start, width), np.float32)
-        for block in range(start // _BLOCK_ROWS, -(-stop // _BLOCK_ROWS)):
-            first = block * _BLOCK_ROWS
-            low, high = max(start, first), min(stop, first + _BLOCK_ROWS)
-            generator = np.random.Generator(np.random.SFC64([_SEED, zlib.crc32(name.encode()), block]))
-            numbers = generator.integers(0, 1 << 16, (high - first, width), np.uint16)[low - first :]
-            np.multiply(_normal()[numbers], scale, out=values[low - start : high - start])
+        values, seed = np.empty((stop - start, width), np.float32), zlib.crc32(name.encode())
+        before = start // _BLOCK_ROWS
+
+        def make(blocks: slice) -> None:
+            for block in range(before + blocks.start, before + blocks.stop):
+                first = block * _BLOCK_ROWS
+                low, high = max(start, first), min(stop, first + _BLOCK_ROWS)
+                generator = np.random.Generator(np.random.SFC64([_SEED, seed, block]))
+                numbers = generator.integers(0, 1 << 16, (high - first, width), np.uint16)[low - first :]
+                np.multiply(_normal()[numbers], scale, out=values[low - start : high - start])
+
+        on_slices(make, -(-stop // _BLOCK_ROWS) - before, 4 * _BLOCK_ROWS * width)
         return values.reshape(stop - start, *shape[1:])
 
     def tokenizer(self) -> Tokenizer:

@@ -161,3 +161,10 @@ def test_the_place_of_a_last_word_that_begins_further_up(tokenizer: Tokenizer) -
     request = CompletionRequest("a.py", "python", text, 2000, neighbours=("y = 2\n",))
     ngrams = Lookup(tokenizer).ngrams(request, text[1990:2000], WEIGHTS)
     assert sum(found.size for _, found, _ in ngrams.followers()) > 100
+
+
+def test_of_a_long_line_only_what_is_near_the_cursor_is_looked_at() -> None:
+    text = "word = 1; " * 100_000
+    above, near, below = text_around(text, 500_005)
+    assert (above + near, below) == (text[500_005 - len(above + near) : 500_005], "")
+    assert len(near) <= 1_000 < len(above) <= 16_000

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from engine import Engine
 from engine.model import Model
 from engine.models import DEFAULT_MODEL
+from engine.onnx_runtime import onnxruntime
 from engine.providers import available, captured_output, open_session, order, try_provider
 from evaluation.client import serving
 from export.graph import write_graph
@@ -27,12 +27,14 @@ KERNELS = {
     "FusedMatMul": b"4cuda6MatMulINS_9MLFloat16EEE",
     "Gather": b"4cuda6GatherE",
     "GroupQueryAttention": b"7contrib4cuda19GroupQueryAttentionINS_9MLFloat16E",
+    "LogSoftmax": b"4cuda7SoftmaxIfEE",
     "MatMulNBits": b"7contrib4cuda11MatMulNBitsINS_9MLFloat16EEE",
     "Mul": b"4cuda3MulINS_9MLFloat16EEE",
     "QuickGelu": b"7contrib4cuda9QuickGeluINS_9MLFloat16EEE",
     "SimplifiedLayerNormalization": b"4cuda9LayerNormINS_9MLFloat16Ef",
     "SkipSimplifiedLayerNormalization": b"7contrib4cuda13SkipLayerNormINS_9MLFloat16ELb1EEE",
     "Split": b"4cuda8Split_18E",
+    "TopK": b"4cuda4TopKILb0EEE",
 }
 
 
@@ -123,7 +125,10 @@ def test_the_runtime_infers_every_shape_in_a_graph_for_cuda(cuda_graph: Path) ->
     found = {value.name: (value.type, value.shape) for value in session.get_outputs()}
     assert found["logits"] == ("tensor(float)", [1, "wanted", LLAMA.vocabulary])
     assert found["layer0.attended"] == ("tensor(float16)", [1, "tokens", LLAMA.hidden])
-    assert not [name for name in inner if found[name][0] != "tensor(float16)" or len(found[name][1]) != 3]
+    assert found.pop("log_probabilities") == ("tensor(float)", [1, "wanted", LLAMA.vocabulary])
+    assert found["likeliest_tokens"] == ("tensor(int64)", [1, "wanted", 1])
+    layers = [found[name] for name in inner if name in found]
+    assert not [one for one in layers if one[0] != "tensor(float16)" or len(one[1]) != 3]
 
 
 @pytest.mark.skipif(not CUDA_LIBRARY.is_file(), reason="the GPU build of ONNX Runtime for Linux alone has its kernels")

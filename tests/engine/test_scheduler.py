@@ -159,6 +159,22 @@ def test_resting_stops_all_work_and_leaves_none(scheduler: Scheduler) -> None:
         assert not scheduler._waiting
 
 
+def test_what_is_forgotten_is_made_anew_and_no_work_of_before_brings_it_back(scheduler: Scheduler) -> None:
+    asked = request(2000)
+    first = scheduler.submit("a", asked).result(timeout=DEADLINE)
+    assert first.timings
+    assert not scheduler.submit("a", asked).result(timeout=DEADLINE).timings  # it was remembered
+    scheduler.forget()
+    assert scheduler.submit("a", asked).result(timeout=DEADLINE).timings
+
+
+def test_a_document_of_the_same_path_and_text_is_another_one(scheduler: Scheduler) -> None:
+    one, other = (replace(request(2000), document=document) for document in ("file:///a/x.py", "file:///b/x.py"))
+    assert scheduler.submit("a", one).result(timeout=DEADLINE).timings
+    assert scheduler.submit("b", other).result(timeout=DEADLINE).timings  # which may have other context
+    assert not scheduler.submit("b", other).result(timeout=DEADLINE).timings
+
+
 def test_what_the_deadline_cut_off_is_finished_in_idle_time(scheduler: Scheduler, engine: Engine) -> None:
     text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
     asked = CompletionRequest("a.py", "python", text, len(text), deadline=0.0)
@@ -170,3 +186,72 @@ def test_what_the_deadline_cut_off_is_finished_in_idle_time(scheduler: Scheduler
     assert whole.result().stop is not StopReason.DEADLINE
     assert whole.result().text.startswith(part.text)
     assert len(whole.result().text) > len(part.text) > 0
+
+
+class Panic(BaseException):
+    """What pyo3 raises where a library panics: no Exception."""
+
+
+def test_what_is_no_exception_ends_that_request_and_no_thread(
+    scheduler: Scheduler, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("a native library gave up")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "lay_out", panic)
+        failed = scheduler.submit("a", request(300)).exception(DEADLINE)
+        assert isinstance(failed, Exception)
+        assert "Panic: a native library gave up" in str(failed)
+        scheduler.warm_up("a", request(400))
+        until(lambda: is_quiet(scheduler))
+    assert scheduler.submit("a", replace(request(300), max_tokens=1)).result(DEADLINE)
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_what_fails_after_the_answer_is_logged_and_the_answer_stays(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_remembered: bool
+) -> None:
+    asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, max_tokens=16)
+    if is_remembered:
+        assert scheduler.submit("a", asked).result(DEADLINE).text
+
+    def fail(*_: object) -> None:
+        raise ValueError("no plan")
+
+    monkeypatch.setattr(scheduler, "_plan_ahead", fail)
+    assert scheduler.submit("a", asked).result(DEADLINE).text
+    until(lambda: "Nothing is made ahead for a" in caplog.text)
+    assert "ValueError: no plan" in caplog.text
+
+
+def test_of_thousands_of_places_only_the_last_are_warmed_up(scheduler: Scheduler) -> None:
+    for index in range(2_000):
+        scheduler.warm_up(str(index), request(300 + index))
+    with scheduler._changed:
+        waiting = [job.document for job in scheduler._waiting]
+    assert len(waiting) <= 17  # one of them may run, and come back
+    assert "1999" in waiting
+    scheduler.rest()
+
+
+def test_in_a_comment_nothing_is_suggested_where_that_is_set_but_by_a_key(scheduler: Scheduler) -> None:
+    text = "def add(a, b):\n    return a + b  # the s"
+    asked = CompletionRequest("a.py", "python", text, len(text), max_tokens=8)
+    assert scheduler.submit("a", asked).result(DEADLINE).stop is not StopReason.PLACE
+    here = scheduler.submit("a", replace(asked, disabled_in=("comment",))).result(DEADLINE)
+    assert (here.text, here.stop, here.computed_tokens) == ("", StopReason.PLACE, 0)
+    by_a_key = scheduler.submit("a", replace(asked, disabled_in=("comment",), explicit=True)).result(DEADLINE)
+    assert by_a_key.stop is not StopReason.PLACE
+    elsewhere = scheduler.submit("a", replace(asked, disabled_in=("string",))).result(DEADLINE)
+    assert elsewhere.stop is not StopReason.PLACE
+
+
+def test_a_suggestion_that_is_typed_into_a_comment_is_not_shown_there(scheduler: Scheduler) -> None:
+    asked = CompletionRequest("a.py", "python", "x = 1", 5, disabled_in=("comment",))
+    said = Suggestion("  # one", 0, (), (), StopReason.END, 1, 0)
+    scheduler._suggestions.remember(asked, said)
+    in_code = scheduler.submit("a", replace(asked, text="x = 1 ", offset=6)).result(DEADLINE)
+    assert in_code.text == " # one"
+    in_comment = scheduler.submit("a", replace(asked, text="x = 1  # o", offset=10)).result(DEADLINE)
+    assert (in_comment.text, in_comment.stop) == ("", StopReason.PLACE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import tokenizer as tokenizing
 from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
+from engine.tokenizer import Tokenizer, TokenizerFailed, is_control
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -90,3 +93,99 @@ def test_a_stream_gives_whole_characters_only(tokenizer: Tokenizer) -> None:
     assert "".join(pieces) == text
     assert "" in pieces  # some tokens end in the middle of a character
     assert "\ufffd" not in "".join(pieces)
+
+
+def test_threads_do_not_disturb_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evicts what the other has just looked up: more segments than are remembered."""
+    monkeypatch.setattr(tokenizing, "_REMEMBERED_SEGMENTS", 8)
+    shared, alone = Tokenizer(path), Tokenizer(path)
+    texts = ["\n".join(f"name_{start + line} = {line}" for line in range(40)) for start in range(0, 400, 40)]
+    expected = {text: alone.encode(text) for text in texts}
+
+    def encode(seed: int) -> bool:
+        order = random.Random(seed).choices(texts, k=60)
+        return all(shared.encode(text) == expected[text] for text in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(encode, range(8)))
+
+
+@pytest.fixture
+def endless(path: Path, tmp_path: Path) -> Path:
+    """A tokenizer with a rule that backtracks without end where many an x is followed by no y."""
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    rule = {"type": "Split", "pattern": {"Regex": "(?:x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    fields["pre_tokenizer"]["pretokenizers"].insert(0, rule)
+    written = tmp_path / "tokenizer.json"
+    written.write_text(json.dumps(fields), encoding="utf-8")
+    return written
+
+
+def test_a_text_that_the_library_panics_at_costs_that_text(endless: Path, tokenizer: Tokenizer) -> None:
+    fragile = Tokenizer(endless)
+    for call in (fragile.encode, fragile.encode_once, fragile.split_last_word):
+        with pytest.raises(TokenizerFailed, match="retry-limit"):
+            call("a = " + "x" * 40)
+        assert fragile.encode("a = 1\n") == tokenizer.encode("a = 1\n")
+
+
+QWEN = (
+    "<tool_call>",
+    "</tool_call>",
+    "<|repo_name|>",
+    "<|fim_hole|>",
+    "[PAD]",
+    "<｜fim▁begin｜>",
+    "@@control@@",
+    "▁<x>",
+)
+TEXTS = ("  ", "        ", "\t\t", "\n\n", "õ", "ponies")
+
+
+@pytest.fixture(scope="module")
+def with_added_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small vocabulary with added tokens of every kind, none of them marked as special but one."""
+    library = tokenizers.Tokenizer(tokenizers.models.BPE())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    library.train_from_iterator(["def tool_call(x): return fim_hole <tool> </tool>"] * 9, trainer)
+    library.add_special_tokens(["<|im_end|>"])
+    kinds = ({}, {"normalized": True}, {"lstrip": True}, {"rstrip": True}, {"single_word": True})
+    library.add_tokens(
+        [
+            tokenizers.AddedToken(content, **{"normalized": False, **kinds[number % len(kinds)]})
+            for number, content in enumerate(QWEN)
+        ]
+    )
+    library.add_tokens([tokenizers.AddedToken(content, normalized=False) for content in TEXTS])
+    path = tmp_path_factory.mktemp("added") / "tokenizer.json"
+    library.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("around", ["{}", "x = {} + 1", " {} ", "{}{}", "\n{}\n", '"{}"', "a{}b"])
+def test_no_text_becomes_control_although_the_token_is_not_marked_special(with_added_tokens: Path, around: str) -> None:
+    tokenizer = Tokenizer(with_added_tokens)
+    added = tokenizers.Tokenizer.from_file(str(with_added_tokens)).get_added_tokens_decoder()
+    control = {number for number, token in added.items() if is_control(token.content)}
+    assert len(control) == len(QWEN) + 1
+    for content in (*QWEN, "<|im_end|>"):
+        text = around.replace("{}", content)
+        for tokens in (tokenizer.encode(text), tokenizer.encode_once(text)):
+            assert not control & set(tokens), text
+            assert tokenizer.decode(tokens) == text
+
+
+@pytest.mark.parametrize("content", TEXTS)
+def test_added_tokens_that_are_text_stay_tokens(with_added_tokens: Path, content: str) -> None:
+    number = tokenizers.Tokenizer.from_file(str(with_added_tokens)).token_to_id(content)
+    assert number in Tokenizer(with_added_tokens).encode_once(f"x{content}y")
+
+
+def test_no_added_token_of_the_default_model_comes_from_text(path: Path, tokenizer: Tokenizer) -> None:
+    added = tokenizers.Tokenizer.from_file(str(path)).get_added_tokens_decoder()
+    assert added
+    for number, token in added.items():
+        assert number not in tokenizer.encode(f"x = {token.content}\n")

@@ -243,3 +243,17 @@ def test_other_adapters_are_refused(config: dict[str, object], sentence: str, tm
 )
 def test_a_model_is_named_after_its_source(source: str, name: str) -> None:
     assert name_for(source) == name
+
+
+def test_a_name_on_the_hub_is_no_folder_of_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "JetBrains" / "Mellum-4b-base", PLAIN, random_weights(PLAIN))
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ExportError, match=r"for the folder, write \./JetBrains/Mellum-4b-base"),
+        open_source("JetBrains/Mellum-4b-base"),
+    ):
+        pass
+    with open_source("./JetBrains/Mellum-4b-base") as source:
+        assert source.architecture == PLAIN
+    with pytest.raises(ExportError, match="There is no file or folder ~no-such-user/x"), open_source("~no-such-user/x"):
+        pass

@@ -187,8 +187,8 @@ def test_of_a_tree_those_files_are_found_that_git_lists(tmp_path: Path, seed: in
 VALUES = ["~/i", "/abs/i", "rel/i", '"~/q\\"i"', r"a\\b", '""', "é", "~nobody-of-this-name/x", "", "a  b", "a\tb ; c"]
 VALUES += ['"a;b" # c', '"a" "b"', "~/con\\\n tinued", '"" z', "  sp  "]
 _CONDITIONS = """
-gitdir:{0}/work/ gitdir:work/ gitdir:WORK/ gitdir/i:WORK/ gitdir:**/repo/.git gitdir:./ gitdir:./**/.git gitdir:~/
-gitdir:nope/ gitdir:{0}/work/repo/.git gitdir:{0}/w?rk/** onbranch:main onbranch:feat/ onbranch:f*
+gitdir:{0}/area/ gitdir:area/ gitdir:AREA/ gitdir/i:AREA/ gitdir:**/repo/.git gitdir:./ gitdir:./**/.git gitdir:~/
+gitdir:nope/ gitdir:{0}/area/repo/.git gitdir:{0}/ar?a/** onbranch:main onbranch:feat/ onbranch:f*
 """
 CONDITIONS = _CONDITIONS.split()
 
@@ -216,7 +216,7 @@ def written(chance: random.Random, around: Path) -> str:
 def compare_configuration(around: Path, seed: int) -> bool:
     """Write configurations of a user and a repository, and read them as git does; False if git calls them invalid."""
     chance = random.Random(seed)
-    home, repository = around / "home", around / "work" / "repo"
+    home, repository = around / "home", around / "area" / "repo"
     (home / ".config" / "git").mkdir(parents=True)
     repository.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as environment:

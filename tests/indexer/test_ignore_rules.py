@@ -118,9 +118,9 @@ def test_rules_above_the_opened_folder_count(tmp_path: Path) -> None:
 
 
 def test_rules_for_ai_count_from_everywhere_above_and_cannot_be_overruled(tmp_path: Path) -> None:
-    lay(tmp_path, {".aiignore": "secret_*.py\n/work/top/pkg/hidden/\n", ".gitignore": "*.py\n", ".ignore": "*.py\n"})
+    lay(tmp_path, {".aiignore": "secret_*.py\n/area/top/pkg/hidden/\n", ".gitignore": "*.py\n", ".ignore": "*.py\n"})
     top = repository(
-        tmp_path / "work" / "top",
+        tmp_path / "area" / "top",
         {
             ".gitignore": "!secret_*.py\n",
             ".aiignore": "pkg/app/private.py\n",
@@ -191,14 +191,14 @@ def test_what_is_only_named_git_is_no_repository(tmp_path: Path, made: str) -> N
 
 
 def test_configuration_names_further_excludes(tmp_path: Path, own_home: Path) -> None:
-    root = repository(tmp_path / "work" / "root", dict.fromkeys(["a.py", "b.py", "c.py", "d.py"], ""))
+    root = repository(tmp_path / "area" / "root", dict.fromkeys(["a.py", "b.py", "c.py", "d.py"], ""))
     lay(own_home, {".config/git/ignore": "a.py\n"})
     assert paths(root) == by_git(root) == {"b.py", "c.py", "d.py"}
     lay(own_home, {".gitconfig": "[include]\n\tpath = more\n", "more": '[CORE]\n excludesFile = "~/my rules" ; mine\n'})
     lay(own_home, {"my rules": "b.py\n"})
     assert paths(root) == by_git(root) == {"a.py", "c.py", "d.py"}
-    lay(own_home, {"more": f'[includeIf "gitdir:{tmp_path.as_posix()}/work/"]\npath = ~/work\n'})
-    lay(own_home, {"work": "[core]\nexcludesfile = ~/of work\n", "of work": "c.py\n"})
+    lay(own_home, {"more": f'[includeIf "gitdir:{tmp_path.as_posix()}/area/"]\npath = ~/area\n'})
+    lay(own_home, {"area": "[core]\nexcludesfile = ~/of area\n", "of area": "c.py\n"})
     assert paths(root) == by_git(root) == {"a.py", "b.py", "d.py"}
     git(root, "config", "core.excludesFile", "d.py")  # a relative path begins at the top
     lay(root, {"d.py": "a.py\n"})

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from indexer import Index, Neighbour, database_of
+from indexer.damage import remove_database
 from indexer.folder import Folder
 from indexer.store import Store
+from syntax import DocumentId
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 ASKING = "tools/report.py"
@@ -66,16 +68,21 @@ def read(root: Path, database: Path) -> None:
     store.close()
 
 
+def document(index: Index, path: str) -> DocumentId:
+    (root,) = index.folders()
+    return DocumentId.in_folder(root, path)
+
+
 def near(index: Index, text: str = TEXT, path: str = ASKING, **limits: int) -> list[Neighbour]:
-    return index.neighbours(path, "python", text, len(text), **limits)
+    return index.neighbours(document(index, path), "python", text, len(text), **limits)
 
 
 def paths(found: list[Neighbour]) -> list[str]:
     return [one.path for one in found]
 
 
-def open_document(index: Index, root: Path, path: str, text: str, language: str = "python") -> None:
-    index.update(path, language, text, root / path)
+def open_document(index: Index, path: str, text: str, language: str = "python") -> None:
+    index.update(document(index, path), language, text)
     index.refresh()
 
 
@@ -125,38 +132,40 @@ def test_of_many_folders_the_nearest_lead(index: Index, root: Path, database: Pa
 
 def test_open_documents_lead_those_visited_last_first(index: Index, root: Path) -> None:
     for path in ("json/tool.py", "email/utils.py", "tools/deep/below.py", "json/scanner.py"):
-        open_document(index, root, path, (root / path).read_text(encoding="utf-8"))
+        open_document(index, path, (root / path).read_text(encoding="utf-8"))
     for path in ("json/tool.py", "email/utils.py", ASKING):
-        index.context_for(path, "python", "", 0, within=30)
+        index.context_for(document(index, path), "python", "", 0, within=30)
     opened = ["email/utils.py", "json/tool.py", "tools/deep/below.py", "json/scanner.py"]
     assert paths(near(index))[:5] == [*opened, "email/mime/text.py"]
-    index.forget("email/utils.py")
+    index.forget(document(index, "email/utils.py"))
     assert paths(near(index))[:4] == [*opened[1:], "email/mime/text.py"]
 
 
 def test_what_is_not_saved_yet_wins_over_the_file(index: Index, root: Path) -> None:
-    open_document(index, root, "json/decoder.py", "unsaved = 1\n")
+    open_document(index, "json/decoder.py", "unsaved = 1\n")
     assert [one.text for one in near(index, most=100) if one.path == "json/decoder.py"] == ["unsaved = 1\n"]
-    index.forget("json/decoder.py")
+    index.forget(document(index, "json/decoder.py"))
     (saved,) = [one.text for one in near(index, most=100) if one.path == "json/decoder.py"]
     assert saved == (root / "json/decoder.py").read_text(encoding="utf-8")
 
 
 def test_the_asking_document_is_left_out_opened_or_not(index: Index, root: Path) -> None:
     assert ASKING not in paths(near(index, most=1000))
-    open_document(index, root, ASKING, TEXT)
+    open_document(index, ASKING, TEXT)
     assert ASKING not in paths(near(index, most=1000))
     assert ASKING in paths(near(index, "x = 1\n", "tools/aside.py"))
 
 
 def test_other_families_never_come(index: Index, root: Path) -> None:
     assert all(path.endswith(".py") for path in paths(near(index, most=1000)))
-    open_document(index, root, "tools/page.ts", "export const opened = 1;\n", "typescript")
-    open_document(index, root, "json/decoder.py", "no Python any more\n", "plaintext")
+    open_document(index, "tools/page.ts", "export const opened = 1;\n", "typescript")
+    open_document(index, "json/decoder.py", "no Python any more\n", "plaintext")
     found = paths(near(index, most=1000))
     assert all(path.endswith(".py") for path in found)
     assert "json/decoder.py" not in found
-    assert paths(index.neighbours("a.js", "javascript", "x\n", 1)) == ["tools/page.ts"]  # JavaScript's kin
+    assert paths(index.neighbours(document(index, "a.js"), "javascript", "x\n", 1)) == [
+        "tools/page.ts"
+    ]  # JavaScript's kin
 
 
 def test_what_is_ignored_or_secret_never_comes(index: Index, root: Path, database: Path) -> None:
@@ -165,9 +174,9 @@ def test_what_is_ignored_or_secret_never_comes(index: Index, root: Path, databas
     read(root, database)
     for path, text in (ignored | secret).items():
         assert path not in paths(near(index, most=1000))
-        open_document(index, root, path, text)
+        open_document(index, path, text)
         assert path not in paths(near(index, most=1000))
-    open_document(index, root, "tools/aside.py", secret["tools/keys.py"])  # typed, and not saved
+    open_document(index, "tools/aside.py", secret["tools/keys.py"])  # typed, and not saved
     assert "tools/aside.py" not in paths(near(index, most=1000))
     assert "tools/deep/below.py" in paths(near(index, most=1000))
 
@@ -204,10 +213,10 @@ def test_a_long_file_is_cut_at_a_lines_end(index: Index, root: Path, database: P
 
 
 def test_the_same_answer_twice_wherever_the_cursor_is(index: Index, root: Path) -> None:
-    open_document(index, root, "json/tool.py", "opened = 1\n")
+    open_document(index, "json/tool.py", "opened = 1\n")
     found = near(index)
     assert near(index) == found
-    assert index.neighbours(ASKING, "python", TEXT, 0) == found
+    assert index.neighbours(document(index, ASKING), "python", TEXT, 0) == found
 
 
 def test_what_another_process_writes_is_seen(index: Index, root: Path, database: Path) -> None:
@@ -227,8 +236,10 @@ def test_a_damaged_index_is_no_error(
     connection = sqlite3.connect(database)
     connection.executescript("DROP TABLE texts")
     connection.close()
+    caplog.set_level("INFO")
     assert near(index) == []
-    assert "The index cannot be read: no such table: texts" in caplog.text
-    read(root, database)  # which makes the table again
-    open_document(index, root, "json/tool.py", "opened = 1\n")
-    assert near(index)[0] == Neighbour("json/tool.py", "opened = 1\n")
+    assert "cannot be read" in caplog.text
+    remove_database(database)  # as the worker does
+    read(root, database)
+    open_document(index, "json/tool.py", "opened = 1\n")
+    assert near(index)[0] == Neighbour(document(index, "json/tool.py"), "opened = 1\n")

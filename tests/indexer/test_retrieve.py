@@ -9,7 +9,7 @@ import pytest
 from indexer import Snippet
 from indexer.analysis import parse
 from indexer.folder import Folder
-from indexer.library import Library
+from indexer.library import Layer, Library
 from indexer.pack import estimated_tokens, pack
 from indexer.question import ask
 from indexer.retrieve import Ranked, retrieve
@@ -41,7 +41,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
         (root / name).write_text(text, encoding="utf-8")
     store = Store.in_memory()
     Folder(Path(root), store).scan()
-    return Library(Store.in_memory(), (), [store])
+    return Library(Store.in_memory(), [Layer(root, store)], lambda root, path: True)
 
 
 def ranked(library: Library, text: str, path: str = "shop/invoice.py", **more: list[tuple[str, int]]) -> list[Ranked]:

@@ -18,7 +18,7 @@ from indexer.reading import Refusal, judge, read_text
 from indexer.secrets import secret_name, secrets_in, without_secrets
 from indexer.secrets.rules import BLOCKS, CONTEXTS, TOKENS
 from indexer.store import Store
-from syntax import language_of
+from syntax import DocumentId, language_of
 
 SEED = int(os.environ.get("SECRETS_SEED", time.time_ns() % 1_000_000))
 """Printed where a test fails; set the variable to repeat it."""
@@ -75,7 +75,8 @@ def workspace(planted: list[Planted], tmp_path_factory: pytest.TempPathFactory) 
         file = root / f"folder{number}" / one.name
         file.parent.mkdir()
         file.write_text(one.text, encoding="utf-8")
-        index.update(f"opened/{number}/{one.name}", language_of(one.name), one.text, root / "opened" / one.name)
+        opened = DocumentId.in_folder(root, f"opened/{number}/{one.name}")
+        index.update(opened, language_of(one.name), one.text)
     database = database_of(root, cache)
     assert index_now(root, database, lambda message: None)
     index.open_folder(root, watched=False)
@@ -100,12 +101,18 @@ def test_none_reaches_the_texts_of_the_index(planted: list[Planted], workspace: 
 
 
 def test_none_reaches_a_prompt(planted: list[Planted], workspace: tuple[Index, Path, Path]) -> None:
-    index, _, _ = workspace
+    index, root, _ = workspace
     seen = []
     for path, language in families(planted):
+        document = DocumentId.in_folder(root, path)
         text = f"{' '.join(sorted({one.text.split()[0] for one in planted}))}\nvalue header settings line port\n"
-        seen += [one.text for one in index.neighbours(path, language, text, 0, most=10_000, characters=10**9)]
-        seen += [one.text for one in index.context_for(path, language, text, 0, within=60, tokens=10**6)]
+        seen += [
+            one.text
+            for one in index.neighbours(
+                DocumentId.in_folder(root, path), language, text, 0, most=10_000, characters=10**9
+            )
+        ]
+        seen += [one.text for one in index.context_for(document, language, text, 0, within=60, tokens=10**6)]
     assert len(seen) > 100
     missed = [one for one in planted if came_through(one, "\n".join(seen))]
     assert len(missed) <= len(planted) * 0.05, shown(missed)
@@ -230,13 +237,14 @@ def test_of_a_file_that_is_kept_one_learns_what_is_left_out(tmp_path: Path) -> N
 def test_an_open_document_without_a_blank_line_keeps_its_choice(tmp_path: Path) -> None:
     index = Index(tmp_path)
     text = f"def pay_the_bill():\n    connect('{STRIPE}')\n    return 1\n" + "\n".join(HARMLESS)
-    index.update("pay.py", "python", text)
-    chosen = index.context_for("shop.py", "python", "pay_the_bill()", 0, within=30)
+    pay, shop = DocumentId.scratch("pay.py"), DocumentId.scratch("shop.py")
+    index.update(pay, "python", text)
+    chosen = index.context_for(shop, "python", "pay_the_bill()", 0, within=30)
     assert "pay_the_bill" in chosen[0].text
     assert STRIPE not in chosen[0].text
-    assert index.context_for("shop.py", "python", "pay_the_bill()", 0, within=30) == chosen
-    assert index._plans["shop.py"][0].snippets == chosen  # and it was not made anew
-    assert len(index._plans["shop.py"]) == 1
+    assert index.context_for(shop, "python", "pay_the_bill()", 0, within=30) == chosen
+    assert index._plans[shop][0].snippets == chosen  # and it was not made anew
+    assert len(index._plans[shop]) == 1
     index.close()
 
 

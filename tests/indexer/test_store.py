@@ -12,7 +12,7 @@ import pytest
 
 from indexer.contents import read_file
 from indexer.folder import Folder
-from indexer.library import Library
+from indexer.library import Layer, Library
 from indexer.store import Store
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -132,7 +132,7 @@ def test_a_question_is_answered_from_one_moment(folder: Path, tmp_path: Path) ->
     index = Folder(folder, store)
     index.scan()
     reader = Store.readable(tmp_path / "index.sqlite")
-    library = Library(Store.in_memory(), (), [reader])
+    library = Library(Store.in_memory(), [Layer(folder, reader)], lambda root, path: True)
     path = "json/decoder.py"
 
     def first_line_of_decoder() -> str:

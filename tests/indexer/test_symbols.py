@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer.analysis import parse
-from indexer.symbols import query_for
+from indexer.outlines import query_for
+from indexer.trees import read_tree
 
 PYTHON = '''from .shapes import (Circle, Square as Box)
 
@@ -141,12 +142,11 @@ def test_a_language_without_a_grammar_works_by_its_lines() -> None:
 def test_what_is_parsed_again_after_edits_is_what_is_parsed_anew() -> None:
     chance = random.Random(3)
     text = (Path(sysconfig.get_paths()["stdlib"]) / "textwrap.py").read_text(encoding="utf-8")
-    old = parse(text, "textwrap.py")
+    old = read_tree(text, "python")
     for _ in range(20):
         at, cut = chance.randrange(len(text)), chance.randrange(60)
         text = text[:at] + chance.choice(["", "x", "é = 1\n", "\ndef new(self):\n    return (\n"]) + text[at + cut :]
-        old = parse(text, "textwrap.py", old=old)
-        fresh = parse(text, "textwrap.py")
+        old, fresh = read_tree(text, "python", old), read_tree(text, "python")
         assert old.tree is not None
         assert fresh.tree is not None
         assert str(old.tree.root_node) == str(fresh.tree.root_node)

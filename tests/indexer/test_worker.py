@@ -10,8 +10,6 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,13 @@ from indexer.folder import Folder
 from indexer.process import WorkerProcess
 from indexer.reader import Reader
 from indexer.store import Store
+from indexer.tables import SCHEMA
 from indexer.watch import Changes, Watcher
 from indexer.worker import run
+from syntax import DocumentId
+from tests.indexer.working import SOON, until, working
 
-SOON = 100.0
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + SOON
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture
@@ -50,21 +41,6 @@ def root(tmp_path: Path) -> Path:
 def database(tmp_path: Path, root: Path) -> Path:
     """Where its index will lie."""
     return database_of(root, tmp_path / "cache")
-
-
-@contextmanager
-def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
-    """A worker on a thread, with what it says; ready when the block begins."""
-    changes, said = Changes(), list[dict[str, Any]]()
-    thread = threading.Thread(target=run, args=(root, database, changes, said.append))
-    thread.start()
-    try:
-        until(lambda: any("ready" in one for one in said))
-        yield said
-    finally:
-        changes.stop()
-        thread.join(SOON)
-    assert not thread.is_alive()
 
 
 def content(database: Path) -> dict[str, Any]:
@@ -185,11 +161,11 @@ def test_a_worker_that_dies_is_started_again_and_ends_with_its_parent(root: Path
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     said.clear()
     child.kill()
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     worker.close()
     assert psutil.wait_procs([child], SOON)[1] == []
 
@@ -272,17 +248,18 @@ def test_the_index_sees_folders_come_and_go_and_open_documents_over_files(root: 
     index.open_folder(root)
     until(lambda: any("ready" in one for one in said))
     text = "from json.scanner import make_scanner\n\nscanner = make_scanner(\n"
+    main, scanner = (DocumentId.in_folder(root, path) for path in ("main.py", "json/scanner.py"))
 
     def context() -> str:
-        snippets = index.context_for("main.py", "python", text, len(text) - 1, within=SOON)
+        snippets = index.context_for(main, "python", text, len(text) - 1, within=SOON)
         return "".join(one.text for one in snippets)
 
     assert "def py_make_scanner" in context()
-    index.update("json/scanner.py", "python", "def make_scanner(of_the_buffer): pass\n", root / "json" / "scanner.py")
+    index.update(scanner, "python", "def make_scanner(of_the_buffer): pass\n")
     index.refresh()
     assert "of_the_buffer" in context()
     assert "py_make_scanner" not in context()
-    index.forget("json/scanner.py")
+    index.forget(scanner)
     assert "def py_make_scanner" in context()
     index.close_folder(root)
     text += "\n" * 100  # elsewhere, so that the choice is made anew
@@ -295,10 +272,34 @@ def test_an_ignored_document_helps_no_other(root: Path, tmp_path: Path) -> None:
     (root / "private.py").write_text("")
     index = Index(tmp_path / "cache")
     index.open_folder(root, watched=False)
-    index.update("private.py", "python", "def private_thing(secret): pass\n", root / "private.py")
-    index.update(".env.py", "python", "def open_thing(secret): pass\n", root / ".env.py")
+    for path, text in {
+        "private.py": "def private_thing(secret): pass\n",
+        ".env.py": "def open_thing(secret): pass\n",
+    }.items():
+        index.update(DocumentId.in_folder(root, path), "python", text)
     index.refresh()
     text = "private_thing(secret)\nopen_thing(secret)\n"
-    snippets = index.context_for("main.py", "python", text, 5, within=SOON)
+    snippets = index.context_for(DocumentId.in_folder(root, "main.py"), "python", text, 5, within=SOON)
     assert "private_thing" not in "".join(one.text for one in snippets)
     index.close()
+
+
+def test_indexes_of_earlier_versions_are_removed(tmp_path: Path) -> None:
+    """They may hold what the rules of today leave out."""
+    root, database = tmp_path / "work", tmp_path / "cache" / f"index-{SCHEMA}.sqlite"
+    root.mkdir()
+    database.parent.mkdir()
+    older = [database.with_name(f"index-{SCHEMA - 1}.sqlite{end}") for end in ("", "-wal", "-shm", ".lock")]
+    newer = database.with_name(f"index-{SCHEMA + 1}.sqlite")
+    for file in (*older, newer):
+        file.write_bytes(b"")
+    run(root, database, Changes(), lambda message: None, once=True)
+    assert not any(file.exists() for file in older)
+    assert newer.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a user's folders private by itself")
+def test_an_index_can_be_read_by_its_user_alone(root: Path, database: Path) -> None:
+    database.parent.mkdir(parents=True, mode=0o755)
+    with working(root, database):
+        assert database.parent.stat().st_mode & 0o777 == 0o700

@@ -58,6 +58,7 @@ def test_complete_as_json_is_one_object(model_cache: Path) -> None:
     done = run("complete", "--json", "--erase", "1", f"{SOURCE}:{line_of('def mean(data)')}:6", cache=model_cache)
     answer = json.loads(done.stdout)
     assert answer["text"]
+    assert answer["silence"] is None
     assert len(answer["tokens"]) == len(answer["log_probabilities"])
     assert answer["computed_tokens"] == answer["prompt_tokens"] > 50
 
@@ -81,6 +82,40 @@ def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path
     prompt = json.loads(run("context", "--json", str(main), "--open", str(other), cache=model_cache).stdout)
     assert "<filename>shapes.py\nclass Rectangle" in prompt["text"]
     assert prompt["context_tokens"] > 20
+
+
+def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path, tmp_path: Path) -> None:
+    project, outside = tmp_path / "project", tmp_path / "outside.py"
+    (project / "deep").mkdir(parents=True)
+    (project / "pyproject.toml").write_text("[project]\n")
+    (project / ".aiignore").write_text("private*.py\n")
+    (tmp_path / "link").symlink_to(project)
+    main, private, public = (project / name for name in ("main.py", "deep/private.py", "public.py"))
+    for file in (private, public, outside):
+        file.write_text(f"class {file.stem.capitalize()}:\n    def area(self, width):\n        return width\n")
+    main.write_text("from public import Public\n\nprint(Private, Public, Outside.area(")
+    opened = [word for file in (private, public, outside) for word in ("--open", str(file))]
+    for named in (main, tmp_path / "link" / "main.py", project / "deep" / ".." / "main.py"):
+        done = run("context", "--json", str(named), *opened, cache=model_cache)
+        prompt = json.loads(done.stdout)
+        assert [one["path"] for one in prompt["snippets"]] == prompt["looked_up"] == ["public.py"]
+        assert "class Private" not in prompt["text"]
+        assert "private.py is not shown to the model: ignored by .aiignore, line 1: private*.py" in done.stderr
+        assert "outside.py is not shown to the model: it lies outside" in done.stderr
+    for command in ("complete", "context"):
+        done = run(command, str(private), cache=model_cache)
+        assert done.returncode == 1
+        assert "ignored by .aiignore, line 1: private*.py" in done.stderr
+        assert run(command, str(private), "--ignored", cache=model_cache).returncode == 0
+    for named in (private, tmp_path / "link" / "deep" / "private.py"):
+        done = run("index", "why", str(named), cache=tmp_path / "cache")
+        assert done.returncode == 1
+        assert "ignored by .aiignore, line 1: private*.py" in done.stdout
+    assert run("index", "why", str(tmp_path / "link" / "public.py"), cache=tmp_path / "cache").returncode == 0
+    for named in (project, tmp_path / "link", tmp_path, Path(tmp_path.anchor)):
+        done = run("index", str(named), cache=tmp_path / "cache", HOME=str(project), USERPROFILE=str(project))
+        assert done.returncode == 2
+        assert "is never indexed" in re.sub(r"[\s│]+", " ", done.stderr)  # typer breaks lines, and draws a box
 
 
 def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Path, tmp_path: Path) -> None:
@@ -136,6 +171,7 @@ def test_doctor_measures_and_finds_nothing_wrong(model_cache: Path) -> None:
     assert "the CPU" in diagnosis["facts"]["execution providers"]
     assert "the graph is written for the CPU" in diagnosis["facts"]["runs on"]
     assert "measured" in diagnosis["facts"]["threads"]
+    assert diagnosis["facts"]["NVIDIA card"]
     assert done.stderr == ""
 
 
@@ -149,6 +185,11 @@ def test_doctor_says_why_a_provider_is_not_used(model_cache: Path) -> None:
     done = run("complete", f"{SOURCE}:{line_of('def mean(data)')}", "--provider", absent, cache=model_cache)
     assert done.returncode == 0
     assert done.stderr == f"{problem}\n"
+
+
+def test_doctor_says_that_nothing_is_sent(tmp_path: Path) -> None:
+    done = run("doctor", cache=tmp_path, ORT_DISABLE_TELEMETRY="0")
+    assert re.search(r"network\s+nothing is sent; ONNX Runtime's telemetry is off", done.stdout)
 
 
 def test_doctor_without_a_model_names_the_command(tmp_path: Path) -> None:

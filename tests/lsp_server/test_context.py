@@ -12,6 +12,7 @@ from evaluation.client import SOON
 from lsp_server.context import Context, Read
 from lsp_server.documents import Document
 from lsp_server.snapshot import Snapshot
+from syntax import DocumentId, identify
 
 
 @pytest.fixture
@@ -23,14 +24,25 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context
     (root / "parcels.py").write_text("PARCELS = 1\n")
     (root / "letters.py").write_text("LETTERS = 2\n")
     context = Context(lambda folder, message: None)
-    context.use_folders([root])
+    context.use_folders([root], indexed=True)
     yield context
     context.close()
 
 
+class Model:
+    """What of a model counts here: that it gets ready for texts."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, ...]] = []
+
+    def read(self, texts: tuple[str, ...]) -> None:
+        self.texts.append(texts)
+
+
 def snapshot(text: str) -> Snapshot:
     document = Document("file:///project/main.py", source=text)
-    return Snapshot(document, text, "main.py", "python", text, len(text), False, "", len(text), len(text))
+    identity = identify(document.uri, [])
+    return Snapshot(document, text, identity, "python", text, len(text), False, "", len(text), len(text))
 
 
 def asked(context: Context, read: Read) -> tuple[str, ...]:
@@ -40,10 +52,10 @@ def asked(context: Context, read: Read) -> tuple[str, ...]:
     return known
 
 
-def until_known(context: Context, read: list[tuple[str, ...]], files: int) -> tuple[str, ...]:
+def until_known(context: Context, model: Model, files: int) -> tuple[str, ...]:
     """Ask as somebody who types does, until so many files are known."""
     end = time.monotonic() + SOON
-    while len(known := asked(context, read.append)) != files:
+    while len(known := asked(context, model.read)) != files:
         assert time.monotonic() < end
         time.sleep(0.01)
     return known
@@ -51,21 +63,20 @@ def until_known(context: Context, read: list[tuple[str, ...]], files: int) -> tu
 
 def test_neighbours_are_read_before_they_are_handed_over(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lsp_server.context._LOOK_AGAIN", 0.05)
-    read: list[tuple[str, ...]] = []
-    assert asked(context, read.append) == ()  # a request does not wait
-    assert until_known(context, read, 2) in read
-    context.update("open.py", "python", "OPENED = 3\n", None)
-    known = until_known(context, read, 3)
+    model, opened = Model(), DocumentId.scratch("open.py")
+    assert asked(context, model.read) == ()  # a request does not wait
+    assert until_known(context, model, 2) in model.texts
+    context.update(opened, "python", "OPENED = 3\n")
+    known = until_known(context, model, 3)
     assert known[0] == "OPENED = 3\n"
-    context.forget("open.py")
-    assert set(until_known(context, read, 2)) == {"PARCELS = 1\n", "LETTERS = 2\n"}
+    context.forget(opened)
+    assert set(until_known(context, model, 2)) == {"PARCELS = 1\n", "LETTERS = 2\n"}
 
 
 def test_another_model_reads_them_anew_and_one_that_fails_gets_none(
     context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
-    read: list[tuple[str, ...]] = []
-    until_known(context, read, 0)
+    until_known(context, Model(), 0)
 
     def fails(texts: tuple[str, ...]) -> None:
         raise RuntimeError("no room")

@@ -158,12 +158,12 @@ FOLDERS = [
     ],
 )
 def test_paths_are_relative_to_the_nearest_workspace_folder(uri: str, path: str) -> None:
-    assert Documents(None, workspace_folders=FOLDERS).path_of(uri) == path
+    assert Documents(None, workspace_folders=FOLDERS).identity(uri).path == path
 
 
 def test_a_root_is_a_workspace_folder_where_there_are_none() -> None:
-    assert Documents("file:///projects/app").path_of("file:///projects/app/a/b.py") == "a/b.py"
-    assert Documents(None).path_of("file:///projects/app/a/b.py") == "b.py"
+    assert Documents("file:///projects/app").identity("file:///projects/app/a/b.py").path == "a/b.py"
+    assert Documents(None).identity("file:///projects/app/a/b.py").path == "b.py"
 
 
 def test_a_document_that_is_not_open_is_not_read_from_disk(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -75,5 +75,6 @@ async def test_who_closes_a_document_or_switches_suggestions_off_stops_all_work(
     await until_idle(server)
     client.open(URI, TEXT)
     client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": {"enabled": True}}})
+    await client.until(lambda: client.notifications("mellum/status")[-1]["state"] == "ready")
     await client.complete(URI, 8, 8)
     assert (await statistics(client))["computed_tokens"] > 1

@@ -324,9 +324,13 @@ async def test_suggestions_can_be_switched_off_and_on_by_language_and_altogether
         ({"enabled": True}, True),
     ):
         client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
+        if settings == {"enabled": True}:  # the model was let go
+            await client.until(lambda: client.notifications("mellum/status")[-1]["state"] == "ready")
         assert bool(await client.complete(URI, 1, 11)) is expected
     states = [status["state"] for status in client.notifications("mellum/status")]
-    assert states[-2:] == ["disabled", "ready"]
+    assert states[-1] == "ready"
+    assert "disabled" in states
+    assert "unloaded" not in states
 
 
 async def test_the_longest_suggestion_is_a_setting(client: Client) -> None:

@@ -52,7 +52,10 @@ async def test_without_a_model_it_says_so_once_and_answers_empty_lists(tmp_path:
         assert "mellum-lsp setup" in status["message"]
         for _ in range(5):
             assert await client.complete(URI, 1, 0) == []
-        assert await client.request("mellum/status") == {**status, "busy": False}
+        now = await client.request("mellum/status")
+        assert {**now, "silence": status["silence"]} == {**status, "busy": False}
+        assert now["silence"]["reason"] == "no model"
+        assert now["silence"]["counts"]["no model"] >= 5
         assert client.notifications("window/showMessage") == [{"type": 3, "message": status["message"]}]
         assert client.notifications("window/logMessage") == [{"type": 3, "message": status["message"]}]
         assert [said["state"] for said in client.notifications("mellum/status")] == ["loading", "no-model"]
@@ -63,6 +66,17 @@ async def test_a_model_that_does_not_exist_is_named_in_the_status(tmp_path: Path
         await server.client.initialize(initializationOptions={"model": "mellum-4b"})
         status = await server.client.state("no-model")
         assert "mellum-4b" in status["message"]
+
+
+@pytest.mark.parametrize("model", ["~nouser/x", "a\x00b", "x" * 5000])
+async def test_a_name_that_can_be_no_model_is_named_and_requests_are_answered(tmp_path: Path, model: str) -> None:
+    async with serving(tmp_path) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"model": model})
+        await client.state("no-model", "failed")
+        client.open(URI, "x = 1\n")
+        assert await client.complete(URI, 0, 5) == []
+        assert (await client.request("mellum/status"))["silence"]["reason"] == "no model"
 
 
 async def test_requests_before_initialize_are_refused_and_notifications_ignored(tmp_path: Path) -> None:
@@ -115,6 +129,7 @@ MALFORMED: list[tuple[dict[str, Any], int]] = [
     ({"id": 900, "method": "textDocument/inlineCompletion", "params": [1, 2]}, INVALID_PARAMS),
     ({"id": 900, "method": "textDocument/inlineCompletion", "params": {"textDocument": {"uri": URI}}}, INVALID_PARAMS),
     (dict(zip(("method", "params"), completion(URI, -1, 0), strict=True), id=900), INVALID_PARAMS),
+    (dict(zip(("method", "params"), completion(URI, 0, 0.5), strict=True), id=900), INVALID_PARAMS),
     (dict(zip(("method", "params"), completion(URI, 0, "zero"), strict=True), id=900), INVALID_PARAMS),
     ({"id": 900, "method": "workspace/executeCommand", "params": {"command": "no.such"}}, INVALID_PARAMS),
     ({"id": 900, "method": "workspace/executeCommand", "params": {}}, INVALID_PARAMS),

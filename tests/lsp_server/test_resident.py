@@ -135,3 +135,40 @@ async def test_two_servers_answer_from_the_same_model(model_cache: Path) -> None
             await server.client.state("ready")
             answers.append(await server.client.complete(URI, 1, 11))
         assert answers[0] == answers[1]
+
+
+SERVER_WITH = """
+import sys, time
+{patch}
+from lsp_server.server import serve_stdio
+sys.exit(serve_stdio())
+"""
+
+
+async def test_loading_that_ends_in_what_is_no_exception_has_failed(model_cache: Path) -> None:
+    patch = (
+        "import engine\n"
+        "class Panic(BaseException): pass\n"
+        "def load(*_, **__): raise Panic('a native library gave up')\n"
+        "engine.Engine.load = load"
+    )
+    async with serving(model_cache, "-c", SERVER_WITH.format(patch=patch)) as server:
+        client = server.client
+        await client.initialize()
+        status = await client.state("failed")
+        assert "a native library gave up" in status["message"]
+        client.open(URI, TEXT)
+        assert await client.complete(URI, *END) == []
+        assert (await client.request("mellum/status"))["silence"]["reason"] == "no model"
+
+
+async def test_a_pool_that_is_busy_does_not_delay_the_exit(model_cache: Path) -> None:
+    patch = "import indexer\nindexer.Index.refresh = lambda self: time.sleep(600)"
+    async with serving(model_cache, "-c", SERVER_WITH.format(patch=patch)) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"indexWorkspace": False})
+        await client.state("ready")
+        client.open(URI, TEXT)
+        await client.complete(URI, *END)  # although its context is not found
+        await client.shut_down()
+        assert await server.wait() == 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from lsp_server.settings import Settings, merged, read_settings, section_of
+from lsp_server.settings import Minutes, Settings, merged, read_settings, section_of
 
 
 def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
@@ -20,11 +21,14 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "contextTokens": 2048,
         "maxTokens": 32,
         "indexWorkspace": False,
+        "completeIgnoredFiles": True,
         "logLevel": "debug",
         "confidence": 1,
         "confidenceByLanguage": {"python": 0.5},
         "deadline": 250,
         "stateMemory": 1024,
+        "disabledIn": ["comment", "string"],
+        "unloadAfter": 0.5,
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
@@ -37,11 +41,14 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         context_tokens=2048,
         max_tokens=32,
         index_workspace=False,
+        complete_ignored_files=True,
         log_level="debug",
         confidence=1.0,
         confidence_by_language={"python": 0.5},
         deadline=250,
         state_memory=1024,
+        disabled_in=("comment", "string"),
+        unload_after=Minutes(0.5),
     )
     assert len(raw) == len(fields(Settings)), "none is left out here"
     assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
@@ -73,6 +80,13 @@ def test_nothing_and_null_mean_the_defaults() -> None:
         ({"deadline": -1}, "mellum.deadline must be at least 0, not -1"),
         ({"stateMemory": 0.5}, "mellum.stateMemory must be a whole number, not a number"),
         ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),
+        ({"disabledIn": "comment"}, "mellum.disabledIn must be a list of strings"),
+        ({"disabledIn": ["comments"]}, "mellum.disabledIn must be one of comment, string, not 'comments'"),
+        ({"unloadAfter": -1}, "mellum.unloadAfter must be at least 0, not -1"),
+        ({"unloadAfter": "never"}, "mellum.unloadAfter must be a number, not 'never'"),
+        ({"unloadAfter": True}, "mellum.unloadAfter must be a number, not True"),
+        ({"threads": 0}, "mellum.threads must be at least 1, not 0"),
+        ({"threads": -7}, "mellum.threads must be at least 1, not -7"),
         ([1, 2], "The settings of mellum must be an object, not a list"),
         ("on", "The settings of mellum must be an object, not a string"),
     ],
@@ -82,6 +96,24 @@ def test_a_wrong_setting_is_named_and_its_default_used(raw: Any, said: str) -> N
     assert settings == Settings()
     assert len(complaints) == 1
     assert said in complaints[0]
+
+
+@pytest.mark.parametrize("threads", [100, 1_000_000, 10**30])
+def test_there_are_no_more_threads_than_cores(threads: int) -> None:
+    settings, complaints = read_settings({"threads": threads})
+    assert settings.threads is not None
+    assert settings.threads <= (os.cpu_count() or 1)
+    assert complaints == [
+        f"Setting mellum.threads is {threads:,}, and this machine has {settings.threads} cores; "
+        f"{settings.threads} are used."
+    ]
+
+
+def test_thousands_of_wrong_settings_are_a_few_sentences() -> None:
+    _, complaints = read_settings({"x" * 10_000 + str(index): index for index in range(5_000)})
+    assert len(complaints) == 21
+    assert complaints[-1] == "4,980 more settings of mellum are wrong."
+    assert all(len(complaint) < 500 for complaint in complaints)
 
 
 def test_one_wrong_setting_does_not_spoil_the_others() -> None:

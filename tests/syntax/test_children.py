@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from syntax.children import child_environment, find_program, import_path, python_command, start_python
+from syntax.children import child_environment, find_program, import_path, python_command, run_python, start_python
 
 _EVIL = "import pathlib, sys\npathlib.Path(r'{mark}').write_text('ran')\n"
 
@@ -42,6 +43,12 @@ def test_a_child_finds_what_its_parent_finds() -> None:
     assert set(import_path()) >= {entry for entry in sys.path if "site-packages" in entry}
     done = subprocess.run([*python_command("indexer"), "--no-such"], capture_output=True, text=True, check=False)
     assert "No module named" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["stdlib", "platlib"])
+def test_a_child_works_in_a_folder_of_python_itself(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sysconfig.get_path(place))
+    assert run_python("pip", "--version").stdout.startswith("pip ")
 
 
 def test_children_report_to_nobody() -> None:

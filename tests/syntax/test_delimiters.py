@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from syntax import Delimiters, language_of
-from syntax.languages import _LANGUAGES, parser_for
+from syntax.grammars import parser_for
+from syntax.languages import _LANGUAGES
+from syntax.tree_leaves import tree_leaves
 from syntax.walk import _NOTHING, _on_from, walk
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -112,7 +114,7 @@ def test_a_long_text_read_in_parts_is_read_as_a_whole() -> None:
         text = (STANDARD_LIBRARY / name).read_bytes()
         for end in (chance.randrange(4000, 20_000) for _ in range(25)):
             source = text[:end]
-            found, whole = walk(source, "python"), _on_from(_NOTHING, source, "python")
+            found, whole = walk(source, "python", tree_leaves), _on_from(_NOTHING, source, "python", tree_leaves)
             assert found.at_end == whole.at_end
             assert (found.at_line_start, found.columns) == (whole.at_line_start, whole.columns)
             assert found.statements(source, 3) == whole.statements(source, 3)

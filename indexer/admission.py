@@ -1,0 +1,173 @@
+"""Who may be seen: the one place that is asked before a document or a file reaches a prompt, or is completed itself.
+
+Permission belongs to a document, the workspace folders and the rules of its folder; it is no until it is known. Here a
+name decides; `reading.py` judges texts, after this place has let them in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+
+from indexer.ignore import Rules
+from indexer.secrets import secret_name
+from syntax import DocumentId, resolved
+
+_MOST_RULES = 32  # folders whose rules are known: those of the workspace, and of what is opened outside of them
+_UNREADABLE = (OSError, RuntimeError, ValueError)  # such as a name that is too long, or a user without a home
+_MOST_ANSWERS = 4096  # of one folder's rules
+
+
+class _Kind(Enum):
+    SCRATCH = "the user's own text without a file"
+    CELL = "a cell of a notebook on disk"
+    FILE = "a file, saved or not"
+    OTHER = "an old version, a log, a library's source: what no one writes"
+
+
+class Admission:
+    """Which documents may help others, and which may be completed at all. Thread-safe.
+
+    Nothing but `use_folders` and `generation` may be used where a slow disk must not be waited for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # for the rules; held while ignore files are read
+        self._folders: frozenset[Path] = frozenset()
+        self._folder_changes = 0
+        self._rules: OrderedDict[Path, _FolderRules] = OrderedDict()
+        self._rule_changes = 0
+
+    @property
+    def generation(self) -> tuple[int, int]:
+        """What is another one as soon as permission may be another: by other folders, or by rules that have changed."""
+        return self._folder_changes, self._rule_changes
+
+    def use_folders(self, roots: Iterable[Path]) -> None:
+        """Take these for the workspace folders, and no others. They must be resolved."""
+        folders = frozenset(roots)
+        if folders != self._folders:
+            self._folders = folders
+            self._folder_changes += 1
+
+    def refresh(self) -> None:
+        """Look whether ignore files have changed. What is asked afterwards is answered by what they say now."""
+        with self._lock:
+            for base in [base for base, rules in self._rules.items() if rules.has_changed()]:
+                del self._rules[base]
+                self._rule_changes += 1
+
+    def why_not_completed(self, document: DocumentId) -> str | None:
+        """Why there are no suggestions inside a document, unless the user wants them there; None if there are.
+
+        What is named like a secret gets none, nor what `.aiignore` names, wherever it lies; nor what git ignores in a
+        workspace folder. Any other kind of file may be completed.
+        """
+        if (reason := secret_name(document.path)) is not None:
+            return reason
+        if (file := document.file) is None:
+            return None
+        is_inside = document.root in self._folders
+        try:
+            base, path = self._based(document, file)
+            with self._lock:
+                return self._rules_of(base).why_ignored(path, for_ai=not is_inside)
+        except _UNREADABLE as error:
+            return f"its rules cannot be read: {error}"
+
+    def why_not_shown(self, document: DocumentId) -> str | None:
+        """Why no other document may be helped by this one; None if some may, see `may_help`."""
+        kind = _kind_of(document)
+        if kind in (_Kind.SCRATCH, _Kind.CELL):
+            return self.why_not_completed(document)  # a notebook is no code by its name, but its cells are
+        if kind is _Kind.OTHER:
+            return "it is no file, but what an editor shows"
+        if document.root is None or document.root not in self._folders:
+            return "it lies outside of every workspace folder"
+        return self.why_not_read(document.root, document.path)
+
+    def why_not_read(self, root: Path, path: str) -> str | None:
+        """Why a file of a workspace folder helps no document; `path`: relative to it, with forward slashes."""
+        if root not in self._folders:
+            return f"{root} is no workspace folder"
+        try:
+            with self._lock:
+                return self._rules_of(root).why_not(path)
+        except _UNREADABLE as error:
+            return f"its rules cannot be read: {error}"
+
+    def may_help(self, helper: DocumentId, asking: DocumentId) -> bool:
+        """Whether what a document says may be shown to the model while another one is completed."""
+        if helper == asking:
+            return False
+        is_inside = helper.root in self._folders or _kind_of(helper) is _Kind.SCRATCH
+        is_kin = helper.notebook is not None and helper.notebook == asking.notebook
+        return (is_inside or is_kin) and self.why_not_shown(helper) is None
+
+    def _based(self, document: DocumentId, file: Path) -> tuple[Path, str]:
+        """The folder whose rules hold for a document, and its path from there."""
+        if document.root is not None and document.root in self._folders:
+            return document.root, document.path
+        file = resolved(file.parent) / file.name
+        base = next((folder for folder in file.parents if (folder / ".git").exists()), file.parent)
+        return base, file.relative_to(base).as_posix()
+
+    def _rules_of(self, base: Path) -> _FolderRules:
+        if base not in self._rules:
+            self._rules[base] = _FolderRules(base)
+            if len(self._rules) > _MOST_RULES:
+                self._rules.popitem(last=False)
+        self._rules.move_to_end(base)
+        return self._rules[base]
+
+
+def why_not_root(root: Path) -> str | None:
+    """Why a folder is never indexed, open or not: the home folder, all that it lies in, and whole disks."""
+    root = resolved(root)
+    if root == Path(root.anchor):
+        return f"{root} is a whole disk"
+    try:
+        home = resolved(Path.home())
+    except RuntimeError:  # an unknown user without HOME
+        return None
+    if root == home:
+        return f"{root} is the home folder"
+    return f"{root} holds the home folder" if home.is_relative_to(root) else None
+
+
+class _FolderRules:
+    """The rules in and below a folder, with the answers that they gave, and whether they are still those on disk."""
+
+    def __init__(self, base: Path) -> None:
+        self._rules = Rules(base)
+        self._reasons: dict[str, str | None] = {}
+        self._ignored: dict[tuple[str, bool], str | None] = {}
+
+    def has_changed(self) -> bool:
+        """Whether an ignore file was written, made or removed since it was asked for."""
+        return len(self._reasons) + len(self._ignored) > _MOST_ANSWERS or self._rules.has_changed()
+
+    def why_not(self, path: str) -> str | None:
+        """Why a file is not read, by its name and by all folders above it."""
+        if path not in self._reasons:
+            self._reasons[path] = self._rules.why_not(path)
+        return self._reasons[path]
+
+    def why_ignored(self, path: str, *, for_ai: bool) -> str | None:
+        """Which line of an ignore file, or of `.aiignore` alone, names a file, whatever kind of file it is."""
+        if (path, for_ai) not in self._ignored:
+            self._ignored[path, for_ai] = self._rules.why_ignored(path, for_ai=for_ai)
+        return self._ignored[path, for_ai]
+
+
+@lru_cache(maxsize=_MOST_ANSWERS)
+def _kind_of(document: DocumentId) -> _Kind:
+    if document.is_scratch:
+        return _Kind.SCRATCH
+    if document.notebook is not None:
+        return _Kind.CELL
+    return _Kind.FILE if document.is_file else _Kind.OTHER

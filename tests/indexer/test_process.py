@@ -1,0 +1,243 @@
+"""The worker's process as its parent sees it: stopped, dying, killed, and what is left of it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import indexer.analysis
+import indexer.contents
+from indexer.process import WorkerProcess
+from indexer.reader_process import readings
+from syntax import children
+from tests.indexer.working import SOON, index_once, indexed, problems, until
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
+
+_DEADLY = """
+import os, signal, sys
+import indexer.contents
+from syntax import children
+
+command = children.python_command
+parse = indexer.contents.parse
+
+def deadly_command(module, *arguments):
+    words = command(module, *arguments)
+    at = words.index("-c") + 1
+    path = f"import sys; sys.path.append({os.path.dirname(__file__)!r}); import deadly; runpy.run_module("
+    words[at] = words[at].replace("runpy.run_module(", path)
+    return words
+
+children.python_command = deadly_command
+
+def parse_or_die(text, path):
+    if "die_of_this" in text:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while "hang_with_this" in text:
+        pass
+    return parse(text, path)
+
+indexer.contents.parse = parse_or_die
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "ok.py").write_text("def ok(): return 1\n")
+    return root
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "index" / "root" / "index.sqlite"
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children that die of some texts and hang with others, as a parser of another language's code may."""
+    (tmp_path / "deadly.py").write_text(_DEADLY)
+    monkeypatch.setattr(children, "python_command", children.python_command)
+    monkeypatch.setattr("indexer.contents.parse", indexer.contents.parse)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("deadly")
+    monkeypatch.setattr("indexer.contents.parse", indexer.analysis.parse)  # not here
+    del sys.modules["deadly"]
+
+
+@on_posix
+def test_a_worker_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path, database: Path) -> None:
+    said: list[dict[str, Any]] = []
+    worker = WorkerProcess(root, database, said.append)
+    until(lambda: any("ready" in one for one in said))
+    (child,) = psutil.Process().children()
+    child.suspend()
+    began = time.monotonic()
+    for number in range(2400):
+        worker.tell([f"a/rather/long/path/{'x' * 200}/of/a/file_{number}.py"])
+    worker.tell([f"{number}.py" for number in range(100_000)])
+    worker.close()
+    assert time.monotonic() - began < SOON / 6
+    assert psutil.wait_procs([child], SOON)[1] == []
+
+
+@on_posix
+def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) -> None:
+    said: list[dict[str, Any]] = []
+    worker = WorkerProcess(root, database, said.append)
+    until(lambda: any("ready" in one for one in said))
+    (child,) = psutil.Process().children()
+    child.suspend()
+    for number in range(2400):
+        worker.tell([f"a/rather/long/path/{'x' * 200}/of/a/file_{number}.py"])
+    (root / "late.py").write_text("late = 1\n")
+    worker.tell(["late.py"])
+    child.resume()
+    until(lambda: "late.py" in indexed(database))
+    worker.close()
+    assert psutil.wait_procs([child], SOON)[1] == []
+
+
+@on_posix
+def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: Path) -> None:
+    said: list[dict[str, Any]] = []
+    worker = WorkerProcess(root, database, said.append)
+    until(lambda: any("ready" in one for one in said))
+    os.mkfifo(root / "pipe.py")
+    os.mkfifo(root / ".gitignore")
+    worker.tell(["pipe.py", ".gitignore"])
+    (root / "late.py").write_text("late = 1\n")
+    until(lambda: "late.py" in indexed(database))
+    descendants = psutil.Process().children(recursive=True)
+    worker.close()
+    assert psutil.wait_procs(descendants, SOON)[1] == []
+
+
+@on_posix
+@pytest.mark.usefixtures("deadly")
+def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, database: Path) -> None:
+    (root / "bad.py").write_text("die_of_this = 1\n")
+    (root / "more.py").write_text("more = 1\n")
+    said: list[dict[str, Any]] = []
+    worker = WorkerProcess(root, database, said.append)
+    until(lambda: any("ready" in one for one in said))
+    assert indexed(database) == {"ok.py", "more.py"}
+    (sentence,) = problems(said)
+    assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: the process that reads files dies of it")
+    descendants = psutil.Process().children(recursive=True)
+    worker.close()
+    assert psutil.wait_procs(descendants, SOON)[1] == []
+    said.clear()
+    worker = WorkerProcess(root, database, said.append)  # the next one does not try it again
+    until(lambda: any("ready" in one for one in said))
+    assert problems(said) == []
+    (root / "bad.py").write_text("good_again = 1\n")
+    until(lambda: "bad.py" in indexed(database))
+    worker.close()
+
+
+@on_posix
+@pytest.mark.usefixtures("deadly")
+@pytest.mark.parametrize("text", ["die_of_this = 1\n", "hang_with_this = 1\n"])
+def test_of_many_files_the_one_that_readers_die_of_is_refused(
+    root: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.reader_process._WORTH_IT", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    if "hang" in text:
+        _with_a_short_limit(monkeypatch)
+    paths = [f"m{number}.py" for number in range(60)]
+    for path in paths:
+        (root / path).write_text("x = 1\n")
+    (root / "m0.py").write_text(text)
+    found = dict(readings(root, paths, {}, suspects={"m0.py"}))
+    assert found.keys() == set(paths)
+    failed = {path for path, reading in found.items() if getattr(reading, "has_failed", True)}
+    assert failed == {"m0.py"}
+
+
+def _with_a_short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = children.python_command
+
+    def limited_command(module: str, *arguments: str) -> list[str]:
+        words = command(module, *arguments)
+        at = words.index("-c") + 1
+        limit = "import indexer.reader_process as r; r.LONGEST = 1.0; "
+        words[at] = words[at].replace("runpy.run_module(", f"{limit}runpy.run_module(")
+        return words
+
+    monkeypatch.setattr(children, "python_command", limited_command)
+
+
+@on_posix
+def test_one_that_never_stays_up_says_so_rests_and_tries_again(
+    root: Path, database: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    switch = tmp_path / "broken"
+    switch.touch()
+    command = children.python_command
+
+    def breakable(module: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "raise SystemExit(7)"] if switch.exists() else command(module, *arguments)
+
+    monkeypatch.setattr(children, "python_command", breakable)
+    monkeypatch.setattr("indexer.process._LEAST_REST", 0.1)
+    said: list[dict[str, Any]] = []
+    worker = WorkerProcess(root, database, said.append)
+    until(lambda: any("resting" in one for one in said))
+    (sentence,) = problems(said)
+    assert sentence.startswith(f"The index of {root} does not stay up (exit code 7); it is tried again later.")
+    switch.unlink()
+    worker.tell(["ok.py"])  # a changed file ends the rest
+    until(lambda: any("ready" in one for one in said))
+    worker.close()
+
+
+@on_posix
+@pytest.mark.usefixtures("deadly")
+def test_a_worker_that_hangs_ends_with_a_parent_that_is_killed(root: Path, database: Path, tmp_path: Path) -> None:
+    (root / "bad.py").write_text("hang_with_this = 1\n")
+    command = children.python_command("indexer", str(root), str(database))
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+    assert process.stdin is not None
+    reading = Path(f"{database}.reading")
+    until(lambda: reading.exists() and b"bad.py" in reading.read_bytes())
+    process.stdin.close()
+    assert process.wait(SOON) is not None
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_what_a_worker_writes_to_stderr_is_logged_once_and_not_without_end(
+    root: Path, database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = "import sys\nfor n in range(20000): print('same', file=sys.stderr); print(n, 'x' * 1000, file=sys.stderr)"
+    monkeypatch.setattr(children, "python_command", lambda module, *arguments: [sys.executable, "-c", noise])
+    with caplog.at_level(logging.WARNING, "indexer.process"):
+        said: list[dict[str, Any]] = []
+        worker = WorkerProcess(root, database, said.append)
+        until(lambda: any("resting" in one for one in said))
+        worker.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("same") <= 3
+    assert sum(map(len, lines)) < 3 * 100 * 410
+
+
+@on_posix
+def test_killed_while_it_reads_it_refuses_nothing_that_is_innocent(root: Path, database: Path) -> None:
+    index_once(root, database)
+    Path(f"{database}.reading").write_bytes(b"innocent.py\0")
+    (root / "innocent.py").write_text("innocent = 1\n")
+    assert index_once(root, database) == []
+    assert indexed(database) == {"ok.py", "innocent.py"}

@@ -1,0 +1,67 @@
+"""What the tests of the index share: workers on threads and in processes, waited for by what they say."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from indexer.store import Store
+from indexer.watch import Changes
+from indexer.worker import run
+
+SOON = 100.0
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + SOON
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
+    """A worker on a thread, with what it says; ready, or at rest after an error, when the block begins."""
+    changes, said = Changes(), list[dict[str, Any]]()
+    thread = threading.Thread(target=run, args=(root, database, changes, said.append))
+    thread.start()
+    try:
+        until(lambda: any("ready" in one or "resting" in one for one in said))
+        yield said
+    finally:
+        changes.stop()
+        thread.join(SOON)
+    assert not thread.is_alive()
+
+
+def index_once(root: Path, database: Path) -> list[str]:
+    """Index a folder; returns the problems that were told."""
+    said: list[dict[str, Any]] = []
+    run(root, database, Changes(), said.append, once=True)
+    return problems(said)
+
+
+def problems(said: list[dict[str, Any]]) -> list[str]:
+    """The problems among what a worker said."""
+    return [one["problem"] for one in said if "problem" in one]
+
+
+def indexed(database: Path) -> set[str]:
+    """The files whose content is used."""
+    store = Store.readable(database)
+    try:
+        return {path for path in store.states() if store.has(path)}
+    finally:
+        store.close()
+
+
+def without_privileges() -> list[str]:
+    """What a command begins with so that the permissions of files count, for the superuser, too."""
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []

@@ -1,0 +1,38 @@
+"""A model that is replaced or let go leaves the memory, also while its completer is held."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+from lsprotocol import types
+
+from lsp_server.completer import Completer
+from lsp_server.documents import Document
+from lsp_server.settings import ModelChoice, Settings
+from lsp_server.snapshot import Snapshot
+
+
+def snapshot(text: str) -> Snapshot:
+    document = Document("file:///a.py", source=text, language_id="python", sync_kind=types.TextDocumentSyncKind.Full)
+    end = len(text)
+    return Snapshot(document, text, "a.py", "python", text, end, False, "", end, end)
+
+
+def test_who_holds_a_completer_that_is_closed_holds_no_model(model_cache: Path) -> None:
+    folder = str(model_cache / "models" / "smollm2-135m")
+    completer = Completer.load(ModelChoice(folder, "cpu", 1, 512, None), lambda what, share: None)
+    engine = weakref.ref(completer._engine)
+    asked = completer.submit(snapshot("def add(a, b):\n    return "), (), (), Settings(confidence=0))
+    held = [completer.read, completer.count_tokens, completer.context_tokens, asked, asked.result(60)]
+    cancelled = completer.submit(snapshot("def sub(a, b):\n    return "), (), (), Settings(confidence=0))
+    completer.close()
+    gc.collect()
+    assert engine() is None
+    assert cancelled.done()
+    assert completer.count_tokens("a text") == 0
+    completer.read(("a text",))
+    completer.warm_up(snapshot("x = "), (), Settings())
+    completer.close()
+    assert len(held) == 5

@@ -1,0 +1,156 @@
+"""The process that reads with grammars dies, hangs or stops: its parent goes on, and soon reads with grammars again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from syntax import Delimiters, GrammarProcess, NotRead
+from syntax.grammar_process import forget
+
+SOON = 30.0
+CRASH = "- " * 254  # nested sequences, for whose depth the scanner of tree-sitter-yaml 0.7 has no room
+SLOW = "[" * 30_000  # in Lua, a second at least
+PARENT = """
+import sys
+from syntax import GrammarProcess, NotRead
+process = GrammarProcess("syntax")
+process.ask("before", "lua", "a = 1", within=30)
+try:
+    process.ask("before", "lua", "[" * 30_000, within=0.001)
+except NotRead:
+    pass
+print(process.process_id, flush=True)
+sys.stdin.read()
+"""
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+@pytest.fixture
+def process() -> Iterator[GrammarProcess]:
+    """One that has answered."""
+    forget()
+    process = GrammarProcess("syntax")
+    open_brackets(process, "python")
+    yield process
+    process.close()
+    forget()
+
+
+def open_brackets(process: GrammarProcess, language: str, text: str = "f(a[", within: float = SOON) -> list[str]:
+    """What is open at the end of a text."""
+    found: list[str] = process.ask("before", language, text, within=within)["at_cursor"]
+    return found
+
+
+def reads_again(process: GrammarProcess) -> None:
+    """Wait until it answers, with a text that it has not seen."""
+    deadline = time.monotonic() + SOON
+    while True:
+        try:
+            assert open_brackets(process, "python", f"g{time.monotonic_ns()}({{", within=0.3) == ["(", "{"]
+        except NotRead:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def test_a_text_that_ends_it_is_not_tried_again_nor_is_what_is_typed_in_it(process: GrammarProcess) -> None:
+    with pytest.raises(NotRead, match="crashes") as refused:
+        open_brackets(process, "yaml", CRASH)
+    assert refused.value.has_died
+    reads_again(process)
+    lives = process.lives
+    for typed in range(50):
+        with pytest.raises(NotRead):
+            open_brackets(process, "yaml", CRASH + "a" * typed)
+    assert open_brackets(process, "yaml", "a: [") == ["["]
+    assert process.lives == lives
+
+
+def test_what_takes_too_long_is_not_tried_again(process: GrammarProcess) -> None:
+    with pytest.raises(NotRead, match="too long"):
+        open_brackets(process, "lua", SLOW)
+    reads_again(process)
+    started = time.perf_counter()
+    with pytest.raises(NotRead):
+        open_brackets(process, "lua", SLOW + "a")
+    assert time.perf_counter() - started < 1
+    assert open_brackets(process, "lua", "f({") == ["(", "{"]
+
+
+def test_a_language_whose_texts_end_it_again_and_again_rests(process: GrammarProcess) -> None:
+    for number in range(3):
+        reads_again(process)
+        with pytest.raises(NotRead, match="crashes"):
+            open_brackets(process, "yaml", f"-{' ' * (number + 1)}" * 254)  # not one like the other
+    reads_again(process)
+    with pytest.raises(NotRead, match="rests"):
+        open_brackets(process, "yaml", "a: [")
+
+
+@posix
+def test_killed_from_outside_it_is_replaced(process: GrammarProcess) -> None:
+    assert process.process_id is not None
+    os.kill(process.process_id, signal.SIGKILL)
+    assert open_brackets(process, "python", "f(") == ["("]  # by the next one
+    assert process.lives == 2
+    for _ in range(20):  # at any moment of its work
+        reader = threading.Thread(target=reads_again, args=[process])
+        reader.start()
+        if process.process_id is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.process_id, signal.SIGKILL)
+        reader.join(SOON)
+        assert not reader.is_alive()
+
+
+@posix
+def test_stopped_it_costs_one_deadline_and_is_replaced(process: GrammarProcess) -> None:
+    stopped = process.process_id
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    started = time.perf_counter()
+    for number in range(20):
+        with pytest.raises(NotRead):
+            open_brackets(process, "python", f"f{number}(", within=0.1)
+    assert time.perf_counter() - started < 1  # not 20 times 0.1 s
+    reads_again(process)
+    assert not psutil.pid_exists(stopped)
+    assert open_brackets(process, "python", "f0(") == ["("]  # the text was not to blame
+
+
+@posix
+def test_no_orphan_is_left_where_the_parent_is_killed_while_it_works() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait()
+        child.wait(SOON)
+
+
+def test_it_is_there_for_the_next_keystroke_in_another_document() -> None:
+    forget()
+    Delimiters(CRASH, "yaml")
+    deadline = time.monotonic() + SOON
+    while Delimiters("x = '''(", "python").at_cursor != ("'''",):  # which only the grammar knows
+        assert time.monotonic() < deadline
+    forget()
+
+
+def test_without_a_process_a_text_is_read_by_its_characters() -> None:
+    process = GrammarProcess("no_such_module")
+    with pytest.raises(NotRead):
+        process.ask("before", "python", "f(", within=0.1)
