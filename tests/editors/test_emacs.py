@@ -338,7 +338,8 @@ def test_tab_accepts_exactly_the_grey_text_and_undo_takes_it_back(editor: Emacs)
 def test_typing_what_it_says_keeps_it(editor: Emacs) -> None:
     """The line of the screen is the same at every look while its first line is typed."""
     grey = first_line(editor.suggestion())
-    seen = eventually(lambda: (row := editor.row()).endswith(grey) and row, "the grey text on the screen")
+    eventually(lambda: editor.row().endswith(grey), "the grey text on the screen")
+    seen = f"    {TYPED}{grey}"
     for count, character in enumerate(grey[:-1], 1):
         editor.type(character)
         typed = f"    {TYPED}{grey[:count]}"
@@ -380,7 +381,8 @@ def test_the_next_candidate_and_back(editor: Emacs) -> None:
     editor.command("mellum-complete")
     first = eventually(editor.grey, "grey text")
     editor.press("M-n")
-    other = eventually(lambda: (now := editor.grey()) != first and now, "another suggestion")
+    eventually(lambda: editor.grey() != first, "another suggestion")
+    other = editor.grey()
     eventually(lambda: editor.row() == f"    import {first_line(other)}", "the other suggestion on the screen")
     editor.press("M-p")
     eventually(lambda: editor.grey() == first, "the first suggestion")

@@ -414,7 +414,10 @@ def test_switched_off_nothing_is_computed(editor: Editor) -> None:
     assert not editor.grey()
     assert not editor.nvim.exec_lua("return vim.lsp.get_clients({ name = 'mellum' })")
     assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum off"
-    editor.press("<Esc>u")
+    editor.press("<Esc>")
+    eventually(lambda: editor.mode() == "n", "normal mode")
+    editor.nvim.command("silent undo 0")
+    editor.nvim.api.win_set_cursor(0, (editor.place, 0))
     editor.nvim.command("Mellum toggle")
     eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
     assert editor.suggestion()
