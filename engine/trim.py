@@ -89,11 +89,12 @@ def without_indentation_that_stands(text: str, prefix: str, delimiters: Delimite
     line = prefix[prefix.rfind("\n") + 1 :]
     first = text.split("\n", 1)[0]
     extra = len(first) - len(first.lstrip(" \t"))
-    if not extra or not line or line.strip() or not first.strip() or is_text(delimiters.at_line_start):
+    if not extra or line.strip() or not first.strip() or is_text(delimiters.at_line_start):
         return text
     above = next((one for one in reversed(prefix[-_LOOK:].split("\n")[:-1]) if one.strip()), "")
     opens = opens_block(above, language) or above.rstrip().endswith(("(", "[", "{", ":"))
-    if indentation(line + ".") < indentation(above) + opens:
+    is_outermost = not indentation(above) and not delimiters.at_cursor  # where nothing that is indented begins
+    if indentation(line + ".") < indentation(above) + opens or not (line or is_outermost):
         return text  # the cursor stands further out than the block
     others = text.split("\n")[1:]
     margin = len(line) + extra

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 
 ACCEPTED = "mellum.accepted"
+DID_SHOW = "textDocument/didShowCompletion"
+"""`{item}`: it is on the screen. This and the next are named as in Copilot's language server."""
+DID_PARTIALLY_ACCEPT = "textDocument/didPartiallyAcceptCompletion"
+"""`{item, acceptedLength}`: so much of it was accepted, in UTF-16 units from the start of its `insertText`."""
 
 _REMEMBERED = 256
 
@@ -15,13 +19,16 @@ class Feedback:
     def __init__(self) -> None:
         self.shown = 0
         self.accepted = 0
-        self._open: OrderedDict[str, None] = OrderedDict()
+        self.displayed = 0
+        """Suggestions that the client has said to be on the screen; not every client says so."""
+        self.accepted_in_part = 0
+        self._open: OrderedDict[str, set[str]] = OrderedDict()
 
     def show(self) -> str:
         """Count a suggestion that is sent; returns its identifier."""
         self.shown += 1
         identifier = f"suggestion-{self.shown}"
-        self._open[identifier] = None
+        self._open[identifier] = set()
         if len(self._open) > _REMEMBERED:
             self._open.popitem(last=False)
         return identifier
@@ -33,3 +40,24 @@ class Feedback:
         del self._open[identifier]
         self.accepted += 1
         return True
+
+    def display(self, identifier: object) -> bool:
+        """Count a suggestion as seen, once; False for one that is not known."""
+        is_new = self._note(identifier, DID_SHOW)
+        self.displayed += is_new or 0
+        return is_new is not None
+
+    def accept_in_part(self, identifier: object, length: int) -> bool:
+        """Count a suggestion of which `length` UTF-16 units were accepted, once; False for one that is not known."""
+        is_new = self._note(identifier, DID_PARTIALLY_ACCEPT) if length > 0 else None
+        self.accepted_in_part += is_new or 0
+        return is_new is not None
+
+    def _note(self, identifier: object, what: str) -> bool | None:
+        """Whether this is told of a suggestion for the first time; None for one that is not known."""
+        told = self._open.get(identifier) if isinstance(identifier, str) else None
+        if told is None:
+            return None
+        is_new = what not in told
+        told.add(what)
+        return is_new

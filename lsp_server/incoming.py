@@ -15,6 +15,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.uris import urlparse
 
+from lsp_server.feedback import DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.status import STATUS
 
 Reader = Callable[[Any], Any]
@@ -216,6 +217,13 @@ def _completion_context(value: Any) -> dict[str, Any]:
     return found
 
 
+def _suggestion(value: Any) -> str | None:
+    """The identifier of the suggestion that an item was sent for, which is its command's argument."""
+    command = value.get("command") if isinstance(value, Mapping) else None
+    arguments = command.get("arguments") if isinstance(command, Mapping) else None
+    return arguments[0] if isinstance(arguments, list) and arguments and isinstance(arguments[0], str) else None
+
+
 _POSITION = _object(line=_count, character=_count)
 _RANGE = _object(start=_POSITION, end=_POSITION)
 _SELECTED = _object(range=_RANGE, text=_text)
@@ -232,6 +240,8 @@ _READERS: Mapping[str, Reader] = {
         capabilities=_capabilities,
     ),
     STATUS: _nothing,
+    DID_SHOW: _object(item=_suggestion),
+    DID_PARTIALLY_ACCEPT: _object(item=_suggestion, acceptedLength=_count),
     types.INITIALIZED: _none_of_it,
     types.SHUTDOWN: _nothing,
     types.EXIT: _nothing,

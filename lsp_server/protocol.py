@@ -28,6 +28,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.documents import Documents
+from lsp_server.feedback import DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.incoming import Unusable, read, uri_in
 from lsp_server.logs import is_shown, shown_uri
 from lsp_server.status import STATUS
@@ -232,7 +233,9 @@ def summary(message: Any) -> str:
     if not isinstance(message, dict):
         return "what is no message"
     method, identifier, params = message.get("method"), message.get("id"), message.get("params")
-    is_known = isinstance(method, str) and (method in types.METHOD_TO_TYPES or method == STATUS)
+    is_known = isinstance(method, str) and (
+        method in types.METHOD_TO_TYPES or method in _NOTIFICATIONS or method == STATUS
+    )
     shown = [f"{method}" if is_known else "an unknown method" if "method" in message else "an answer"]
     if _is_id(identifier):
         shown.append(f"id {identifier}" if isinstance(identifier, int) else "id of characters")
@@ -251,7 +254,10 @@ def _reason(error: JsonRpcException) -> str:
     return error.MESSAGE if isinstance(error, JsonRpcMethodNotFound) else error.message
 
 
-_NOTIFICATIONS = frozenset(method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None)
+_NOTIFICATIONS = frozenset(
+    [method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None]
+    + [DID_SHOW, DID_PARTIALLY_ACCEPT]
+)
 
 
 def _is_id(value: Any) -> TypeGuard[int | str]:

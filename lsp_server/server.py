@@ -21,7 +21,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter
 
 from lsp_server import inline_completion, parent
-from lsp_server.feedback import ACCEPTED
+from lsp_server.feedback import ACCEPTED, DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.framing import Damage, FrameReader
 from lsp_server.introduction import is_loopback
 from lsp_server.logs import shown_uri, start_logging
@@ -128,6 +128,14 @@ def create_server() -> MellumServer:
     def accepted(ls: MellumServer, *arguments: Any) -> None:
         if not arguments or not ls.session.feedback.accept(arguments[0]):
             log.info("An unknown suggestion was accepted")
+
+    @server.feature(DID_SHOW)
+    def displayed(ls: MellumServer, params: Any) -> None:
+        ls.session.feedback.display(params.item)
+
+    @server.feature(DID_PARTIALLY_ACCEPT)
+    def accepted_in_part(ls: MellumServer, params: Any) -> None:
+        ls.session.feedback.accept_in_part(params.item, params.acceptedLength)
 
     @server.feature(STATUS)
     def status(ls: MellumServer, _: Any) -> dict[str, Any]:

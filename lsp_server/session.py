@@ -105,6 +105,8 @@ class Session:
             busy=bool(self._work),
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
+            displayed=self.feedback.displayed,
+            accepted_in_part=self.feedback.accepted_in_part,
             silence=self.silences.facts(),
             statistics=self.statistics,
             index=self._index.facts(),

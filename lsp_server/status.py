@@ -54,6 +54,10 @@ class Status:
     """Suggestions sent in this session."""
     accepted: int
     """Those of them that the user took."""
+    displayed: int
+    """Those that the client has said to be on the screen; not every client says so."""
+    accepted_in_part: int
+    """Those of which the user took a word or a line."""
     silence: SilenceFacts
     statistics: Statistics
     index: IndexFacts

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 from engine.models import CACHE_VARIABLE
-from tests.editors.neovim_install import CannotInstallError, UnsupportedPlatformError, install
+from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.neovim_install import install
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
 
@@ -131,6 +133,13 @@ class Editor:
         self.press(f"o{TYPED}")
         eventually(lambda: self.line().endswith(TYPED), "the typed text")
         return eventually(self.grey, "grey text", seconds=180)
+
+
+def server_of(editor: Editor) -> psutil.Process:
+    """Return the process of Neovim's server."""
+    children = psutil.Process(editor.nvim.funcs.getpid()).children()
+    [process] = [child for child in children if "mellum-lsp" in " ".join(child.cmdline())]
+    return process
 
 
 def first_line(text: str) -> str:
@@ -310,12 +319,15 @@ def test_tab_is_a_tab_without_a_suggestion(editor: Editor) -> None:
     editor.nvim.command("bwipeout!")
 
 
-@plugin_setups
+@every_setup
 def test_tab_right_after_a_keystroke_doubles_nothing(editor: Editor) -> None:
-    """A Tab that comes before the suggestion was renewed accepts what is left of it."""
+    """A Tab that comes 20 ms after a key, before the suggestion is renewed, accepts what is left of it."""
     grey = editor.suggestion()
-    editor.press(f"{grey[:2]}<Tab>")
+    editor.press(grey[:2])
+    time.sleep(0.02)  # not for a condition: this is how fast the user is
+    editor.press("<Tab>")
     eventually(lambda: editor.lines()[editor.place] == f"    {TYPED}{first_line(grey)}", "the accepted text")
+    assert editor.before_cursor().endswith(f"{TYPED}{grey}".split("\n")[-1])
 
 
 @plugin_setups
@@ -339,6 +351,76 @@ def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     eventually(lambda: editor.line() == line, "the accepted line")
     editor.press("<Esc>u")
     eventually(lambda: editor.line() == f"    {TYPED}{word}", "the line taken back")
+
+
+@plugin_setups
+def test_health_help_and_statusline(editor: Editor) -> None:
+    """All is well: nothing in :checkhealth is an error, :help finds the page, the statusline says that it is ready."""
+    editor.nvim.command("checkhealth mellum_lsp")
+    report = "\n".join(editor.lines())
+    editor.nvim.command("bwipeout!")
+    assert "ERROR" not in report, report
+    assert report.count("OK") >= 3, report
+    editor.nvim.command("helptags ALL")
+    editor.nvim.command("help :Mellum")
+    assert editor.nvim.funcs.expand("%:t") == "mellum.txt"
+    editor.nvim.command("bwipeout!")
+    eventually(lambda: editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum", "the state")
+
+
+@plugin_setups
+def test_the_commands_show_what_they_say(editor: Editor) -> None:
+    """The status is the server's sentence; the context has the prompt; the models are listed."""
+    editor.nvim.command("Mellum status")
+    assert "smollm2" in editor.nvim.exec_lua("return vim.fn.execute('1messages')").lower()
+    for command, wanted in (("context", "textwrap.py"), ("model", "smollm2")):
+        editor.nvim.command(f"Mellum {command}")
+        eventually(lambda: wanted in "\n".join(editor.lines()).lower(), f"what :Mellum {command} shows")  # noqa: B023
+        editor.nvim.command("bwipeout!")
+
+
+@plugin_setups
+def test_the_next_candidate_and_back(editor: Editor) -> None:
+    """Where there is one candidate, <M-n> keeps it."""
+    grey = editor.suggestion()
+    editor.press("<M-n><M-p>")
+    eventually(lambda: first_line(grey) in editor.on_screen(), "the same suggestion")
+    editor.press("<Tab>")
+    eventually(lambda: editor.lines()[editor.place].startswith(f"    {TYPED}{first_line(grey)}"), "the accepted text")
+
+
+@plugin_setups
+def test_a_killed_server_comes_back(editor: Editor) -> None:
+    """Neovim says that it has ended and starts it again, and the next key brings grey text."""
+    find = "local c = vim.lsp.get_clients({ name = 'mellum' })[1]; return c and c.id"
+    killed = editor.nvim.exec_lua(find)
+    process = server_of(editor)
+    process.kill()
+    eventually(lambda: editor.nvim.exec_lua(find) not in (None, killed), "another server")
+    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+    assert "it is started again" in editor.nvim.exec_lua("return vim.fn.execute('messages')")
+    editor.nvim.command("messages clear")
+    assert editor.suggestion()
+
+
+@plugin_setups
+def test_switched_off_nothing_is_computed(editor: Editor) -> None:
+    """No server is left and nothing is shown; switched on, all is as before."""
+    process = server_of(editor)
+    editor.nvim.command("Mellum toggle")
+    eventually(lambda: not process.is_running(), "the end of the server")
+    editor.press(f"o{TYPED}")
+    eventually(lambda: editor.line().endswith(TYPED), "the typed text")
+    assert not editor.grey()
+    assert not editor.nvim.exec_lua("return vim.lsp.get_clients({ name = 'mellum' })")
+    assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum off"
+    editor.press("<Esc>")
+    eventually(lambda: editor.mode() == "n", "normal mode")
+    editor.nvim.command("silent undo 0")
+    editor.nvim.api.win_set_cursor(0, (editor.place, 0))
+    editor.nvim.command("Mellum toggle")
+    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+    assert editor.suggestion()
 
 
 @pytest.mark.parametrize("version", ["0.12", "0.11"])

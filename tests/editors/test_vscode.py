@@ -27,7 +27,13 @@ Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip ins
 
 from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("MELLUM_LSP_TEST_VSCODE") != "1",
+        reason="VS Code takes 800 MB and ten minutes: set MELLUM_LSP_TEST_VSCODE=1 (Debian: libkrb5-dev, chromium, npm)",
+    ),
+]
 
 CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"

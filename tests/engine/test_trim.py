@@ -151,6 +151,9 @@ def test_within_a_word_its_rest_is_replaced_or_nothing_is_said(
         ("python", "class A:\n    def f():\n    ", "    return 1", "    return 1"),  # the block begins further in
         ("python", "def f():\n", "    return 1", "    return 1"),
         ("javascript", "function f() {\n\t", "\treturn 1;", "return 1;"),
+        ("python", "x = 1\n\n", "    y = 2\n    z = 3", "y = 2\nz = 3"),
+        ("python", "x = [\n", "    1,\n    2", "    1,\n    2"),
+        ("python", "class A:\n    x = 1\n", "    y = 2", "    y = 2"),
         ("python", 'def f():\n    """Text:\n\n    ', "    indented", "    indented"),  # text has its own
     ],
 )

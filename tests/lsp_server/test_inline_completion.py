@@ -364,3 +364,20 @@ async def test_who_asks_by_a_key_may_choose_and_accepts_one(client: Client) -> N
         )
     status = await client.request("mellum/status")
     assert (status["shown"], status["accepted"]) == (1, 1)
+
+
+async def test_what_was_shown_and_what_was_accepted_in_part_is_counted_once(client: Client) -> None:
+    text = "def add(a, b):\n    return a"
+    client.open(URI, text)
+    [item] = await client.complete(URI, 1, len("    return a"))
+    for _ in range(2):
+        client.notify("textDocument/didShowCompletion", {"item": item})
+        client.notify("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": 2})
+    client.notify("textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": 0})
+    for odd in ({}, {"item": None}, {"item": {"command": {"arguments": [7]}}}, {"item": item, "acceptedLength": "x"}):
+        client.notify("textDocument/didShowCompletion", {**odd, "item": odd.get("item") and {"command": odd["item"]}})
+        client.notify("textDocument/didPartiallyAcceptCompletion", odd)
+    status = await client.request("mellum/status")
+    assert (status["shown"], status["displayed"], status["accepted_in_part"], status["accepted"]) == (1, 1, 1, 0)
+    await client.request("workspace/executeCommand", item["command"])
+    assert (await client.request("mellum/status"))["accepted"] == 1

@@ -8,10 +8,10 @@ local M = {}
 
 ---@class mellum_lsp.Options
 ---@field server? vim.lsp.Config what to change of `lsp/mellum.lua`: the command, file types, settings
----@field keys? table<mellum_lsp.Part, string|false> keys that accept a suggestion in insert mode, or false for none
+---@field keys? table<mellum_lsp.Part|'next'|'previous', string|false> keys in insert mode, or false for none
 local defaults = {
   server = {},
-  keys = { all = '<Tab>', line = '<M-C-Right>', word = '<M-Right>' },
+  keys = { all = '<Tab>', line = '<M-C-Right>', word = '<M-Right>', next = '<M-n>', previous = '<M-p>' },
 }
 
 local function inline_completion()
@@ -31,6 +31,18 @@ function M.accept(part, otherwise)
       end
     end,
   })
+end
+
+--- Show the next candidate, or the `count`th after this one.
+---@param count? integer
+function M.select(count)
+  inline_completion().select({ count = count or 1 })
+end
+
+--- A few letters for the statusline: nothing without a server, Mellum… while it loads, Mellum! if something is wrong.
+---@return string
+function M.statusline()
+  return require('mellum_lsp.status').statusline()
 end
 
 --- Map `key` to accept `part`; without a suggestion, it does what it did before.
@@ -57,8 +69,13 @@ function M.setup(options)
   vim.lsp.config('mellum', options.server)
   vim.lsp.enable('mellum')
   inline_completion().enable()
+  require('mellum_lsp.command').define()
   for part, key in pairs(options.keys) do
-    if key then
+    if key and (part == 'next' or part == 'previous') then
+      vim.keymap.set('i', key, function()
+        M.select(part == 'next' and 1 or -1)
+      end, { desc = 'Show the ' .. part .. ' suggestion' })
+    elseif key then
       map(key, part)
     end
   end

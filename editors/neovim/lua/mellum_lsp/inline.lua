@@ -16,6 +16,7 @@ local timer = assert(vim.uv.new_timer())
 local place ---@type table? where the cursor was when we last looked
 local pending ---@type { client: vim.lsp.Client, id: integer? }? the request that was sent last, until it is answered
 local shown ---@type { buffer: integer, item: table, virtual_text: integer? }?
+local candidates = { index = 1, client = nil, items = {} } -- of the last answer
 
 local function inserting()
   return vim.startswith(api.nvim_get_mode().mode, 'i')
@@ -114,9 +115,10 @@ local function request()
     if not inserting() or not vim.deep_equal(asked_from, here()) then
       return -- the answer to the next request is on its way
     end
-    local item = not failed and result and (result.items or result)[1]
-    if item and type(item.insertText) == 'string' then
-      show(client, item)
+    local items = not failed and result and (result.items or result) or {}
+    if items[1] and type(items[1].insertText) == 'string' then
+      candidates = { index = 1, client = client, items = items }
+      show(client, items[1])
     else
       hide()
     end
@@ -162,6 +164,16 @@ function M.enable()
       end
     end,
   })
+end
+
+--- Show another candidate of the same answer.
+---@param options { count: integer }
+function M.select(options)
+  if not shown then
+    return
+  end
+  candidates.index = (candidates.index - 1 + options.count) % #candidates.items + 1
+  show(candidates.client, candidates.items[candidates.index])
 end
 
 --- Hand the suggestion that is shown to `on_accept`, once that may change the text.
