@@ -25,7 +25,7 @@ from training.card.files import TaughtFile, read_shard, write_shard  # noqa: E40
 from training.card.gathering import taught  # noqa: E402
 from training.card.packing import checked  # noqa: E402
 from training.card.rows import Steps, fitted, rows_of  # noqa: E402
-from training.card.schedule import rate_at  # noqa: E402
+from training.card.schedule import Clock, rate_at  # noqa: E402
 from training.example import Example  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
@@ -147,6 +147,10 @@ def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
     assert rate_at(0.3, 1.0) == 1.0
     assert rate_at(0.7, 1.0) == pytest.approx(0.5)
     assert rate_at(1.0, 1.0) == 0
+    assert rate_at(0.3, 1.0, fresh=0.3) < 0.2, "a new optimizer begins slowly"
+    clock = Clock(seconds=100, before=40, lead=20, ending=20)
+    clock.begin()
+    assert clock.progress == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_steps_are_a_function_of_their_number(files: list[TaughtFile], tools: tuple[Tokenizer, PromptFormat]) -> None:

@@ -63,7 +63,8 @@ def write_pieces(folder: Path, *, megabytes: int, say: Say) -> list[Path]:
     pieces.mkdir()
     tar = pieces / "all.tar"
     with tarfile.open(tar, "w") as archive:
-        for path in (*sorted(folder.glob(f"*{SHARD}")), folder / BASE, folder / SITE):
+        # first what stays the same when shards are added, so that its pieces need not be carried again
+        for path in (folder / BASE, folder / SITE, *sorted(folder.glob(f"*{SHARD}"))):
             if path.exists():
                 archive.add(path, path.name)
     listed = {}

@@ -58,6 +58,10 @@ class State:
     step: int = 0
     tokens: int = 0
     elapsed: float = 0.0
+    lead: float | None = None
+    """Seconds that were over before the first step."""
+    fresh: float = 0.0
+    """The share of the time for steps that was over when the optimizer began."""
     held_out: float | None = None
     """The loss before the first step."""
     narrowed: int | None = None
@@ -271,13 +275,17 @@ def carry_out(
             if state.held_out is None:
                 state.held_out = before
             tell(step=state.step, held_out=before, attention=run.attention, seconds=clock.elapsed)
+        if state.lead is None:
+            state.lead = clock.elapsed
+        clock.lead = state.lead
         saved = time.monotonic()
         pending: tuple[Tensor, Tensor] | None = None
         while (progress := clock.progress) < 1 and not is_stopped():
             if settings.rank is None and state.narrowed is None and progress >= settings.narrow_at:
                 run.narrow()
+                state.fresh = progress
                 say(f"From step {state.step} on at rank {state.narrowed}")
-            drawn, rate = next(rows), rate_at(progress, settings.rate)
+            drawn, rate = next(rows), rate_at(progress, settings.rate, state.fresh)
             computed = run.step(drawn, rate)
             if pending is not None:  # of the step before, so that the card need not wait
                 loss = float(pending[0]) / max(int(pending[1]), 1)

@@ -11,9 +11,12 @@ DECAY = 0.6
 """Share of the time over which it falls to zero, at the end."""
 
 
-def rate_at(progress: float, rate: float) -> float:
-    """The learning rate when a share of the time is over: a rise, a plateau, a straight fall."""
-    rise = min((progress + 0.1 * WARM_UP) / WARM_UP, 1.0)
+def rate_at(progress: float, rate: float, fresh: float = 0.0) -> float:
+    """The learning rate when a share of the time is over: a rise, a plateau, a straight fall.
+
+    The optimizer began when `fresh` of it was over: the rise is its own.
+    """
+    rise = min((progress - fresh + 0.1 * WARM_UP) / WARM_UP, 1.0)
     return rate * max(min(rise, (1 - progress) / DECAY), 0.0)
 
 
@@ -25,6 +28,8 @@ class Clock:
     """In all."""
     before: float = 0.0
     """Of them those that were over when this part began."""
+    lead: float = 0.0
+    """Of them those that were over before the first step."""
     ending: float = 0.0
     """Of them those that what comes after the last step takes."""
     began: float = 0.0
@@ -41,4 +46,4 @@ class Clock:
     @property
     def progress(self) -> float:
         """The share of the time for steps that is over; 1 and more when there is none left."""
-        return self.elapsed / max(self.seconds - self.ending, 1e-9)
+        return (self.elapsed - self.lead) / max(self.seconds - self.ending - self.lead, 1e-9)
