@@ -10,7 +10,9 @@ import multiprocessing
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,22 +48,29 @@ def gather(
         groups.setdefault(_name(file), []).append(file)
     missing = [name for name in groups if not (folder / name).exists()]
     random.Random(0).shuffle(missing)  # what there is when the time is over is of all languages
-    global _teachers, _groups
-    _groups = {name: groups[name] for name in missing}
-    _teachers = {
+    teachers = {
         held_out: Teacher((file for file in files if file.held_out == held_out), tokenizer, style)
         for held_out in (False, True)
     }
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=20) as pool:
-        for done, _ in enumerate(pool.imap_unordered(_write, ((name, folder) for name in missing)), 1):
-            say(f"{done} of {len(missing)} shards")
-            if time.monotonic() > until and done < len(missing):
-                return False
+    context = multiprocessing.get_context("fork")  # so that the files are shared
+    running: dict[int, tuple[str, ForkProcess]] = {}
+    done = 0
+    while running or missing:
+        while missing and len(running) < processes and time.monotonic() < until:
+            name = missing.pop()
+            process = context.Process(target=_write, args=(folder / name, groups[name], teachers))
+            process.start()
+            running[process.sentinel] = name, process
+        if not running:
+            return False
+        for sentinel in connection.wait(list(running)):
+            assert isinstance(sentinel, int)
+            name, process = running.pop(sentinel)
+            process.join()
+            done += 1
+            failed = "" if process.exitcode == 0 else f"; {name} could not be made (exit code {process.exitcode})"
+            say(f"{done} of {done + len(running) + len(missing)} shards{failed}")
     return True
-
-
-_teachers: dict[bool, Teacher]  # of the processes that gather: forked, so that they share the files
-_groups: dict[str, list[SourceFile]]
 
 
 def _name(file: SourceFile) -> str:
@@ -69,9 +78,9 @@ def _name(file: SourceFile) -> str:
     return f"{part}.{file.language}.{re.sub(r'[^A-Za-z0-9.-]+', '-', file.package)}{SHARD}"
 
 
-def _write(task: tuple[str, Path]) -> None:
-    name, folder = task
-    write_shard(folder / name, [taught(file, _teachers[file.held_out]) for file in _groups[name]])
+def _write(path: Path, files: Sequence[SourceFile], teachers: Mapping[bool, Teacher]) -> None:
+    """In a process of its own, for a parser may end it."""
+    write_shard(path, [taught(file, teachers[file.held_out]) for file in files])
 
 
 def taught(file: SourceFile, teacher: Teacher) -> TaughtFile:
