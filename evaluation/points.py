@@ -12,7 +12,7 @@ import tree_sitter
 
 from indexer.neighbours import LONGEST, MOST_CHARACTERS, MOST_NEIGHBOURS
 from syntax.grammars import parser_for
-from training.examples import LANGUAGES
+from training.example import LANGUAGES
 from training.middles import choose_middle, outline_of
 from training.sources import SourceFile
 

@@ -22,6 +22,7 @@ from engine.model import Model
 from engine.models import find_model
 from engine.prompt import Prompt
 from engine.tokenizer import Tokenizer
+from training.example import told_elsewhere
 from training.examples import Teacher
 from training.middles import choose_middle, outline_of
 from training.sources import add_code, code_of
@@ -66,7 +67,7 @@ def place(model: Model, tokenizer: Tokenizer, teacher: Teacher, chance: random.R
     }
     tokens = {side: tokenizer.encode(prompt.last_word + truth)[:_LONGEST] for side, prompt in prompts.items()}
     return Place(
-        bool(teacher.told_elsewhere(prompts["all"], truth)),
+        bool(told_elsewhere(prompts["all"], truth, tokenizer)),
         len(tokens["all"]),
         {side: lost(model, prompts[side], tokens[side]) for side in SIDES},
     )

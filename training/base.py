@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from engine.manifest import PromptFormat
+import engine.tokenizer
+from engine.manifest import TOKENIZER_FILE, PromptFormat
 from export.default_model import RESERVED, default_source
 from export.prompt_style import prepare
 from export.sources import Source, open_source
@@ -77,3 +78,9 @@ def open_base(wheel: Path | None, model: str | None) -> Iterator[Base]:
         if style.style == "plain":
             raise ValueError(f"{model} has no FIM tokens, so that nothing tells it what stands below; choose another")
         yield Base(opened, opened.description, tokenizer, style)
+
+
+def prompt_tools(base: Base, folder: Path) -> tuple[engine.tokenizer.Tokenizer, PromptFormat]:
+    """Write the model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
+    base.tokenizer.save(str(folder / TOKENIZER_FILE))
+    return engine.tokenizer.Tokenizer(folder / TOKENIZER_FILE), base.style

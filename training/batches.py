@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.examples import Example
+from training.example import Example
 
 END = 24
 """The tokens of a prompt's end that teach where the rest does not: the answer wanted a little earlier."""

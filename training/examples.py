@@ -8,61 +8,31 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine import CompletionRequest, ContextSnippet
-from engine.manifest import TOKENIZER_FILE, PromptFormat
+from engine.manifest import PromptFormat
 from engine.prompt import Budget, Prompt, lay_out
 from engine.tokenizer import Tokenizer
 from indexer import Index
 from syntax import DocumentId
-from training.base import Base, add_base, open_base
-from training.middles import Kind, Middle, Outline, choose_middle, outline_of
+from training.base import add_base, open_base, prompt_tools
+from training.example import LANGUAGES, TOLD_ELSEWHERE, TRIES, WITHOUT_SUFFIX, Example, answered, told_elsewhere
+from training.middles import Middle, Outline, choose_middle, outline_of
 from training.sources import SourceFile, add_code, code_of
 
 # Prompts of the lengths that slow machines serve; each step of training reads fewer tokens for one middle.
 _BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
 _WITH_CONTEXT = 0.5
-_WITHOUT_SUFFIX = 0.1
-# Most middles can be guessed from the lines above. To learn to look elsewhere takes those that cannot.
-_TOLD_ELSEWHERE = 0.5
-_TRIES = 6  # for one of them
 _NEIGHBOURS = 24  # files of its package that a file's context is chosen from
 _CONTEXT_SECONDS = 20.0
 _MIDDLES_A_FILE = 4  # what is known of a file and of its neighbours serves all of them
 _INDEXES = 50  # folders that are remembered at once
-_WORD = re.compile(r"[^\W\d]\w{2,}")
 _PART = 500  # examples that a process draws at once
-LANGUAGES = {
-    "python": 0.5,
-    "typescript": 0.14,
-    "javascript": 0.1,
-    "go": 0.07,
-    "rust": 0.06,
-    "java": 0.05,
-    "c": 0.03,
-    "cpp": 0.03,
-    "typescriptreact": 0.02,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt with its right answer."""
-
-    tokens: NDArray[np.uint32]
-    """The prompt, the middle, the end token."""
-    prompt: int
-    """How many of the tokens are the prompt."""
-    kind: Kind
-    language: str
 
 
 class Teacher:
@@ -99,42 +69,33 @@ class Teacher:
         return chance.choice(group)
 
     def _example(self, file: SourceFile, outline: Outline, chance: random.Random) -> Example | None:
-        tries = _TRIES if chance.random() < _TOLD_ELSEWHERE else 1
+        tries = TRIES if chance.random() < TOLD_ELSEWHERE else 1
         while (middle := choose_middle(file.text, outline, chance)) is not None:
             prompt = self.prompt(
                 *(file, middle),
-                suffix=chance.random() >= _WITHOUT_SUFFIX,
+                suffix=chance.random() >= WITHOUT_SUFFIX,
                 context=chance.random() < _WITH_CONTEXT,
                 tokens=chance.choices(list(_BUDGETS), list(_BUDGETS.values()))[0],
             )
             truth, tries = file.text[middle.start : middle.end], tries - 1
-            if tries and not self.told_elsewhere(prompt, truth):
+            if tries and not told_elsewhere(prompt, truth, self._tokenizer):
                 continue
-            written = self._tokenizer.encode(prompt.last_word + truth)  # with token healing, a word begins anew
-            tokens = (*prompt.tokens, *written, self._style.stop[0])
-            return Example(np.array(tokens, np.uint32), len(prompt.tokens), middle.kind, file.language)
+            return answered(prompt, truth, self._tokenizer, self._style, middle.kind, file.language)
         return None
-
-    def told_elsewhere(self, prompt: Prompt, middle: str) -> set[str]:
-        """The words of a middle that other files or the lines below tell, and the lines above do not."""
-        above = prompt.prefix_end - prompt.prefix_tokens
-        elsewhere, prefix = (
-            set(_WORD.findall(self._tokenizer.decode(list(part))))
-            for part in (prompt.tokens[:above], prompt.tokens[above : prompt.prefix_end])
-        )
-        return set(_WORD.findall(middle)) & elsewhere - prefix
 
     def prompt(self, file: SourceFile, middle: Middle, *, suffix: bool, context: bool, tokens: int) -> Prompt:
         """What the model reads at a middle, with what stands below it and with other files of its package or not."""
         after = file.text[middle.end :] if suffix else ""
         text = file.text[: middle.start] + after
-        snippets: tuple[ContextSnippet, ...] = ()
-        if context:
-            index, document = self._index(file), DocumentId.scratch(file.path)
-            found = index.context_for(document, file.language, text, middle.start, within=_CONTEXT_SECONDS)
-            snippets = tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
+        snippets = self.snippets(file, text, middle.start) if context else ()
         request = CompletionRequest(file.path, file.language, text, middle.start, snippets)
         return lay_out(request, self._tokenizer, self._style, Budget(tokens))
+
+    def snippets(self, file: SourceFile, text: str, offset: int) -> tuple[ContextSnippet, ...]:
+        """What the index finds in other files of the package for a place in `text`, which is what `file` holds then."""
+        index, document = self._index(file), DocumentId.scratch(file.path)
+        found = index.context_for(document, file.language, text, offset, within=_CONTEXT_SECONDS)
+        return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
 
     def _index(self, file: SourceFile) -> Index:
         """The files of a folder, and others of the package where it has few."""
@@ -192,12 +153,6 @@ def read_examples(path: Path) -> list[Example]:
                 starts, starts[1:], stored["prompts"], stored["kinds"], stored["languages"], strict=False
             )
         ]
-
-
-def prompt_tools(base: Base, folder: Path) -> tuple[Tokenizer, PromptFormat]:
-    """Write the model's tokenizer into `folder`, as its export does, and say how its prompt is laid out."""
-    base.tokenizer.save(str(folder / TOKENIZER_FILE))
-    return Tokenizer(folder / TOKENIZER_FILE), base.style
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ from torch import Tensor, distributed
 from training.adapter import load_adapter, save_adapter
 from training.base import add_base, open_base
 from training.batches import END, Batch, batch_of, packed, step_examples
-from training.examples import Example, read_examples
+from training.example import Example
+from training.examples import read_examples
 from training.lower import LowerStates
 from training.model import LowRank, Model
 

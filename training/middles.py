@@ -6,11 +6,10 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import tree_sitter
-
-from syntax.grammars import parser_for
+if TYPE_CHECKING:
+    import tree_sitter
 
 Kind = Literal["line", "statement", "block", "span", "nothing"]
 
@@ -48,6 +47,8 @@ class Outline:
 
 def outline_of(text: str, language: str) -> Outline:
     """Collect statements and blocks. Raises ValueError where the language has no grammar."""
+    from syntax.grammars import parser_for  # what is known of a file already is cut where no grammar is installed
+
     parser = parser_for(language)
     if parser is None:
         raise ValueError(f"{language} has no grammar; leave files of it out")

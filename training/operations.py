@@ -92,11 +92,13 @@ class _Loss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, x: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        context: Any, x: Tensor, head: Tensor, targets: Tensor, weights: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(x), device=x.device)
         gradient = torch.empty_like(x) if context.needs_input_grad[0] else None
-        for start in range(0, len(x), _ROWS):
-            block = slice(start, start + _ROWS)
+        for start in range(0, len(x), rows):
+            block = slice(start, start + rows)
             logits = (x[block] @ head.T).float()
             right = targets[block, None]
             total = torch.logsumexp(logits, -1, keepdim=True)
@@ -110,15 +112,18 @@ class _Loss(torch.autograd.Function):
         return (losses * weights).sum(), losses
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = context.saved_tensors
-        return gradient * gradients[0].to(gradient.dtype), None, None, None
+        return gradient * gradients[0].to(gradient.dtype), None, None, None, None
 
 
-def weighted_loss(x: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def weighted_loss(
+    x: Tensor, head: Tensor, targets: Tensor, weights: Tensor, rows: int = _ROWS
+) -> tuple[Tensor, Tensor]:
     """Cross entropy of `x` [m, hidden] @ `head` [vocabulary, hidden]^T at `targets` int64[m], in nats.
 
-    Returns the sum weighted by float32[m], to go backward from, and the losses float32[m] for the eye.
+    The logits of `rows` of them are in memory at once. Returns the sum weighted by float32[m], to go backward from, and
+    the losses float32[m] for the eye.
     """
-    summed, losses = _Loss.apply(x, head, targets, weights)
+    summed, losses = _Loss.apply(x, head, targets, weights, rows)
     return summed, losses

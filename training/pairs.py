@@ -24,7 +24,8 @@ from engine.decode import pick, prefill
 from engine.manifest import TOKENIZER_FILE, read_manifest
 from engine.model import Model
 from engine.tokenizer import Tokenizer
-from training.examples import Example, read_examples, write_examples
+from training.example import Example
+from training.examples import read_examples, write_examples
 
 _SAMPLES = 2  # besides the likeliest answer
 _TEMPERATURE = 0.8

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 
 from training.batches import batch_of, packed, step_examples
-from training.examples import Example
+from training.example import Example
 
 
 def example(length: int) -> Example:

@@ -21,8 +21,9 @@ from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import synthetic_tokenizer
 from tests.export.small_models import PLAIN, random_weights, write_folder
-from training.base import Base, open_base
-from training.examples import Example, Teacher, prompt_tools, read_examples, write_examples
+from training.base import Base, open_base, prompt_tools
+from training.example import Example, told_elsewhere
+from training.examples import Teacher, read_examples, write_examples
 from training.sources import SourceFile
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
@@ -93,12 +94,10 @@ def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> N
 
 
 def test_a_word_that_only_the_lines_below_tell_is_known(lesson: Lesson) -> None:
-    files = [SourceFile("one", "a.py", "python", _TOLD_BELOW, held_out=False)]
-    teacher = Teacher(files, lesson.tokenizer, lesson.base.style)
     start = _TOLD_BELOW.index("gathered = ")
     request = CompletionRequest("a.py", "python", _TOLD_BELOW.replace("gathered = [], 0\n", ""), start)
     prompt = lay_out(request, lesson.tokenizer, lesson.base.style, Budget(192))
-    assert teacher.told_elsewhere(prompt, "gathered = [], missing, below\n") == {"gathered"}
+    assert told_elsewhere(prompt, "gathered = [], missing, below\n", lesson.tokenizer) == {"gathered"}
 
 
 def test_reading_prompts_and_answers_apart_changes_no_state_and_no_gradient_of_the_last_layer(lesson: Lesson) -> None:

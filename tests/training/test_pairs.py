@@ -13,7 +13,8 @@ from engine import CompletionRequest, Engine
 from engine.manifest import TOKENIZER_FILE
 from engine.models import DEFAULT_MODEL
 from engine.tokenizer import Tokenizer
-from training.examples import Example, read_examples, write_examples
+from training.example import Example
+from training.examples import read_examples, write_examples
 from training.pairs import Answer, is_whole_part, pair_of, preference
 
 HOUSE = Path(__file__).parents[2]
