@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         os.environ.get("MELLUM_LSP_TEST_VSCODE") != "1",
-        reason="VS Code takes 800 MB and ten minutes: set MELLUM_LSP_TEST_VSCODE=1 (Debian: libkrb5-dev, chromium, npm)",
+        reason="VS Code takes 800 MB and ten minutes; set MELLUM_LSP_TEST_VSCODE=1",
     ),
 ]
 
