@@ -55,6 +55,12 @@ local status = client and client:request_sync('mellum/status', vim.empty_dict(),
 return status and status.result and status.result.state == 'ready'
 """
 
+STATE = """
+local client = vim.lsp.get_clients({ bufnr = 0, name = 'mellum' })[1]
+local status = client and client:request_sync('mellum/status', vim.empty_dict(), 1000, 0)
+return status and status.result and status.result.state
+"""
+
 Answer = TypeVar("Answer")
 
 
@@ -405,15 +411,27 @@ def test_a_killed_server_comes_back(editor: Editor) -> None:
 
 @plugin_setups
 def test_switched_off_nothing_is_computed(editor: Editor) -> None:
-    """No server is left and nothing is shown. The last test of its session, which has no server afterwards."""
+    """Nothing is shown, and the server computes nothing; switched on again, there is grey text."""
     process = server_of(editor)
     editor.nvim.command("Mellum toggle")
-    eventually(lambda: not process.is_running(), "the end of the server")
+    eventually(lambda: editor.nvim.exec_lua(STATE) == "disabled", "the end of all inference")
     editor.press(f"o{TYPED}")
     eventually(lambda: editor.line().endswith(TYPED), "the typed text")
+    answers = editor.answers("textDocument/inlineCompletion")
+    editor.press("W")
+    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "an empty answer")
+    before = sum(process.cpu_times()[:2])
+    assert editor.nvim.exec_lua(STATE) == "disabled"
+    assert sum(process.cpu_times()[:2]) - before < 0.5
     assert not editor.grey()
-    assert not editor.nvim.exec_lua("return vim.lsp.get_clients({ name = 'mellum' })")
     assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum off"
+    editor.press("<Esc>")
+    eventually(lambda: editor.mode() == "n", "normal mode")
+    editor.nvim.command("silent undo 0")
+    editor.nvim.command("Mellum toggle")
+    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+    editor.nvim.api.win_set_cursor(0, (editor.place, 0))
+    assert editor.suggestion()
 
 
 @pytest.mark.parametrize("version", ["0.12", "0.11"])

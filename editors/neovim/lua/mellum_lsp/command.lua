@@ -26,15 +26,19 @@ end
 
 local commands = {}
 
---- Switch everything off, the server included, or on.
+--- Change a setting of the servers that run, and of those that start later.
+local function set(values)
+  vim.lsp.config('mellum', { settings = { mellum = values } })
+  for _, client in ipairs(clients()) do
+    client.settings = vim.tbl_deep_extend('force', client.settings or {}, { mellum = values })
+    client:notify('workspace/didChangeConfiguration', { settings = client.settings })
+  end
+end
+
+--- Switch suggestions off, which lets the model go, or on.
 function commands.toggle()
   status.enabled = not status.enabled
-  vim.lsp.enable('mellum', status.enabled)
-  if not status.enabled then
-    for _, client in ipairs(clients()) do
-      client:stop()
-    end
-  end
+  set({ enabled = status.enabled })
   vim.notify('Mellum: ' .. (status.enabled and 'on' or 'off'))
   vim.cmd.redrawstatus({ bang = true })
 end
@@ -59,10 +63,7 @@ function commands.model(name)
   if not name then
     return show({ program(), 'models' })
   end
-  for _, client in ipairs(clients()) do
-    client.settings = vim.tbl_deep_extend('force', client.settings or {}, { mellum = { model = name } })
-    client:notify('workspace/didChangeConfiguration', { settings = client.settings })
-  end
+  set({ model = name })
 end
 
 --- Define `:Mellum`.
