@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from engine.models import DEFAULT_MODEL, find_model
-from indexer import Index, database_of
+from indexer import Index, analysis, database_of
 
 SOON = 60.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""
@@ -99,6 +99,7 @@ def search_finds(root: Path, cache: Path) -> bool:
         return any("make_scanner" in snippet.text for snippet in found)
     finally:
         index.close()
+        analysis.grammars.close()
 
 
 def database(root: Path, cache: Path) -> Path:
