@@ -67,13 +67,15 @@ def family(process_id: int) -> list[psutil.Process]:
     return []
 
 
-def left_of(processes: list[psutil.Process], within: float = SOON) -> list[psutil.Process]:
-    """Which of these processes do not end in time; they are killed."""
+def left_of(processes: list[psutil.Process], within: float = SOON) -> list[str]:
+    """Which of these processes do not end in time, as their states and command lines; they are killed."""
     _, alive = psutil.wait_procs(processes, timeout=within)
-    left = [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    left = []
+    for process in alive:
+        with contextlib.suppress(psutil.Error):  # it has ended now
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(f"{process.status()}: {' '.join(process.cmdline()[-4:])[-120:]}")
+                process.kill()
     return left
 
 
