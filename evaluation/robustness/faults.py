@@ -397,7 +397,7 @@ _DAMAGE: dict[str, Callable[[Path], object]] = {
     "no bytes": lambda index: index.write_bytes(b""),
     "half of it": lambda index: os.truncate(index, index.stat().st_size // 2),
     "one page": lambda index: os.truncate(index, 4096),
-    "noise in its pages": lambda index: _overwrite(4096, os.urandom(index.stat().st_size - 8192), index),
+    "noise in its pages": lambda index: _overwrite(4096, os.urandom(max(index.stat().st_size - 8192, 4096)), index),
     "a table too few": partial(_execute, "DROP TABLE frequencies"),
     "another version": partial(_execute, "PRAGMA user_version = 7"),
 }
