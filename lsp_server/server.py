@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
@@ -190,6 +191,15 @@ def _leave_current_folder() -> None:
     os.chdir(Path(sys.executable).anchor)
 
 
+def _resume_children() -> None:
+    """Let children run on that were stopped: they could not notice our end, and would stay."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.status() == psutil.STATUS_STOPPED:
+                    child.resume()
+
+
 async def _run(server: MellumServer, connection: Connection) -> int:
     """Handle messages until the client says `exit`, dies, or closes the connection."""
     loop = asyncio.get_running_loop()
@@ -222,6 +232,7 @@ async def _run(server: MellumServer, connection: Connection) -> int:
     try:
         return await ended
     finally:
+        _resume_children()
         with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not keep us
             async with asyncio.timeout(_SECONDS_TO_STOP):
                 await in_thread("closing", server.session.close())

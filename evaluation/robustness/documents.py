@@ -94,14 +94,16 @@ class _Asker:
 
     def _listen(self, process: subprocess.Popen[bytes], answers: queue.SimpleQueue[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            answers.put(line)
+        with process.stdout as lines:
+            for line in lines:
+                answers.put(line)
         answers.put(b"")
 
     def _drain(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            self._complaints = (self._complaints + line)[-2_000:]
+        with process.stderr as lines:
+            for line in lines:
+                self._complaints = (self._complaints + line)[-2_000:]
 
     def ask(self, kind: str, seed: int) -> list[str]:
         """What is wrong about the document of a seed."""
@@ -123,8 +125,11 @@ class _Asker:
 
     def close(self) -> None:
         """End the process."""
+        assert self._process.stdin is not None
         self._process.kill()
         self._process.wait()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
 
 
 def _serve() -> None:

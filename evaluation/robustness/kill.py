@@ -115,7 +115,7 @@ async def _in_session(kind: str, one: Round, place: Path) -> None:
         elif victims := [process for process in everyone[1:] if _is(process, kind)]:
             chance.choice(victims).kill()
         if left := await asyncio.to_thread(left_of, everyone if kind == "server" else []):
-            raise Wrong(f"left without a parent: {[process.pid for process in left]}")
+            raise Wrong(f"left without a parent: {left}")
         if kind != "server":
             (root / "json" / "last.py").write_text("def last():\n    return 1\n")
             await _goes_on(client, root)
@@ -124,7 +124,7 @@ async def _in_session(kind: str, one: Round, place: Path) -> None:
             if (code := await server.wait()) != 0:
                 raise Wrong(f"exit code {code}")
             if left := await asyncio.to_thread(left_of, everyone):
-                raise Wrong(f"left at the end: {[process.pid for process in left]}")
+                raise Wrong(f"left at the end: {left}")
     if damage := damage_in(index):
         raise Wrong(f"the index is damaged: {damage}")
     said: list[dict[str, Any]] = []
@@ -208,7 +208,7 @@ class _Commands:
         process.kill()
         process.wait()
         if left := left_of(everyone):
-            raise Wrong(f"left without a parent: {[process.pid for process in left]}")
+            raise Wrong(f"left without a parent: {left}")
         self._look(cache, name, kind, temporary, is_whole=kind != "removal" and had_one)
 
     def _moment(self, kind: str, chance: random.Random) -> float:

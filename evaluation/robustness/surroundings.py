@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from engine.models import DEFAULT_MODEL, find_model
-from indexer import Index, database_of
+from indexer import Index, analysis, database_of
 
 SOON = 60.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""
@@ -67,13 +67,15 @@ def family(process_id: int) -> list[psutil.Process]:
     return []
 
 
-def left_of(processes: list[psutil.Process], within: float = SOON) -> list[psutil.Process]:
-    """Which of these processes do not end in time; they are killed."""
+def left_of(processes: list[psutil.Process], within: float = SOON) -> list[str]:
+    """Which of these processes do not end in time, as their states and command lines; they are killed."""
     _, alive = psutil.wait_procs(processes, timeout=within)
-    left = [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    left = []
+    for process in alive:
+        with contextlib.suppress(psutil.Error):  # it has ended now
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(f"{process.status()}: {' '.join(process.cmdline()[-4:])[-120:]}")
+                process.kill()
     return left
 
 
@@ -99,6 +101,7 @@ def search_finds(root: Path, cache: Path) -> bool:
         return any("make_scanner" in snippet.text for snippet in found)
     finally:
         index.close()
+        analysis.grammars.close()
 
 
 def database(root: Path, cache: Path) -> Path:
