@@ -96,7 +96,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of the plateau; default: 3e-4")
     parser.add_argument("--rank", type=int, help="learn low-rank changes of this rank; default: whole matrices")
     parser.add_argument(
-        "--narrow-at", type=float, default=1.0, help="cut whole changes to what is brought back at this share of time"
+        "--narrow-at",
+        type=float,
+        default=0.75,
+        help="cut whole changes to what is brought back at this share of time; default: 0.75",
     )
     parser.add_argument("--horizon", action="store_true", help="learn as well how much of a middle is still to come")
     parser.add_argument("--compile", action="store_true", help="let torch compile what stands between attentions")
