@@ -120,6 +120,12 @@ def shown_in_readme(language: str) -> list[str]:
     return blocks
 
 
+NO_COMPILING = """(setq native-comp-jit-compilation nil native-comp-deferred-compilation nil
+      native-comp-enable-subr-trampolines nil)
+"""
+"""To machine code, which would take the processor from what is tested."""
+
+
 class Emacs:
     """An Emacs in a terminal, and what a person would do to it and see in it."""
 
@@ -131,13 +137,13 @@ class Emacs:
         self._client = shutil.which("emacsclient") or "emacsclient"
         folder = home / ".emacs.d"
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "early-init.el").write_text(NO_COMPILING)
         install_it = shown_in_readme("sh")[0].replace("emacs ", f"{command} ", 1)
         subprocess.run(
             ["sh", "-ec", install_it], cwd=REPOSITORY, env=self._environment, check=True, capture_output=True
         )
         (folder / "init.el").write_text(
-            f'(setq server-name "{self._socket}" inhibit-startup-screen t native-comp-jit-compilation nil\n'
-            "      native-comp-enable-subr-trampolines nil native-comp-deferred-compilation nil\n"
+            f'(setq server-name "{self._socket}" inhibit-startup-screen t\n'
             "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
             f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
         )
@@ -603,7 +609,7 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
     file, _ = project(tmp_path / "project")
     done = subprocess.run(
         [
-            *(emacs(version), "-Q", "--batch", "-L", str(PACKAGE.parent), "-l", str(EDITS)),
+            *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE.parent), "-l", str(EDITS)),
             *(sys.executable, str(script), str(file)),
         ],
         env=environment(tmp_path, model_cache),
@@ -622,7 +628,15 @@ def test_it_compiles_without_a_warning(version: str, tmp_path: Path) -> None:
     copy.write_bytes(PACKAGE.read_bytes())
     check = '(progn (byte-compile-file command-line-args-left) (require \'checkdoc) (checkdoc-file "mellum.el"))'
     done = subprocess.run(
-        [emacs(version), "-Q", "--batch", "--eval", check.replace("command-line-args-left", '"mellum.el"')],
+        [
+            emacs(version),
+            "-Q",
+            "--batch",
+            "--eval",
+            NO_COMPILING,
+            "--eval",
+            check.replace("command-line-args-left", '"mellum.el"'),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
