@@ -24,7 +24,13 @@ from engine.models import CACHE_VARIABLE
 from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
 from tests.editors.emacs_install import install
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
+        reason="two Emacs in terminals take five minutes; set MELLUM_LSP_TEST_EDITORS=1",
+    ),
+]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "emacs" / "README.md"

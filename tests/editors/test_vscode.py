@@ -30,8 +30,8 @@ from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_VSCODE") != "1",
-        reason="VS Code takes 800 MB and ten minutes; set MELLUM_LSP_TEST_VSCODE=1",
+        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
+        reason="VS Code takes 800 MB and ten minutes; set MELLUM_LSP_TEST_EDITORS=1",
     ),
 ]
 
