@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import platformdirs
+import psutil
 from filelock import FileLock
 
 from engine.leftovers import recover_all, recover_if_free
@@ -69,6 +70,10 @@ def mend_models(*, always: bool = False) -> None:
     if always or models_folder() not in _mended:
         _mended.add(models_folder())
         recover_all(models_folder())
+        for unfinished in cache_folder().glob("threads.json.*~"):  # see engine.threads
+            writer = unfinished.name.removeprefix("threads.json.").rstrip("~")
+            if not (writer.isdecimal() and psutil.pid_exists(int(writer))):
+                unfinished.unlink(missing_ok=True)
 
 
 def is_name(name_or_path: str) -> bool:

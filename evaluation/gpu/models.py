@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.manifest import FORMAT, MANIFEST_FILE, TOKENIZER_FILE, Manifest, write_manifest
+from engine.manifest import FORMAT, GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest, sha256_of, write_manifest
 from evaluation.gpu.packing import MODEL
 from export.architecture import Architecture
 from export.default_model import ADAPTER, RESERVED, default_source
@@ -188,10 +188,10 @@ def _random(model: Planned, place: Path) -> None:
         products_of=_MadeUpInt4 if model.kind == "made up" else None,
     )
     tokenizer.save(str(place / TOKENIZER_FILE))
-    write_manifest(place, _manifest(model, architecture, source.description, prompt=prompt))
+    write_manifest(place, _manifest(place, model, architecture, source.description, prompt=prompt))
 
 
-def _manifest(model: Planned, architecture: Architecture, description: str, **more: object) -> Manifest:
+def _manifest(place: Path, model: Planned, architecture: Architecture, description: str, **more: object) -> Manifest:
     return Manifest(
         format=FORMAT,
         name=model.title,
@@ -211,7 +211,8 @@ def _manifest(model: Planned, architecture: Architecture, description: str, **mo
         license="none",
         recipe=0,
         command="python -m evaluation.gpu",
-        files={},
+        # not the weights, which would take longer to read than to make
+        files={name: sha256_of(place / name) for name in (GRAPH_FILE, TOKENIZER_FILE)},
         **more,  # type: ignore[arg-type]
     )
 

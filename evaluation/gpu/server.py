@@ -24,7 +24,7 @@ def measure_server(workplace: Workplace, record: Recorder, title: str) -> None:
 
 
 async def _measure(workplace: Workplace, record: Recorder, title: str) -> None:
-    settings: dict[str, object] = {"model": str(workplace.folder(title)), "provider": workplace.provider}
+    settings: dict[str, object] = {"model": str(workplace.folder(title).absolute()), "provider": workplace.provider}
     name, _, _ = title.rpartition(" ")
     if name != DEFAULT:  # random weights are never sure; a suggestion of this length stands for one that is shown
         settings |= {"confidence": 0, "maxTokens": 16}

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-import indexer.analysis
 import indexer.contents
+import indexer.reading
 from indexer.process import WorkerProcess
 from indexer.reader_process import readings
 from syntax import children
@@ -26,10 +26,11 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes
 _DEADLY = """
 import os, signal, sys
 import indexer.contents
+import indexer.reading
 from syntax import children
 
 command = children.python_command
-parse = indexer.contents.parse
+read_text = indexer.contents.read_text
 
 def deadly_command(module, *arguments):
     words = command(module, *arguments)
@@ -40,15 +41,21 @@ def deadly_command(module, *arguments):
 
 children.python_command = deadly_command
 
-def parse_or_die(text, path):
-    if "die_of_this" in text:
+def read_or_die(data):
+    if b"die_of_this" in data:
         os.kill(os.getpid(), signal.SIGSEGV)
-    while "hang_with_this" in text:
+    while b"hang_with_this" in data:
         pass
-    return parse(text, path)
+    return read_text(data)
 
-indexer.contents.parse = parse_or_die
+indexer.contents.read_text = read_or_die
 """
+
+
+def family_of_workers() -> list[psutil.Process]:
+    """Workers of this process, and their children."""
+    workers = [one for one in psutil.Process().children() if "indexer" in one.cmdline()]
+    return [one for worker in workers for one in (worker, *worker.children(recursive=True))]
 
 
 @pytest.fixture
@@ -69,10 +76,10 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Children that die of some texts and hang with others, as a parser of another language's code may."""
     (tmp_path / "deadly.py").write_text(_DEADLY)
     monkeypatch.setattr(children, "python_command", children.python_command)
-    monkeypatch.setattr("indexer.contents.parse", indexer.contents.parse)
+    monkeypatch.setattr("indexer.contents.read_text", indexer.contents.read_text)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("deadly")
-    monkeypatch.setattr("indexer.contents.parse", indexer.analysis.parse)  # not here
+    monkeypatch.setattr("indexer.contents.read_text", indexer.reading.read_text)  # not here
     del sys.modules["deadly"]
 
 
@@ -81,7 +88,7 @@ def test_a_worker_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path,
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    child = family_of_workers()[0]
     child.suspend()
     began = time.monotonic()
     for number in range(2400):
@@ -97,7 +104,7 @@ def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) 
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("ready" in one for one in said))
-    (child,) = psutil.Process().children()
+    child = family_of_workers()[0]
     child.suspend()
     for number in range(2400):
         worker.tell([f"a/rather/long/path/{'x' * 200}/of/a/file_{number}.py"])
@@ -119,7 +126,7 @@ def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: P
     worker.tell(["pipe.py", ".gitignore"])
     (root / "late.py").write_text("late = 1\n")
     until(lambda: "late.py" in indexed(database))
-    descendants = psutil.Process().children(recursive=True)
+    descendants = family_of_workers()
     worker.close()
     assert psutil.wait_procs(descendants, SOON)[1] == []
 
@@ -135,7 +142,7 @@ def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, datab
     assert indexed(database) == {"ok.py", "more.py"}
     (sentence,) = problems(said)
     assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: the process that reads files dies of it")
-    descendants = psutil.Process().children(recursive=True)
+    descendants = family_of_workers()
     worker.close()
     assert psutil.wait_procs(descendants, SOON)[1] == []
     said.clear()
