@@ -120,7 +120,7 @@ class Scheduler:
                 self._drop(document, is_idle=is_idle)
 
     def forget(self) -> None:
-        """Forget what was suggested, and stop what is worked on: what it was made from may not be used any more."""
+        """Forget all suggestions and stop all work: the model may no longer see the texts that they were made from."""
         with self._changed:
             self._forgotten = time.perf_counter()
             self.rest()

@@ -16,7 +16,7 @@ class Finding:
 
     step: str
     subject: str
-    """What it was measured on: a model as `name format`, or the card."""
+    """The model that was measured, as `name format`, or the card."""
     what: str
     value: float | str | None = None
     unit: str = ""
