@@ -109,7 +109,7 @@ def _read_apart(root: Path, path: str, known: Mapping[str, FileState]) -> Readin
             return reading
     finally:
         helper.close()
-    return refuse_file(root / path, "the process that reads files dies of it, or is not done in half a minute")
+    return refuse_file(root / path, "reading it crashes, or takes more than half a minute")
 
 
 class _Helper:

@@ -204,7 +204,7 @@ class _Worker:
                     raise _Replaced
                 if batch.check:
                     self._check()
-                if watching.has_begun_anew() or batch.everything or watching.is_due() or folder.has_new_rules():
+                if watching.is_due() or watching.has_begun_anew() or batch.everything or folder.has_new_rules():
                     began = time.monotonic()
                     self._scan(folder, store)
                     watching.looked(time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -43,6 +44,10 @@ def index(
         raise typer.BadParameter(f"{root} is not a folder; to explain a file: mellum-lsp index why FILE")
     if (reason := why_not_root(root)) is not None:
         raise typer.BadParameter(f"{reason}, which is never indexed; name the folder of a project")
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise typer.BadParameter(f"{root} cannot be read ({error.strerror})") from error
     raise typer.Exit(_read(root.resolve(), again=again))
 
 
@@ -64,15 +69,18 @@ def _read(root: Path, *, again: bool = False) -> int:
     database = database_of(root, cache_folder())
     started = time.monotonic()
     problems: list[str] = []
+    is_current = False
     columns = (TextColumn("Indexing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_err, transient=True) as bars:
         bar = bars.add_task("", total=None)
 
         def hear(message: dict[str, Any]) -> None:
+            nonlocal is_current
             if "progress" in message:
                 bars.update(bar, completed=message["progress"][0], total=message["progress"][1])
             elif "problem" in message:
                 problems.append(message["problem"])
+            is_current = "ready" in message or (is_current and "problem" not in message)
 
         is_ours = index_now(root, database, hear, again=again)
     for problem in problems:
@@ -90,4 +98,4 @@ def _read(root: Path, *, again: bool = False) -> int:
     _out.print(
         Text(f"Up to date after {time.monotonic() - started:.1f} s" if is_ours else "An editor keeps it up to date now")
     )
-    return 1 if problems else 0
+    return 0 if is_current or not is_ours else 1  # a file that is left out costs that file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sysconfig
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from indexer.reader_process import readings
 from indexer.store import Store
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-ROOT = STANDARD_LIBRARY / "asyncio"
 
 
 @pytest.fixture
@@ -24,9 +24,15 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
 
-def content(file: Path) -> list[object]:
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Some dozens of modules, out of the repository that a Python may lie in, which may ignore it."""
+    return Path(shutil.copytree(STANDARD_LIBRARY / "asyncio", tmp_path / "root"))
+
+
+def content(root: Path, file: Path) -> list[object]:
     store = Store.writable(file)
-    Folder(ROOT, store).scan()
+    Folder(root, store).scan()
     questions = (
         "SELECT path, hash, refusal FROM files",
         "SELECT path, t.id & 0xfffff, lines FROM texts t JOIN files f ON f.id = t.id >> 20",
@@ -41,26 +47,28 @@ def content(file: Path) -> list[object]:
 
 
 @pytest.mark.usefixtures("two_processes")
-def test_an_index_made_by_two_processes_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = content(tmp_path / "two.sqlite")
+def test_an_index_made_by_two_processes_is_that_of_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = content(root, tmp_path / "two.sqlite")
     monkeypatch.setattr(reader_process, "_WORTH_IT", 1_000_000)
-    assert two == content(tmp_path / "one.sqlite")
+    assert two == content(root, tmp_path / "one.sqlite")
     assert all(two)
 
 
 @pytest.mark.usefixtures("two_processes")
-def test_what_a_process_that_dies_was_given_is_read_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_that_dies_was_given_is_read_by_the_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[reader_process._Helper] = []
     begin = reader_process._Helper.__init__
 
-    def note(helper: reader_process._Helper, root: Path) -> None:
-        begin(helper, root)
+    def note(helper: reader_process._Helper, folder: Path) -> None:
+        begin(helper, folder)
         started.append(helper)
 
     monkeypatch.setattr(reader_process._Helper, "__init__", note)
-    paths = [file.name for file in sorted(ROOT.glob("*.py"))]
+    paths = [file.name for file in sorted(root.glob("*.py"))]
     found = []
-    for path, reading in readings(ROOT, paths, {}):
+    for path, reading in readings(root, paths, {}):
         found.append(path)
         assert reading is not None
         if len(found) == 5:

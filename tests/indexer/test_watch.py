@@ -14,10 +14,15 @@ from tests.indexer.working import indexed, problems, until, working
 
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the worker's process ignores
 _LIMITED = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 limit = "/proc/sys/user/max_inotify_watches"
 Path(limit).write_text("30")
+from watchdog.observers.inotify_c import inotify_add_watch, inotify_init
+instance = inotify_init()
+if all(inotify_add_watch(instance, str(folder).encode(), 2) >= 0 for folder in Path(sys.argv[1]).iterdir()):
+    sys.exit("no limit")  # a sandbox that takes the number and watches without end
+os.close(instance)
 import indexer.worker
 from tests.indexer.working import indexed, problems, until, working
 indexer.worker._LOOK_EVERY = 1.0
@@ -55,6 +60,8 @@ def test_where_watches_run_out_below_the_root_all_changes_are_seen_all_the_same(
         pytest.skip("this system lets no user have limits of their own")
     command = ["unshare", "-r", sys.executable, "-c", _LIMITED, str(root), str(database)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    if done.stderr == "no limit\n":
+        pytest.skip("this system's limit does not hold")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"The system watches no more files (inotify watch limit reached), so {root} is looked through every 1 s; on "
@@ -109,7 +116,7 @@ def test_a_watcher_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> No
     for _ in range(5):
         with pytest.raises(OSError, match="No such file"):
             Watcher.start(tmp_path / "nowhere", Changes())
-    until(lambda: used() == before)
+    until(lambda: all(now <= then for now, then in zip(used(), before, strict=True)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these are folders of Linux")

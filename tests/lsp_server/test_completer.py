@@ -12,12 +12,13 @@ from lsp_server.completer import Completer
 from lsp_server.documents import Document
 from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
+from syntax import identify
 
 
 def snapshot(text: str) -> Snapshot:
     document = Document("file:///a.py", source=text, language_id="python", sync_kind=types.TextDocumentSyncKind.Full)
     end = len(text)
-    return Snapshot(document, text, "a.py", "python", text, end, False, "", end, end)
+    return Snapshot(document, text, identify(document.uri, []), "python", text, end, False, "", end, end)
 
 
 def test_who_holds_a_completer_that_is_closed_holds_no_model(model_cache: Path) -> None:
