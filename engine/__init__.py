@@ -1,8 +1,8 @@
 """From a prompt to a suggestion: model, KV state, decoding, stopping, trimming. Knows no LSP and no workspace."""
 
-from engine.completion import Alternative, Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
 from engine.engine import Engine
-from engine.manifest import ModelError
+from engine.model_folders.manifest import ModelError
+from engine.request import Alternative, Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
 from engine.scheduler import Scheduler
 
 __all__ = [

@@ -11,25 +11,25 @@ from pathlib import Path
 
 import psutil
 
-from engine import cuda
-from engine.calibrate import calibrate, gives_same_bits
-from engine.closers import look_around
-from engine.completion import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.composition import Composition
-from engine.decode import decode, likeliest, prefill
-from engine.draft import Drafts, Speculation
-from engine.lookup import Lookup
-from engine.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
-from engine.model import Model, Slot
-from engine.ngrams import Ngrams
-from engine.prompt import Budget, Prompt, lay_out, with_line_feeds
-from engine.providers import Provider
-from engine.slots import Slots
-from engine.stop import BlockPolicy
-from engine.surroundings import surroundings
-from engine.threads import chosen
-from engine.tokenizer import Tokenizer
-from engine.trim import Trimmed, trim
+from engine.decoding.decode import decode, likeliest, prefill
+from engine.decoding.draft import Drafts, Speculation
+from engine.decoding.ngrams import Ngrams
+from engine.decoding.passages import Lookup
+from engine.devices import cuda
+from engine.devices.providers import Provider
+from engine.ending.assembly import Composition
+from engine.ending.block_policy import BlockPolicy
+from engine.ending.closers import look_around
+from engine.ending.region import surroundings
+from engine.ending.trim import Trimmed, trim
+from engine.model_folders.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
+from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
+from engine.prompt.tokenizer import Tokenizer
+from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
+from engine.runtime.benchmark import calibrate, gives_same_bits
+from engine.runtime.kv_slots import Slots
+from engine.runtime.session import Model, Slot
+from engine.runtime.thread_count import chosen
 from syntax import Delimiters, grammars
 
 
@@ -102,9 +102,9 @@ class Engine:
     ) -> Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
 
-        `threads`: without it, what measuring has chosen (see `engine.threads`), and half of the cores until it has.
-        `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s. `state_memory`: bytes for
-        the states of all places together; without it, a quarter of the memory.
+        `threads`: without it, what measuring has chosen (see `engine.runtime.thread_count`), and half of the cores
+        until it has. `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s.
+        `state_memory`: bytes for the states of all places together; without it, a quarter of the memory.
         """
         grammars.start()
         manifest = read_manifest(folder)
@@ -117,7 +117,7 @@ class Engine:
         return cls(model, tokenizer, prompt_tokens=prompt_tokens, state_memory=state_memory)
 
     def gives_same_bits(self) -> bool:
-        """Check whether drafts change no bit of an answer on this machine: see `engine.calibrate`."""
+        """Check whether drafts change no bit of an answer on this machine: see `engine.runtime.benchmark`."""
         return gives_same_bits(self._model)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:

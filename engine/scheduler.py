@@ -13,9 +13,9 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from engine.completion import Cancelled, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.engine import Engine
-from engine.suggestions import Suggestions
+from engine.request import Cancelled, CompletionRequest, IsCancelled, StopReason, Suggestion
+from engine.suggestion_cache import Suggestions
 
 _SECONDS_TO_END = 5.0  # a thread that is stuck in a native library is given up; it is a daemon
 _MOST_AHEAD = 16  # places: who opens ten thousand documents at once rests in one of them

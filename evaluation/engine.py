@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Any
 
 from engine import Cancelled, CompletionRequest, Engine, Suggestion
-from engine.draft import Speculation
-from engine.models import find_model
-from engine.slots import Slots
+from engine.decoding.draft import Speculation
+from engine.model_folders.locations import find_model
+from engine.runtime.kv_slots import Slots
 from evaluation.latency import source_files
 
 _CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9)

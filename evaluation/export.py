@@ -30,7 +30,7 @@ from typing import cast
 
 from tokenizers import Tokenizer
 
-from engine.manifest import read_manifest, write_manifest
+from engine.model_folders.manifest import read_manifest, write_manifest
 from evaluation.export_peers import (
     PEERS,
     anonymous_memory,
@@ -38,12 +38,12 @@ from evaluation.export_peers import (
     rates_of_peer,
     write_checkpoint,
 )
+from evaluation.harness.rates import PROMPT, ROUNDS, STEPS, rates
 from evaluation.quality import HELD_OUT, gguf_of
-from evaluation.rates import PROMPT, ROUNDS, STEPS, rates
-from export.calibrate import code_tokens
 from export.default_model import RESERVED
-from export.graph import Format, Target
-from export.pipeline import export
+from export.graph.decoder import Format, Target
+from export.make import export
+from export.quantization.gptq_data import code_tokens
 from export.sources import GgufSource, Source
 from export.sources.random_weights import SHAPES, RandomSource
 from export.verify import Verification, verify_all

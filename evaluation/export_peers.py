@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from tokenizers import Tokenizer
 
-from engine.manifest import GRAPH_FILE
+from engine.model_folders.manifest import GRAPH_FILE
 from export.sources import Source, tensor_names
 from syntax.children import child_environment
 

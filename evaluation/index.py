@@ -25,11 +25,11 @@ from typing import Any
 
 import psutil
 
-from engine.models import DEFAULT_MODEL, cache_folder
-from evaluation.client import Client, serving
+from engine.model_folders.locations import DEFAULT_MODEL, cache_folder
+from evaluation.harness.client import Client, serving
 from indexer import Index, database_of, index_now
-from indexer.process import WorkerProcess
-from indexer.store import Store
+from indexer.store.store import Store
+from indexer.sync.supervisor import WorkerProcess
 from syntax import identify
 
 _FILES, _SWITCHED = 10_000, 5_000

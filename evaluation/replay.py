@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from engine import CompletionRequest, Engine
-from engine.models import find_model
-from evaluation.points import Neighbourhoods, Point, function_points, middle_points
-from training.sources import add_code, code_of
+from engine.model_folders.locations import find_model
+from evaluation.harness.points import Neighbourhoods, Point, function_points, middle_points
+from training.data.sources import add_code, code_of
 
 GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10

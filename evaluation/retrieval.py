@@ -28,22 +28,22 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from engine import CompletionRequest, ContextSnippet, Engine
-from engine.manifest import TOKENIZER_FILE
-from engine.models import find_model
-from engine.tokenizer import Tokenizer
-from evaluation.workspaces import PACKAGES, Package, sources_of
-from indexer.analysis import Parsed, family, parse
-from indexer.folder import Folder
-from indexer.library import Layer, Library
-from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, nearest
-from indexer.pack import Snippet, pack
-from indexer.paths import folder_of
-from indexer.question import Question, ask
-from indexer.retrieve import Candidate, Ranked, retrieve
-from indexer.store import Piece, Place, Store
+from engine.model_folders.locations import find_model
+from engine.model_folders.manifest import TOKENIZER_FILE
+from engine.prompt.tokenizer import Tokenizer
+from evaluation.harness.workspaces import PACKAGES, Package, sources_of
+from indexer.files.paths import folder_of
+from indexer.parsing.analysis import Parsed, family, parse
+from indexer.retrieval.nearby_files import MOST_CHARACTERS, MOST_NEIGHBOURS, nearest
+from indexer.retrieval.pack import Snippet, pack
+from indexer.retrieval.query import Question, ask
+from indexer.retrieval.ranking import Candidate, Ranked, retrieve
+from indexer.store.overlay import Layer, Library
+from indexer.store.store import Piece, Place, Store
+from indexer.sync.folder import Folder
 from syntax import language_of
-from syntax.grammars import parser_for
-from syntax.identifiers import identifiers_in
+from syntax.parsing.grammars import parser_for
+from syntax.parsing.identifiers import identifiers_in
 
 BUDGETS = (512, 1024, 2048)
 _TASKS = 60  # of one package

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.manifest import GRAPH_FILE, read_manifest
-from engine.model import InPlaceSlot
-from engine.models import find_model
-from engine.onnx_runtime import onnxruntime
-from engine.threads import default_threads
+from engine.model_folders.locations import find_model
+from engine.model_folders.manifest import GRAPH_FILE, read_manifest
+from engine.runtime.onnx_runtime import onnxruntime
+from engine.runtime.session import InPlaceSlot
+from engine.runtime.thread_count import default_threads
 
 _SETTINGS: dict[str, dict[str, str]] = {
     "spin always (the runtime's default)": {},

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.reading import Refusal, read_text
+from indexer.files.text import Refusal, read_text
 from indexer.secrets import Secret, secrets_in
 
 Make = Callable[[random.Random], str]

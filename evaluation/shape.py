@@ -14,13 +14,13 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from evaluation.gguf_weights import shaped
-from evaluation.llama import llama_server, weights
-from evaluation.packages import fetched
+from evaluation.harness.gguf_weights import shaped
+from evaluation.harness.llama import llama_server, weights
+from evaluation.harness.packages import fetched
 from evaluation.quality import gguf_of, rounded
 from evaluation.versus import FORMATS, rates
 from export.default_model import WHEEL, WHEEL_SHA256
-from export.pipeline import export
+from export.make import export
 from export.sources.random_weights import SHAPES, RandomSource
 
 _TOKENS = [1000 + 7 * index % 40_000 for index in range(1024)]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import CompletionRequest, ContextSnippet, Engine
-from engine.models import find_model
+from engine.model_folders.locations import find_model
 
 _HOLE = "{{completion}}"
 _SAFIM_LANGUAGES = {"python": "python", "java": "java", "cpp": "cpp", "csharp": "csharp"}

@@ -1,10 +1,11 @@
 """How fast a training step is here: `python -m evaluation.training --wheel WHEEL --examples FOLDER [--adapter FOLDER]`.
 
-Needs the extra `train`, and what `python -m training.examples` wrote. Reads held-out examples as `training.finetune`
-does, forward and back, with `--threads` threads of one process: where all tokens teach, and where only answers do
-(`--answers-only`), examples read first and again (`training.lower`), and with the whole way back through the prompts
-(`training.model`). Prints tokens a second, the best of five, for others on the machine only add to it; and how near the
-gradient of answers alone is to that of the whole way back, as the cosine between them.
+Needs the extra `train`, and what `python -m training.data.examples` wrote. Reads held-out examples as
+`training.finetune` does, forward and back, with `--threads` threads of one process: where all tokens teach, and where
+only answers do (`--answers-only`), examples read first and again (`training.network.lower`), and with the whole way
+back through the prompts (`training.network.decoder`). Prints tokens a second, the best of five, for others on the
+machine only add to it; and how near the gradient of answers alone is to that of the whole way back, as the cosine
+between them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.adapter import load_adapter
-from training.base import add_base, open_base
-from training.batches import END, Batch, batch_of
-from training.examples import read_examples
+from training.data.batches import END, Batch, batch_of
+from training.data.examples import read_examples
 from training.finetune import Settings, best_dtype
-from training.lower import LowerStates
-from training.model import Model
+from training.network.adapter import load_adapter
+from training.network.base import add_base, open_base
+from training.network.decoder import Model
+from training.network.lower import LowerStates
 
 
 def backward(model: Model, batch: Batch, kept: LowerStates | None = None, *, whole: bool = False) -> Tensor:
@@ -57,7 +58,7 @@ def main() -> None:
     """Time a few steps, both ways."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_base(parser)
-    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
+    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.data.examples` wrote")
     parser.add_argument("--adapter", type=Path, help="whose gradients are compared; without it, only the speed")
     parser.add_argument("--tokens", type=int, default=Settings(0).packed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -1,9 +1,10 @@
 """What the server saves a programmer, in real time: `python -m evaluation.typing`.
 
-Types real functions of three packages (see `evaluation.functions`) into their real files in their real projects, key by
-key at 100 words a minute, against a real server over stdio. A suggestion that is right (all of it, else its first line,
-else its first word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints what DESIGN's
-measures ask for; `--json FILE` keeps it, `--compare FILE` sets an earlier run beside it, `--plot FILE` draws it.
+Types real functions of three packages (see `evaluation.harness.functions`) into their real files in their real
+projects, key by key at 100 words a minute, against a real server over stdio. A suggestion that is right (all of it,
+else its first line, else its first word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints
+what DESIGN's measures ask for; `--json FILE` keeps it, `--compare FILE` sets an earlier run beside it, `--plot FILE`
+draws it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine.models import cache_folder
-from evaluation import report
-from evaluation.functions import Function, functions
-from evaluation.sides import Answer, Side, mellum
-from evaluation.typist import (
-    REACTION,
-    Assistance,
-    Page,
-    Part,
-    keys_alone,
-    pauses,
-    press,
-    starts_wrong,
-    take,
-)
+from engine.model_folders.locations import cache_folder
+from evaluation.harness import report
+from evaluation.harness.functions import Function, functions
+from evaluation.harness.sides import Answer, Side, mellum
+from evaluation.harness.typist import REACTION, Assistance, Page, Part, keys_alone, pauses, press, starts_wrong, take
 
 WORDS_A_MINUTE = 100.0
 

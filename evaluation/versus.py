@@ -1,7 +1,7 @@
 """Our server and llama.cpp's, typed with in the same run, function by function: `python -m evaluation.versus`.
 
 The same typist, the same functions, the same weights (llama.cpp's in Q8_0 and Q4_K_M), the same number of threads and
-prompts of the same length; each side is used the way its editors use it (`evaluation.sides`, `evaluation.llama`).
+prompts of the same length; each side is used the way its editors use it (`evaluation.harness.sides` and `.llama`).
 `--rates` first shows how fast each side reads, writes and verifies. The first run builds llama.cpp, which wants a C++
 compiler and the extra `evaluation`. The sides take turns, so that a change of the machine's speed meets all of them;
 but a busy machine hurts most whoever computes with all cores in step: give it idle ones.
@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from engine.manifest import TOKENIZER_FILE, read_manifest
-from engine.model import Model
-from engine.models import DEFAULT_MODEL, cache_folder, find_model
-from engine.tokenizer import Tokenizer
-from evaluation import report
-from evaluation.functions import functions
-from evaluation.llama import LlamaServer, LlamaVim, Weights, llama_server, weights
-from evaluation.sides import Side, mellum
+from engine.model_folders.locations import DEFAULT_MODEL, cache_folder, find_model
+from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
+from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.session import Model
+from evaluation.harness import report
+from evaluation.harness.functions import functions
+from evaluation.harness.llama import LlamaServer, LlamaVim, Weights, llama_server, weights
+from evaluation.harness.sides import Side, mellum
 from evaluation.typing import add_options, type_function
 from export.default_model import ADAPTER
 

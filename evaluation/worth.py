@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.decode import prefill
-from engine.manifest import TOKENIZER_FILE, read_manifest
-from engine.model import Model
-from engine.models import find_model
-from engine.prompt import Prompt
-from engine.tokenizer import Tokenizer
-from training.example import told_elsewhere
-from training.examples import Teacher
-from training.middles import choose_middle, outline_of
-from training.sources import add_code, code_of
+from engine.decoding.decode import prefill
+from engine.model_folders.locations import find_model
+from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
+from engine.prompt.layout import Prompt
+from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.session import Model
+from training.data.example import told_elsewhere
+from training.data.examples import Teacher
+from training.data.middles import choose_middle, outline_of
+from training.data.sources import add_code, code_of
 
 SIDES = {"lines above": (False, False), "and below": (True, False), "and files": (False, True), "all": (True, True)}
 """Whether the prompt holds what stands below, and other files."""

@@ -16,7 +16,7 @@ class ExportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """How the rotary embedding's frequencies were slowed down for a longer context; see `export/rope.py`."""
+    """How the rotary embedding's frequencies were slowed down for a longer context; see `export/weights/rope.py`."""
 
     kind: Literal["linear", "llama3", "factors"]
     """`linear` and `llama3` as in a `config.json`; `factors`: one divisor a frequency, as GGUF files store it."""

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.manifest import Manifest, read_manifest, sha256_of
-from engine.models import DEFAULT_MODEL, models_folder
+from engine.model_folders.locations import DEFAULT_MODEL, models_folder
+from engine.model_folders.manifest import Manifest, read_manifest, sha256_of
 from export.architecture import ExportError
-from export.graph import Format
-from export.pipeline import export, is_current
-from export.place import beside, lock_for
+from export.folder.atomic_folder import beside, lock_for
+from export.graph.decoder import Format
+from export.make import export, is_current
 from export.sources import GgufSource, Progress
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, AdaptedSource, calibration_of, ngrams_of
 from syntax.children import run_python

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tokenizers import AddedToken, Tokenizer
 
-from engine.manifest import PromptFormat, PromptStyle
+from engine.model_folders.manifest import PromptFormat, PromptStyle
 from export.architecture import ExportError
 
 StyleChoice = Literal["auto"] | PromptStyle

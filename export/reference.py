@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model import Model
+from engine.runtime.session import Model
 from export.architecture import Architecture
 from export.sources import Source, tensor_names
 

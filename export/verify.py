@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from engine.manifest import TOKENIZER_FILE, Manifest, read_manifest, write_manifest
-from engine.model import Model
-from export.calibrate import code_tokens
-from export.forward import logits
+from engine.model_folders.manifest import TOKENIZER_FILE, Manifest, read_manifest, write_manifest
+from engine.runtime.session import Model
+from export.quantization.gptq_data import code_tokens
 from export.sources import Floats, Source
+from export.weights.forward import logits
 
 MODULES = ("configparser", "difflib", "gettext", "shelve", "statistics", "textwrap", "tarfile", "zipfile")
-"""Real code that no quantization is tuned on; see `export.calibrate.MODULES` for what it is tuned on."""
+"""Real code that no quantization is tuned on; see `export.quantization.gptq_data.MODULES` for what it is tuned on."""
 
 _LENGTH = 384
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engine.leftovers import NEW
-from engine.manifest import FORMAT, GRAPH_FILE, Manifest, ModelError
-from engine.model import Model
+from engine.model_folders.leftovers import NEW
+from engine.model_folders.manifest import FORMAT, GRAPH_FILE, Manifest, ModelError
+from engine.runtime.session import Model
 from export.architecture import LONGEST_CONTEXT, ExportError
 from export.config import check_decoder, read_config
-from export.pipeline import RECIPE, complete_folder, naming_full_disks
-from export.place import beside, check_replaceable, check_room, put_in_place
+from export.folder.atomic_folder import beside, check_replaceable, check_room, put_in_place
+from export.make import RECIPE, complete_folder, naming_full_disks
 from export.prompt_style import StyleChoice, prepare
 from export.sources import Checkpoint, Progress
 from export.sources.folder import shards_of

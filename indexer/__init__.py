@@ -33,25 +33,25 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from indexer.admission import Admission, why_not_root
-    from indexer.disk import read_regular
-    from indexer.folder import note_on, why_not
+    from indexer.files.disk import read_regular
     from indexer.index import Index
-    from indexer.neighbours import Neighbour
-    from indexer.pack import Snippet
-    from indexer.reader import counts_of, database_of
-    from indexer.worker import index_now
+    from indexer.retrieval.nearby_files import Neighbour
+    from indexer.retrieval.pack import Snippet
+    from indexer.store.connection import counts_of, database_of
+    from indexer.sync.folder import note_on, why_not
+    from indexer.sync.sync_loop import index_now
 
 _WHERE = {
     "Admission": "admission",
     "Index": "index",
-    "Neighbour": "neighbours",
-    "Snippet": "pack",
-    "counts_of": "reader",
-    "database_of": "reader",
-    "index_now": "worker",
-    "note_on": "folder",
-    "read_regular": "disk",
-    "why_not": "folder",
+    "Neighbour": "retrieval.nearby_files",
+    "Snippet": "retrieval.pack",
+    "counts_of": "store.connection",
+    "database_of": "store.connection",
+    "index_now": "sync.sync_loop",
+    "note_on": "sync.folder",
+    "read_regular": "files.disk",
+    "why_not": "sync.folder",
     "why_not_root": "admission",
 }
 

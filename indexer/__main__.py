@@ -1,7 +1,7 @@
 """The index's worker as a process: `python -m indexer FOLDER DATABASE`.
 
 It lives as long as its standard input, on which it is told of changed files, and says on standard output, as lines of
-JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it, see `reader_process.py`.
+JSON, what it does. `python -m indexer --read FOLDER` is a process that helps it, see `sync/pool.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 
-from indexer.reader_process import serve
-from indexer.watch import Changes
-from indexer.worker import run
+from indexer.sync.pool import serve
+from indexer.sync.sync_loop import run
+from indexer.sync.watch import Changes
 from syntax import tracebacks
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish

@@ -1,7 +1,7 @@
 """Who may be seen: the one place that is asked before a document or a file reaches a prompt, or is completed itself.
 
 Permission belongs to a document, the workspace folders and the rules of its folder; it is no until it is known. Here a
-name decides; `reading.py` judges texts, after this place has let them in.
+name decides; `files/text.py` judges texts, after this place has let them in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
-from indexer.ignore import Rules
+from indexer.rules.exclusion import Rules
 from indexer.secrets import secret_name
 from syntax import DocumentId, resolved
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from indexer.admission import Admission, why_not_root
-from indexer.analysis import family, parse
-from indexer.library import Layer, Library, mount_of
-from indexer.neighbours import MOST_CHARACTERS, MOST_NEIGHBOURS, Neighbour, nearest
-from indexer.opened import Opened
-from indexer.pack import Count, Snippet, estimated_tokens, pack
-from indexer.process import WorkerProcess
-from indexer.question import Question, ask
-from indexer.reader import Reader, database_of
-from indexer.retrieve import retrieve
+from indexer.parsing.analysis import family, parse
+from indexer.retrieval.nearby_files import MOST_CHARACTERS, MOST_NEIGHBOURS, Neighbour, nearest
+from indexer.retrieval.pack import Count, Snippet, estimated_tokens, pack
+from indexer.retrieval.query import Question, ask
+from indexer.retrieval.ranking import retrieve
+from indexer.store.connection import Reader, database_of
+from indexer.store.open_documents import Opened
+from indexer.store.overlay import Layer, Library, mount_of
+from indexer.sync.supervisor import WorkerProcess
 from syntax import DocumentId, resolved
 
 _REGION = 30  # lines the cursor may move before snippets are chosen anew
@@ -41,7 +41,7 @@ _IMPORT_LINE = re.compile(
 log = logging.getLogger(__name__)
 
 Hear = Callable[[Path, dict[str, Any]], None]
-"""Told what the worker of a folder says, on a thread of its own; the messages are those of `worker.py`."""
+"""Told what the worker of a folder says, on a thread of its own; the messages are those of `sync/sync_loop.py`."""
 
 
 @dataclass(slots=True)

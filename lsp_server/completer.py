@@ -10,12 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
-from engine.manifest import MANIFEST_FILE
-from engine.memory import give_back
-from engine.models import find_model
-from lsp_server.settings import ModelChoice, Settings
+from engine.model_folders.locations import find_model
+from engine.model_folders.manifest import MANIFEST_FILE
+from engine.runtime.memory import give_back
+from lsp_server.configuration.settings import ModelChoice, Settings
+from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
-from lsp_server.status import ModelFacts
 
 _CANDIDATES = 3  # for who asks by a key, to choose from
 

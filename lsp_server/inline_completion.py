@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from lsp_server.feedback import ACCEPTED
-from lsp_server.logs import shown_uri
-from lsp_server.silence import Silence, silence_of
+from lsp_server.reporting.feedback import ACCEPTED
+from lsp_server.reporting.silence import Silence, silence_of
 from lsp_server.snapshot import Snapshot
+from lsp_server.wire.logs import shown_uri
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
     from engine import Alternative, ContextSnippet, Suggestion
@@ -114,7 +114,7 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
 
 
 def _model_error() -> type[Exception]:
-    from engine.manifest import ModelError  # the loading thread has imported it by now
+    from engine.model_folders.manifest import ModelError  # the loading thread has imported it by now
 
     return ModelError
 

@@ -21,19 +21,20 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter
 
-from lsp_server import inline_completion, parent
-from lsp_server.feedback import ACCEPTED, DID_PARTIALLY_ACCEPT, DID_SHOW
-from lsp_server.framing import Damage, FrameReader
-from lsp_server.introduction import is_loopback
-from lsp_server.logs import shown_uri, start_logging
-from lsp_server.protocol import Protocol
-from lsp_server.resident import in_thread
+from lsp_server import inline_completion
+from lsp_server.model_loader import in_thread
+from lsp_server.reporting.feedback import ACCEPTED, DID_PARTIALLY_ACCEPT, DID_SHOW
+from lsp_server.reporting.silence import Silence
+from lsp_server.reporting.status import STATUS
 from lsp_server.session import VERSION, Session
-from lsp_server.silence import Silence
 from lsp_server.snapshot import Snapshot, take_snapshot
-from lsp_server.status import STATUS
-from lsp_server.transport import Connection, accept_editor, stdio
-from syntax.grammar_process import end_children
+from lsp_server.wire import editor_watch
+from lsp_server.wire.framing import Damage, FrameReader
+from lsp_server.wire.introduction import is_loopback
+from lsp_server.wire.logs import shown_uri, start_logging
+from lsp_server.wire.protocol import Protocol
+from lsp_server.wire.transport import Connection, accept_editor, stdio
+from syntax.parsing.grammar_process import end_children
 
 _NATIVE_THREADS = ("loader", "inference", "index", "closing")
 """Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
@@ -72,7 +73,7 @@ def create_server() -> MellumServer:
             def end() -> None:
                 loop.call_soon_threadsafe(ls.protocol.on_exit, ls.protocol.exit_code)
 
-            parent.watch(params.process_id, end)
+            editor_watch.watch(params.process_id, end)
 
     @server.feature(types.INITIALIZED)
     async def initialized(ls: MellumServer, _: types.InitializedParams) -> None:

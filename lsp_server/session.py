@@ -18,22 +18,22 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
+from lsp_server.configuration.settings import SECTION, Settings, merged, read_settings, section_of, without_wishes_of
 from lsp_server.documents import Document, Documents
-from lsp_server.feedback import Feedback
-from lsp_server.logs import set_level
-from lsp_server.resident import ResidentModel, in_thread
-from lsp_server.settings import SECTION, Settings, merged, read_settings, section_of, without_wishes_of
-from lsp_server.silence import Silence, Silences
+from lsp_server.model_loader import ResidentModel, in_thread
+from lsp_server.reporting.feedback import Feedback
+from lsp_server.reporting.silence import Silence, Silences
+from lsp_server.reporting.statistics import Statistics
+from lsp_server.reporting.status import STATUS, State, Status
 from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
-from lsp_server.statistics import Statistics
-from lsp_server.status import STATUS, State, Status
 from lsp_server.warm_up import warm_up
-from lsp_server.workspace_index import WorkspaceIndex
+from lsp_server.wire.logs import set_level
+from lsp_server.workspace.index_messages import WorkspaceIndex
 from syntax import DocumentId, normalized, path_in, resolved
 
 if TYPE_CHECKING:
     from lsp_server.completer import Completer
-    from lsp_server.context import Context
+    from lsp_server.workspace.project_context import Context
 
 _CONFIGURATION_WITHIN = 2.0
 _PERMISSION_WITHIN = 2.0  # seconds; at the start, the packages that know the rules may still be read
@@ -357,7 +357,7 @@ class Session:
                 loop.call_soon_threadsafe(self._hear, root, message)
 
         def make() -> Context:
-            from lsp_server.context import Context
+            from lsp_server.workspace.project_context import Context
 
             return Context(hear)
 

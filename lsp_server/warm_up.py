@@ -10,8 +10,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from lsp_server.inline_completion import snippets_for
-from lsp_server.logs import shown_uri
 from lsp_server.snapshot import Snapshot
+from lsp_server.wire.logs import shown_uri
 
 if TYPE_CHECKING:
     from lsp_server.session import Session

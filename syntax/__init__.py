@@ -25,12 +25,13 @@ try:
 except OSError:  # the current folder was removed: nothing can be imported from it
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
 
-from syntax.around import Delimiter, Reading  # noqa: E402
-from syntax.delimiters import Delimiters, grammars  # noqa: E402
 from syntax.document import DocumentId, file_uri, identify, normalized, path_in, resolved  # noqa: E402
-from syntax.grammar_process import GrammarProcess, NotRead  # noqa: E402
 from syntax.languages import Language, has_grammar, language_named, language_of  # noqa: E402
-from syntax.leaves import CLOSERS, COMMENT  # noqa: E402
+from syntax.nesting.around import Delimiter, Reading  # noqa: E402
+from syntax.nesting.delimiters import Delimiters, grammars  # noqa: E402
+from syntax.nesting.leaves import CLOSERS, COMMENT  # noqa: E402
+from syntax.nesting.walk import at_line_end, is_quote  # noqa: E402
+from syntax.parsing.grammar_process import GrammarProcess, NotRead  # noqa: E402
 from syntax.statements import (  # noqa: E402
     Ending,
     closes_block,
@@ -43,7 +44,6 @@ from syntax.statements import (  # noqa: E402
     may_continue,
     opens_block,
 )
-from syntax.walk import at_line_end, is_quote  # noqa: E402
 
 __all__ = [
     "CLOSERS",

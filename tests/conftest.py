@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from engine import Engine
-from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from syntax.children import child_environment, python_command, run_python
 
 _CACHE = Path(__file__).parent / ".cache"

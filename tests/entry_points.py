@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, Client
 from tests.export.small_models import PLAIN, random_weights, write_folder
 
 HOUSE = Path(__file__).parent.parent

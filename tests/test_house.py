@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
 
 HOUSE = Path(__file__).parent.parent
 ALLOWED = {
@@ -58,8 +58,16 @@ def test_only_processes_that_may_die_load_a_grammar() -> None:
         file for package in ("engine", "indexer", "lsp_server", "syntax") for file in (HOUSE / package).rglob("*.py")
     ]
     native = {str(file.relative_to(HOUSE)) for file in serving if "tree_sitter" in imported_packages(file)}
-    assert native == {"indexer/outlines.py", "indexer/trees.py", "syntax/grammars.py", "syntax/identifiers.py"}
-    loaded = "import sys, lsp_server.completer, lsp_server.context, indexer.worker; print('tree_sitter' in sys.modules)"
+    assert native == {
+        "indexer/parsing/outlines.py",
+        "indexer/parsing/trees.py",
+        "syntax/parsing/grammars.py",
+        "syntax/parsing/identifiers.py",
+    }
+    loaded = (
+        "import sys, lsp_server.completer, lsp_server.workspace.project_context, indexer.sync.sync_loop; "
+        "print('tree_sitter' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", loaded], cwd=HOUSE, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.onnx_runtime import onnxruntime
-from evaluation.client import SOON, Client
+from engine.runtime.onnx_runtime import onnxruntime
+from evaluation.harness.client import SOON, Client
 from tests.entry_points import (
     PROGRAM,
     SOMEWHERE,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.client import SOON, Client
+from evaluation.harness.client import SOON, Client
 from tests.entry_points import HOUSE, PROGRAM, SOMEWHERE, Scene, commands, make_scene, whole_session
 
 OURS = ("lsp_server", "indexer", "engine", "export", "syntax")
@@ -200,7 +200,7 @@ def test_all_packages_that_python_starts_are_known() -> None:
     started |= {
         file.parent.name for file in HOUSE.glob("*/*.py") if re.search(r'^if __name__ == "__main__"', read(file), re.M)
     }
-    # `export.reference` and `engine.plugins` are started by start_python alone
+    # `export.reference` and `engine.devices.plugins` are started by start_python alone
     assert started - {"tests", "export", "engine"} <= set(STARTED)
 
 
@@ -245,7 +245,7 @@ def test_onnx_runtime_is_imported_in_one_place() -> None:
         if (isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "onnxruntime" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "onnxruntime")
     }
-    assert imports == {HOUSE / "engine" / "onnx_runtime.py"}
+    assert imports == {HOUSE / "engine" / "runtime" / "onnx_runtime.py"}
 
 
 def read(file: Path) -> str:

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from training.adapter import load_adapter, save_adapter
-from training.base import add_base, open_base
-from training.batches import END, Batch, batch_of, packed, step_examples
-from training.example import Example
-from training.examples import read_examples
-from training.lower import LowerStates
-from training.model import LowRank, Model
+from training.data.batches import END, Batch, batch_of, packed, step_examples
+from training.data.example import Example
+from training.data.examples import read_examples
+from training.network.adapter import load_adapter, save_adapter
+from training.network.base import add_base, open_base
+from training.network.decoder import LowRank, Model
+from training.network.lower import LowerStates
 
 _DECAY = 0.35  # share of all tokens over which the rate falls to zero
 _CLIP = 1.0
@@ -264,7 +264,7 @@ def main() -> None:
     """Read the command line, train, write curve and adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run(parser)
-    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
+    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.data.examples` wrote")
     parser.add_argument("--tokens", type=int, required=True, help="how many tokens to read in all")
     parser.add_argument("--rate", type=float, default=Settings(0).rate, help="learning rate of the plateau")
     parser.add_argument(

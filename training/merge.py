@@ -10,9 +10,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from engine.manifest import Manifest
+from engine.model_folders.manifest import Manifest
 from export.default_model import RESERVED, default_source, export_tuned
-from export.pipeline import export
+from export.make import export
 from export.sources import Progress
 
 _COMMAND = "python -m training.merge"

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.decode import pick, prefill
-from engine.manifest import TOKENIZER_FILE, read_manifest
-from engine.model import Model
-from engine.tokenizer import Tokenizer
-from training.example import Example
-from training.examples import read_examples, write_examples
+from engine.decoding.decode import pick, prefill
+from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
+from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.session import Model
+from training.data.example import Example
+from training.data.examples import read_examples, write_examples
 
 _SAMPLES = 2  # besides the likeliest answer
 _TEMPERATURE = 0.8
@@ -146,7 +146,7 @@ def main() -> None:
     """Write `preferred.npz` and `avoided.npz`; stopped before its end, of what it has until then."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the tuned model's folder")
-    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.examples` wrote")
+    parser.add_argument("--examples", type=Path, required=True, help="what `python -m training.data.examples` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where the pairs are written")
     parser.add_argument("--count", type=int, default=1000, help="of how many examples, from the end")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that write, with a core each")

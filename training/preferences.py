@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.batches import Batch, batch_of, packed, step_examples
-from training.example import Example
-from training.examples import read_examples
+from training.data.batches import Batch, batch_of, packed, step_examples
+from training.data.example import Example
+from training.data.examples import read_examples
 from training.finetune import Run, Settings, add_run, begin, carry_out
 
 _BETA = 0.1

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine import Cancelled, CompletionRequest, Engine, Suggestion
-from engine import cuda as nvidia
-from engine.decode import pick
-from engine.draft import Speculation
-from engine.manifest import GRAPH_FILE, TOKENIZER_FILE
-from engine.model import Model
-from engine.onnx_runtime import onnxruntime
-from engine.providers import captured_output
-from engine.tokenizer import Tokenizer as EngineTokenizer
+from engine.decoding.decode import pick
+from engine.decoding.draft import Speculation
+from engine.devices import cuda as nvidia
+from engine.devices.providers import captured_output
+from engine.model_folders.manifest import GRAPH_FILE, TOKENIZER_FILE
+from engine.prompt.tokenizer import Tokenizer as EngineTokenizer
+from engine.runtime.onnx_runtime import onnxruntime
+from engine.runtime.session import Model
 from evaluation.engine import points
 from evaluation.gpu.models import DEFAULT
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.workplace import Workplace, filled, seconds, tokens
-from export.calibrate import code_tokens
+from export.quantization.gptq_data import code_tokens
 from export.verify import MODULES, graph_logits, losses
 
 _HALF = 5e-3  # relative error of logits that arithmetic with 16 bits may make

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from engine import cuda as nvidia
-from engine.manifest import read_manifest
-from engine.model import Model, OutOfMemory
-from engine.slots import Slots
+from engine.devices import cuda as nvidia
+from engine.model_folders.manifest import read_manifest
+from engine.runtime.kv_slots import Slots
+from engine.runtime.session import Model, OutOfMemory
 from evaluation.gpu.models import DEFAULT
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.workplace import Workplace, filled, median_seconds, tokens

@@ -17,18 +17,26 @@ from typing import Literal
 
 import numpy as np
 
-from engine.manifest import FORMAT, GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest, sha256_of, write_manifest
+from engine.model_folders.manifest import (
+    FORMAT,
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    sha256_of,
+    write_manifest,
+)
 from evaluation.gpu.packing import MODEL
 from export.architecture import Architecture
 from export.default_model import ADAPTER, RESERVED, default_source
-from export.graph import Format, Target, write_graph
-from export.matrices import Matrix
-from export.pipeline import export
-from export.products import Int4Products
+from export.graph.decoder import Format, Target, write_graph
+from export.graph.matmul_formats import Int4Products
+from export.graph.writer import GraphWriter
+from export.make import export
 from export.prompt_style import prepare
 from export.sources.adapter import AdaptedSource, calibration_of, ngrams_of
 from export.sources.random_weights import RandomSource
-from export.writer import GraphWriter
+from export.weights.matrices import Matrix
 
 Kind = Literal["default", "random", "made up"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from engine import cuda as nvidia
-from engine.calibrate import calibrate
-from engine.decode import pick
-from engine.manifest import GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest
-from engine.model import PICKED, PICKED_SURELY, Model, Slot
-from engine.providers import try_provider
+from engine.decoding.decode import pick
+from engine.devices import cuda as nvidia
+from engine.devices.providers import try_provider
+from engine.model_folders.manifest import GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest
+from engine.runtime.benchmark import calibrate
+from engine.runtime.session import PICKED, PICKED_SURELY, Model, Slot
 from evaluation.gpu.models import LARGE
 from evaluation.gpu.records import Recorder, read
 from evaluation.gpu.workplace import Workplace, filled, load, median_seconds, seconds, tokens
-from export.writer import DATA_FILE
+from export.graph.writer import DATA_FILE
 
 CARD = "the card"
 COMPUTES = "CUDA computes"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine import cuda
+from engine.devices import cuda
 from evaluation.gpu import records
 from evaluation.gpu.models import planned
 from evaluation.gpu.rates import COMPUTES

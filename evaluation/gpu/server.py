@@ -7,10 +7,10 @@ import time
 
 import psutil
 
-from evaluation.client import serving
 from evaluation.gpu.models import DEFAULT, LARGE
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.workplace import Missing, Workplace
+from evaluation.harness.client import serving
 from evaluation.latency import jumps, source_files, typing
 
 _TYPING_GOALS = {DEFAULT: {"p50": 8.0}, LARGE: {"p50": 25.0, "p90": 60.0}}

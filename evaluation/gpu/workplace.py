@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import cuda
-from engine.manifest import Manifest, read_manifest
-from engine.model import Model, Slot
-from engine.providers import Provider
+from engine.devices import cuda
+from engine.devices.providers import Provider
+from engine.model_folders.manifest import Manifest, read_manifest
+from engine.runtime.session import Model, Slot
 from evaluation.gpu.models import Planned, planned, wait_for
 
 MODEL_WAIT = 60.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluation.report import machine
+from evaluation.harness.report import machine
 
 _PROGRESS_EVERY = 5.0  # seconds
 

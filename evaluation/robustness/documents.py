@@ -22,21 +22,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.closers import look_around
-from engine.composition import Composition
-from engine.models import find_model
-from engine.stop import BlockPolicy
-from engine.tokenizer import Tokenizer
-from engine.trim import trim
-from evaluation.client import Client, completion, edit, items_of, serving
+from engine.ending.assembly import Composition
+from engine.ending.block_policy import BlockPolicy
+from engine.ending.closers import look_around
+from engine.ending.trim import trim
+from engine.model_folders.locations import find_model
+from engine.prompt.tokenizer import Tokenizer
+from evaluation.harness.client import Client, completion, edit, items_of, serving
 from evaluation.robustness import texts
 from evaluation.robustness.campaign import Campaign, Round
 from evaluation.robustness.surroundings import SOON, cache_with_model, places
-from indexer import analysis
-from indexer.analysis import analyse, parse
+from indexer.parsing import analysis
+from indexer.parsing.analysis import analyse, parse
 from syntax import Delimiters
 from syntax.children import start_python
-from syntax.grammar_process import forget
+from syntax.parsing.grammar_process import forget
 
 KINDS = ("grammars", "rules", "server", "guided")
 _SHARES = (10, 10, 1, 0)

@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from engine.models import DEFAULT_MODEL, find_model
-from evaluation.client import Client, Server, completion, items_of, serving
+from engine.model_folders.locations import DEFAULT_MODEL, find_model
+from evaluation.harness.client import Client, Server, completion, items_of, serving
 from evaluation.robustness.campaign import Campaign
 from evaluation.robustness.surroundings import SOON, cache_with_model, database, family, left_of, places
 from indexer import index_now

@@ -52,9 +52,9 @@ def _main() -> None:
 
     machinery: Any = atheris
     with machinery.instrument_imports(include=["engine", "syntax"]):
-        import engine.closers
-        import engine.stop
-        import engine.trim
+        import engine.ending.block_policy
+        import engine.ending.closers
+        import engine.ending.trim
         import syntax
     del engine, syntax
     machinery.Setup(sys.argv, try_bytes)

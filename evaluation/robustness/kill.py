@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from engine.leftovers import recover_all
-from engine.manifest import ModelError, check_files, read_manifest
-from engine.models import DEFAULT_MODEL, find_model
-from evaluation.client import Client, completion, edit, environment, items_of, serving
+from engine.model_folders.leftovers import recover_all
+from engine.model_folders.locations import DEFAULT_MODEL, find_model
+from engine.model_folders.manifest import ModelError, check_files, read_manifest
+from evaluation.harness.client import Client, completion, edit, environment, items_of, serving
 from evaluation.robustness.campaign import Campaign, Round
 from evaluation.robustness.surroundings import (
     SOON,
@@ -164,7 +164,9 @@ def _is(process: psutil.Process, kind: str) -> bool:
     """Whether a child of the server is the kind that is to be killed."""
     with contextlib.suppress(psutil.Error):
         command = process.cmdline()
-        return ("indexer" in command) if kind == "worker" else not {"syntax", "indexer.trees"}.isdisjoint(command)
+        return (
+            ("indexer" in command) if kind == "worker" else not {"syntax", "indexer.parsing.trees"}.isdisjoint(command)
+        )
     return False
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from evaluation.client import Client, Server, ServerError, completion, items_of, serving
+from evaluation.harness.client import Client, Server, ServerError, completion, items_of, serving
 from evaluation.robustness.campaign import Campaign, Round
 from evaluation.robustness.mutations import ENOUGH, FIRST_ID, SENTINEL, TEXT, Messages, Sent, damaged, framed
 from evaluation.robustness.surroundings import SOON, cache_with_model, places, workspace

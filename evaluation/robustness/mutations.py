@@ -16,7 +16,7 @@ from typing import Any
 
 from lsprotocol import types
 
-from lsp_server.status import STATUS
+from lsp_server.reporting.status import STATUS
 
 SENTINEL = "Zq7SentinelZq7"
 """Stands in the text of every document; it must never reach stderr."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from evaluation.client import Client, Server, ServerError, completion, edit, items_of, serving
+from evaluation.harness.client import Client, Server, ServerError, completion, edit, items_of, serving
 from evaluation.robustness.campaign import Campaign, Round
 from evaluation.robustness.surroundings import SOON, cache_with_model, family, places, workspace
 

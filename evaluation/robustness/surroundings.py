@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 
-from engine.models import DEFAULT_MODEL, find_model
-from indexer import Index, analysis, database_of
+from engine.model_folders.locations import DEFAULT_MODEL, find_model
+from indexer import Index, database_of
+from indexer.parsing import analysis
 
 SOON = 60.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""

@@ -2,7 +2,7 @@
 
 from export.architecture import tensor_names
 from export.sources.folder import Checkpoint
-from export.sources.gguf_file import GgufSource
+from export.sources.gguf.file import GgufSource
 from export.sources.opening import name_for, open_checkpoint, open_source
 from export.sources.source import Floats, Progress, Source
 

@@ -17,7 +17,7 @@ import cattrs
 import numpy as np
 from tokenizers import Tokenizer
 
-from engine.ngrams import NgramWeights
+from engine.decoding.ngrams import NgramWeights
 from export.architecture import ExportError, tensor_shapes
 from export.config import read_config
 from export.sources.folder import NO_PICKLE, PICKLES
@@ -25,7 +25,7 @@ from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"
-"""Beside an adapter, where `evaluation.calibrate` has measured how sure the tuned model may say it is."""
+"""Beside an adapter, where `evaluation.confidence` has measured how sure the tuned model may say it is."""
 
 NGRAMS_FILE = "ngrams.json"
 """Likewise, where `evaluation.ngrams` has fitted how n-grams of the project are mixed in."""

@@ -17,7 +17,7 @@ from export.sources.folder import (
     license_of,
     local_checkpoint,
 )
-from export.sources.gguf_file import GgufSource
+from export.sources.gguf.file import GgufSource
 from export.sources.hub import download, is_hub_id
 from export.sources.random_weights import PREFIX, RandomSource
 from export.sources.source import Progress, Source

@@ -20,7 +20,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
 from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
 from tests.editors.emacs_install import install
 

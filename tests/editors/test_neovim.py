@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
 from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
 from tests.editors.neovim_install import install
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
 from tests.editors.vscode_install import (
     CannotInstallError,
     UnsupportedPlatformError,

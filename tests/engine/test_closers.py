@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.stop import BlockPolicy
-from engine.trim import trim
+from engine.ending.block_policy import BlockPolicy
+from engine.ending.trim import trim
 from syntax import Delimiters
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])

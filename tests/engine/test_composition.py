@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine, StopReason
-from engine.composition import Composition
-from engine.stop import BlockPolicy
+from engine.ending.assembly import Composition
+from engine.ending.block_policy import BlockPolicy
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import Engine, cuda
+from engine import Engine
+from engine.devices import cuda
+from engine.devices.providers import is_out_of_memory
 from engine.engine import _fitting
-from engine.model import OutOfMemory
-from engine.providers import is_out_of_memory
+from engine.runtime.session import OutOfMemory
 
 
 def test_libraries_are_looked_for_beside_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine, Suggestion
-from engine.calibrate import gives_same_bits
-from engine.decode import decode
-from engine.draft import EXPECTED, LONGEST, Drafts, Speculation
-from engine.model import Model
-from engine.tokenizer import Vocabulary
-from export.graph import Format
+from engine.decoding.decode import decode
+from engine.decoding.draft import EXPECTED, LONGEST, Drafts, Speculation
+from engine.prompt.tokenizer import Vocabulary
+from engine.runtime.benchmark import gives_same_bits
+from engine.runtime.session import Model
+from export.graph.decoder import Format
 from tests.export.small import LLAMA, RandomSource
 from tests.export.test_formats import load, write
 

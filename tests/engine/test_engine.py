@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from engine import Cancelled, CompletionRequest, Engine, ModelError, StopReason
-from engine.decode import is_looping, pick_agreeing
-from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
+from engine.decoding.decode import is_looping, pick_agreeing
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.prompt.tokenizer import Tokenizer
 
 TEXTWRAP = Path(textwrap.__file__).read_text(encoding="utf-8")
 ARGPARSE = Path(argparse.__file__).read_text(encoding="utf-8")

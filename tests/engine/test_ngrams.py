@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.lookup import Lookup, text_around
-from engine.manifest import write_manifest
-from engine.models import DEFAULT_MODEL
-from engine.ngrams import LEVELS, LONGEST, SOURCES, Ngrams, NgramWeights, Passages, Source
-from engine.tokenizer import Tokenizer
+from engine.decoding.ngrams import LEVELS, LONGEST, SOURCES, Ngrams, NgramWeights, Passages, Source
+from engine.decoding.passages import Lookup, text_around
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import write_manifest
+from engine.prompt.tokenizer import Tokenizer
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 WEIGHTS = NgramWeights(
@@ -148,7 +148,7 @@ def test_drafts_change_nothing_of_it(mixing: Engine, monkeypatch: pytest.MonkeyP
         for at in offsets
     ]
     with_drafts = [mixing.complete(request) for request in requests]
-    monkeypatch.setattr("engine.draft.Speculation.length", lambda self, match: 0)
+    monkeypatch.setattr("engine.decoding.draft.Speculation.length", lambda self, match: 0)
     without = [mixing.complete(request) for request in requests]
     assert any(len(one.tokens) > one.steps for one in with_drafts)
     assert [(one.tokens, one.log_probabilities) for one in with_drafts] == [

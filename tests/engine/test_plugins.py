@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import plugins
+from engine.devices import plugins
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.decode import pick
-from engine.manifest import TOKENIZER_FILE, read_manifest
-from engine.model import Model
-from engine.tokenizer import Tokenizer
+from engine.decoding.decode import pick
+from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
+from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.session import Model
 from evaluation.gpu.models import DEFAULT, make, planned
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.completion import CompletionRequest, ContextSnippet
-from engine.manifest import PromptFormat
-from engine.models import DEFAULT_MODEL
-from engine.prompt import Budget, lay_out
-from engine.slots import common_prefix
-from engine.tokenizer import Tokenizer
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import PromptFormat
+from engine.prompt.layout import Budget, lay_out
+from engine.prompt.tokenizer import Tokenizer
+from engine.request import CompletionRequest, ContextSnippet
+from engine.runtime.kv_slots import common_prefix
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 FILENAME, PREFIX, MIDDLE, SUFFIX = 6, 8, 9, 10

@@ -11,12 +11,12 @@ import onnx
 import pytest
 
 from engine import Engine
-from engine.model import Model
-from engine.models import DEFAULT_MODEL
-from engine.onnx_runtime import onnxruntime
-from engine.providers import available, captured_output, open_session, order, try_provider
-from evaluation.client import serving
-from export.graph import write_graph
+from engine.devices.providers import available, captured_output, open_session, order, try_provider
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.runtime.onnx_runtime import onnxruntime
+from engine.runtime.session import Model
+from evaluation.harness.client import serving
+from export.graph.decoder import write_graph
 from tests.export.small import LLAMA, RandomSource
 
 ABSENT = "directml" if sys.platform != "win32" else "coreml"

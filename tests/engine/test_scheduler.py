@@ -16,7 +16,7 @@ import pytest
 
 from engine import CompletionRequest, Engine, Scheduler, StopReason, Suggestion
 from engine import scheduler as scheduling
-from engine.slots import Slots
+from engine.runtime.kv_slots import Slots
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 DEADLINE = 60

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.slots import Slots, common_prefix
+from engine.runtime.kv_slots import Slots, common_prefix
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 HERE, THERE, FAR = 4000, 9000, 14000

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.completion import StopReason
-from engine.stop import BlockPolicy
+from engine.ending.block_policy import BlockPolicy
+from engine.request import StopReason
 from syntax import Delimiters
 
 CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#/*@\\é🎉\r"), max_size=40)

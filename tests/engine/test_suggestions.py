@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine import CompletionRequest, StopReason, Suggestion
-from engine.suggestions import Suggestions
+from engine.suggestion_cache import Suggestions
 
 BEFORE, AFTER = "import math\n\ndef area(r):\n    return ", "\n\nprint(area(2))\n"
 TEXT = "math.pi * r**2"

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from engine.surroundings import surroundings
+from engine.ending.region import surroundings
 
 CASES = [
     ("python", "x = 1  # a com", "comment"),

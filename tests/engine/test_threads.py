@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
-from engine.calibrate import choose_threads
-from engine.manifest import Manifest, read_manifest
-from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
-from engine.threads import (
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from engine.model_folders.manifest import Manifest, read_manifest
+from engine.runtime.benchmark import choose_threads
+from engine.runtime.thread_count import (
     Measurement,
     candidates,
     choose,
@@ -105,7 +105,7 @@ def test_another_model_another_machine_and_a_broken_file_are_nothing_measured(
     assert remembered(manifest) == choice
     assert remembered(replace(manifest, files={"model.onnx": "another"})) is None
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("engine.threads._processor", lambda: "another processor")
+        elsewhere.setattr("engine.runtime.thread_count._processor", lambda: "another processor")
         assert remembered(manifest) is None
     file = tmp_path / "threads.json"
     kept = json.loads(file.read_text(encoding="utf-8"))

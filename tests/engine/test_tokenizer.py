@@ -13,9 +13,9 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import tokenizer as tokenizing
-from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer, TokenizerFailed, is_control
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.prompt import tokenizer as tokenizing
+from engine.prompt.tokenizer import Tokenizer, TokenizerFailed, is_control
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 

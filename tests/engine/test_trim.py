@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.trim import Trimmed, indented_like, trim, without_lines_below, without_loops, without_spurious_space
+from engine.ending.trim import Trimmed, indented_like, trim, without_lines_below, without_loops, without_spurious_space
 
 CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_size=40)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from evaluation.gguf_weights import merged, shaped
+from evaluation.harness.gguf_weights import merged, shaped
 from export.architecture import tensor_shapes
 from export.sources import GgufSource
 from export.sources.adapter import AdaptedSource

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.manifest import PromptFormat
-from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
-from evaluation.llama import LlamaServer, LlamaVim, prompt, tidied
-from evaluation.sides import Answer
-from evaluation.typist import Page
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import PromptFormat
+from engine.prompt.tokenizer import Tokenizer
+from evaluation.harness.llama import LlamaServer, LlamaVim, prompt, tidied
+from evaluation.harness.sides import Answer
+from evaluation.harness.typist import Page
 
 PLAIN = PromptFormat("plain", None, None, None, None, (0,), token_healing=True)
 MELLUM = PromptFormat("mellum", None, 5, 6, 7, (0,), token_healing=False)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.manifest import read_manifest, write_manifest
-from engine.models import DEFAULT_MODEL
-from engine.ngrams import LEVELS, SOURCES, NgramWeights
-from evaluation.points import Point
+from engine.decoding.ngrams import LEVELS, SOURCES, NgramWeights
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import read_manifest, write_manifest
+from evaluation.harness.points import Point
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 

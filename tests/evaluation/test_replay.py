@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
-from evaluation.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
+from evaluation.harness.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
 from evaluation.replay import Answer, at_gate, at_middles, calibration, evaluate, tables
-from training.sources import SourceFile
+from training.data.sources import SourceFile
 
 HOUSE = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def answer(*tokens: tuple[str, float]) -> Answer:
 def files() -> list[SourceFile]:
     return [
         SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=True)
-        for path in sorted((HOUSE / "engine").glob("*.py"))
+        for path in sorted((HOUSE / "engine").rglob("*.py"))
     ]
 
 

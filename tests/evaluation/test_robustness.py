@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
 from evaluation.robustness import texts
 from evaluation.robustness.__main__ import main
 from evaluation.robustness.campaign import Campaign

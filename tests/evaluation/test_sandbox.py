@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from evaluation.sandbox import passes
+from evaluation.harness.sandbox import passes
 
 
 def test_a_program_that_ends_by_itself_passes() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
+from evaluation.harness.sandbox import passes
 from evaluation.infilling import drawn, filled, holes
-from evaluation.sandbox import passes
 from evaluation.suites import repobench, safim, scored, tasks
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import report
-from evaluation.functions import Function, functions, functions_of, unpacked
-from evaluation.sides import Answer, difference, mellum, position, shown
+from evaluation.harness import report
+from evaluation.harness.functions import Function, functions, functions_of, unpacked
+from evaluation.harness.sides import Answer, difference, mellum, position, shown
+from evaluation.harness.typist import Page
 from evaluation.typing import Record, type_function
-from evaluation.typist import Page
 
 FUNCTION = next(functions_of(Path(difflib.__file__).read_text(encoding="utf-8"), path="difflib.py"))
 START = dataclasses.replace(FUNCTION, text="\n".join(FUNCTION.text.split("\n")[:2]))
@@ -119,7 +119,7 @@ def test_a_function_is_typed_into_its_project(tmp_path: Path, monkeypatch: pytes
             archive.write(str(module.__file__), f"texts/{module.__name__}.py")
         archive.writestr("texts/LICENSE", "MIT")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    monkeypatch.setattr("evaluation.functions.PACKAGES", {"texts==1.0": digest})
+    monkeypatch.setattr("evaluation.harness.functions.PACKAGES", {"texts==1.0": digest})
     (function,) = functions(1)
     root = unpacked(function, tmp_path / "project")
     modules = {file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()}

@@ -10,8 +10,19 @@ from typing import get_args
 
 import pytest
 
-from evaluation.functions import Function, functions_of
-from evaluation.typist import Assistance, Page, accept, keys_alone, partners, parts, pauses, press, starts_wrong, take
+from evaluation.harness.functions import Function, functions_of
+from evaluation.harness.typist import (
+    Assistance,
+    Page,
+    accept,
+    keys_alone,
+    partners,
+    parts,
+    pauses,
+    press,
+    starts_wrong,
+    take,
+)
 
 REAL = [
     function

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.manifest import TOKENIZER_FILE
-from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import TOKENIZER_FILE
+from engine.prompt.tokenizer import Tokenizer
 from evaluation.worth import SIDES, Place, lost, place, table
-from training.examples import Teacher
-from training.sources import SourceFile
+from training.data.examples import Teacher
+from training.data.sources import SourceFile
 
 HOUSE = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_a_place_is_scored_from_every_side(engine: Engine, model_cache: Path) ->
     tokenizer = Tokenizer(model_cache / "models" / DEFAULT_MODEL / TOKENIZER_FILE)
     files = [
         SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=True)
-        for path in sorted((HOUSE / "engine").glob("*.py"))
+        for path in sorted((HOUSE / "engine").rglob("*.py"))
     ]
     teacher, chance = Teacher(files, tokenizer, engine.manifest.prompt), random.Random(5)
     places: list[Place] = []

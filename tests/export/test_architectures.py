@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.manifest import check_files, read_manifest
-from engine.model import Model
+from engine.model_folders.manifest import check_files, read_manifest
+from engine.runtime.session import Model
 from export.architecture import ExportError
 from export.config import architecture_of
 from export.default_model import ADAPTER, GGUF_IN_WHEEL
-from export.graph import Format
-from export.pipeline import export
+from export.graph.decoder import Format
+from export.make import export
 from export.sources import Source, open_source
 from tests.export.forward import forward
 from tests.export.small_models import PLAIN, VARIANTS, config_of, random_weights, write_folder, write_gguf

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.manifest import ModelError, check_files, read_manifest
-from engine.models import CACHE_VARIABLE, DEFAULT_MODEL, find_model
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL, find_model
+from engine.model_folders.manifest import ModelError, check_files, read_manifest
 from export.default_model import ADAPTER
 from export.sources.adapter import calibration_of, ngrams_of
 

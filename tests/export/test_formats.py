@@ -10,14 +10,15 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from engine.manifest import Manifest, PromptFormat
-from engine.model import Model
-from export import graph, matrices
+from engine.model_folders.manifest import Manifest, PromptFormat
+from engine.runtime.session import Model
 from export.architecture import ExportError
-from export.forward import logits
-from export.graph import FORMATS, Format, Target, write_graph
-from export.quantize import error_order, to_int4
-from export.rotate import RotatedSource
+from export.graph import decoder
+from export.graph.decoder import FORMATS, Format, Target, write_graph
+from export.quantization.quantize import error_order, to_int4
+from export.quantization.rotate import RotatedSource
+from export.weights import matrices
+from export.weights.forward import logits
 from tests.export.small import KINDS, LLAMA, RandomSource, parameters_of
 
 TOKENS = np.random.default_rng(5).integers(0, LLAMA.vocabulary, (2, 48))
@@ -70,7 +71,7 @@ def test_logits_are_those_of_the_forward_pass(format: Format, target: Target, ki
 
 
 def test_unsigned_weights_give_the_same_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "int8_sums_saturate", lambda: True)  # as a processor without VNNI would be found
+    monkeypatch.setattr(decoder, "int8_sums_saturate", lambda: True)  # as a processor without VNNI would be found
     source = RandomSource(LLAMA)
     write(source, tmp_path, "int8", "cpu")
     weights = {one.data_type for one in onnx.load(str(tmp_path / "model.onnx")).graph.initializer if "int8" in one.name}

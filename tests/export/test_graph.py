@@ -14,12 +14,12 @@ import onnx
 import pytest
 
 from engine import Engine
-from engine.model import Model
+from engine.runtime.session import Model
 from export.architecture import Architecture, tensor_shapes
 from export.default_model import ADAPTER, default_source
-from export.graph import write_graph
-from export.quantize import to_int8
-from export.rotate import RotatedSource, Rotation
+from export.graph.decoder import write_graph
+from export.quantization.quantize import to_int8
+from export.quantization.rotate import RotatedSource, Rotation
 from export.sources import Source
 from export.sources.adapter import AdaptedSource
 from tests.export.forward import forward, losses

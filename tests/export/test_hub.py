@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.manifest import read_manifest
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
+from engine.model_folders.manifest import read_manifest
 from tests.export.small_models import VARIANTS, random_weights, write_folder
 
 NAME, COMMIT = "JetBrains/Mellum-small", "0123456789abcdef0123456789abcdef01234567"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine.leftovers import recover_all
-from engine.manifest import check_files, read_manifest
-from engine.models import CACHE_VARIABLE, choose_model, chosen_model, find_model, mend_models
+from engine.model_folders.leftovers import recover_all
+from engine.model_folders.locations import CACHE_VARIABLE, choose_model, chosen_model, find_model, mend_models
+from engine.model_folders.manifest import check_files, read_manifest
 from tests.export.small_models import PLAIN, random_weights, write_folder
 from tests.lsp_server.test_cli import run
 
@@ -40,7 +40,7 @@ for name in ("rename", "replace"):
     setattr(Path, name, counted(getattr(Path, name)))
 for name in ("fsync", "rmdir", "unlink") if kind == "every" else ():
     setattr(os, name, counted(getattr(os, name)))
-from lsp_server.cli import main
+from lsp_server.cli.app import main
 main()
 """
 

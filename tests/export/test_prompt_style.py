@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-import engine.tokenizer
+import engine.prompt.tokenizer
 from export.architecture import ExportError
 from export.prompt_style import prepare
 from export.sources.random_weights import synthetic_tokenizer
@@ -58,7 +58,7 @@ def test_tokens_that_were_not_special_become_so(tmp_path: Path) -> None:
     assert before.encode("<|fim_middle|>").tokens == ["<|fim_middle|>"]
     tokenizer, prompt = prepare(before, PLAIN.vocabulary, "auto", "")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    loaded = engine.tokenizer.Tokenizer(tmp_path / "tokenizer.json")
+    loaded = engine.prompt.tokenizer.Tokenizer(tmp_path / "tokenizer.json")
     assert prompt.fim_middle not in loaded.encode("a<|fim_middle|>b")
     assert loaded.decode(loaded.encode("a<|fim_middle|>b")) == "a<|fim_middle|>b"
     assert {prompt.fim_prefix, prompt.fim_suffix, prompt.fim_middle, prompt.filename} <= set(prompt.stop)

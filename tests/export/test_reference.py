@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.manifest import read_manifest
-from engine.model import Model
-from export.calibrate import code_tokens
-from export.graph import write_graph
-from export.pipeline import export
+from engine.model_folders.manifest import read_manifest
+from engine.runtime.session import Model
+from export.graph.decoder import write_graph
+from export.make import export
+from export.quantization.gptq_data import code_tokens
 from export.reference import TOLERANCE, compare, export_with_optimum, transformers_model
 from export.sources import GgufSource, Source
 from export.verify import MODULES

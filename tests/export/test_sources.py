@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from export.architecture import Architecture, ExportError, tensor_shapes
-from export.rope import frequencies
 from export.sources import GgufSource, Source, name_for, open_source
 from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import RandomSource
+from export.weights.rope import frequencies
 from tests.export.forward import forward, rotary_frequencies
 from tests.export.small_models import (
     PLAIN,

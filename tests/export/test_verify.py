@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.manifest import read_manifest
-from export.graph import Format
-from export.pipeline import export
+from engine.model_folders.manifest import read_manifest
+from export.graph.decoder import Format
+from export.make import export
 from export.sources import Source
 from export.verify import MODULES, Verification, losses, verify
 from tests.export.test_graph import source  # noqa: F401

@@ -12,9 +12,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from engine import CompletionRequest, Engine
-from engine.manifest import read_manifest
-from engine.model import Model
-from engine.models import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE
+from engine.model_folders.manifest import read_manifest
+from engine.runtime.session import Model
 from export.reference import TOLERANCE, compare
 from export.sources.random_weights import synthetic_tokenizer
 from tests.export.small_models import PLAIN, random_weights, write_folder
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch, transformer
 
 
 # Under which `optimum` is not installed, whether it is or not.
-WITHOUT_OPTIMUM = "import sys; sys.modules['optimum'] = None; from lsp_server.cli import main; main()"
+WITHOUT_OPTIMUM = "import sys; sys.modules['optimum'] = None; from lsp_server.cli.app import main; main()"
 
 
 def export(

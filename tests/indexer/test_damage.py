@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from indexer import Index, database_of
-from indexer.damage import Trouble, trouble_of
-from indexer.process import WorkerProcess
-from indexer.reader import Reader
-from indexer.store import FileState, Store
-from indexer.watch import Changes
-from indexer.worker import index_now, run
+from indexer.store.connection import Reader
+from indexer.store.damage import Trouble, trouble_of
+from indexer.store.store import FileState, Store
+from indexer.sync.supervisor import WorkerProcess
+from indexer.sync.sync_loop import index_now, run
+from indexer.sync.watch import Changes
 from syntax import DocumentId
 from tests.indexer.working import SOON, index_once, indexed, problems, until, without_privileges, working
 
@@ -185,7 +185,7 @@ def test_the_command_finds_what_no_start_would_see(
 
 
 def test_the_command_makes_it_anew_when_asked(root: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexer.worker._LOOK_EVERY", 0.5)
+    monkeypatch.setattr("indexer.sync.sync_loop._LOOK_EVERY", 0.5)
     change(database, "UPDATE files SET refusal = 'it was refused by mistake'")
     assert index_now(root, database, lambda message: None)
     assert indexed(database) == set()
@@ -225,8 +225,8 @@ def test_a_cache_folder_that_cannot_be_written_is_one_sentence(
 ) -> None:
     cache = tmp_path / "cache"
     blocked(cache)
-    monkeypatch.setattr("indexer.worker._REST", 0.05)
-    monkeypatch.setattr("indexer.worker._LONGEST_REST", 0.05)
+    monkeypatch.setattr("indexer.sync.sync_loop._REST", 0.05)
+    monkeypatch.setattr("indexer.sync.sync_loop._LONGEST_REST", 0.05)
     database = database_of(root, cache)
     with working(root, database) as said:
         until(lambda: sum("resting" in one for one in said) > 3)
@@ -267,7 +267,7 @@ def test_a_read_only_cache_folder_is_one_sentence(root: Path, tmp_path: Path, ha
 def test_a_full_disk_is_told_once_and_waited_for(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
-    monkeypatch.setattr("indexer.worker._DISK_FULL_PAUSE", 0.05)
+    monkeypatch.setattr("indexer.sync.sync_loop._DISK_FULL_PAUSE", 0.05)
     database, said, changes = database_of(root, tmp_path / "cache"), list[dict[str, Any]](), Changes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer.consulted import Consulted
-from indexer.git_configuration import configuration
-from indexer.ignore import Rules
-from indexer.ignored import Ignored, shown
-from indexer.walk import walk
+from indexer.files.walk import walk
+from indexer.rules.consulted import Consulted
+from indexer.rules.exclusion import Rules
+from indexer.rules.git_configuration import configuration
+from indexer.rules.ignore_files import Ignored, shown
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="compares with git, which is not installed")
 

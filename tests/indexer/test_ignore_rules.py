@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from indexer import database_of, index_now, why_not
-from indexer.consulted import LARGEST
-from indexer.ignore import Rules
-from indexer.reader import Reader
-from indexer.walk import walk
+from indexer.files.walk import walk
+from indexer.rules.consulted import LARGEST
+from indexer.rules.exclusion import Rules
+from indexer.store.connection import Reader
 from tests.indexer.test_walk import lay
 from tests.indexer.test_worker import until, working
 
@@ -234,7 +234,7 @@ def test_a_user_without_a_home_has_rules_all_the_same(tmp_path: Path) -> None:
     root = lay(tmp_path / "root", {".gitignore": "b.py\n", "a.py": "", "b.py": ""})
     code = (
         "import os, sys, pathlib; os.getuid = lambda: 54321; "
-        "from indexer.ignore import Rules; from indexer.walk import walk; "
+        "from indexer.rules.exclusion import Rules; from indexer.files.walk import walk; "
         "print([found.path for found in walk(Rules(pathlib.Path(sys.argv[1])))])"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CONFIG_HOME")}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer import Index
-from indexer.analysis import analyse, parse
-from indexer.chunks import LONGEST
+from indexer.parsing.analysis import analyse, parse
+from indexer.parsing.chunks import LONGEST
 from syntax import DocumentId
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])

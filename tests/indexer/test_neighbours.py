@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from indexer import Index, Neighbour, database_of
-from indexer.damage import remove_database
-from indexer.folder import Folder
-from indexer.store import Store
+from indexer.store.damage import remove_database
+from indexer.store.store import Store
+from indexer.sync.folder import Folder
 from syntax import DocumentId
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])

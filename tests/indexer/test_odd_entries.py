@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from indexer import why_not
-from indexer.disk import NotAFile, read_regular
-from indexer.folder import Folder
+from indexer.files.disk import NotAFile, read_regular
+from indexer.files.text import LARGEST, Refusal, read_text
 from indexer.problems import Problems
-from indexer.reading import LARGEST, Refusal, read_text
-from indexer.store import Store
+from indexer.store.store import Store
+from indexer.sync.folder import Folder
 from tests.indexer.working import index_once, indexed, without_privileges
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets such things be made")
@@ -212,10 +212,10 @@ def test_a_text_that_cannot_be_analysed_is_named_and_not_tried_again(
             raise RecursionError("too deep")
         return chunks(text, *arguments)
 
-    from indexer.analysis import _analysis as chunks
+    from indexer.parsing.analysis import _analysis as chunks
 
     (root / "bad.py").write_text("bad = 1\n")
-    monkeypatch.setattr("indexer.analysis._analysis", refuse)
+    monkeypatch.setattr("indexer.parsing.analysis._analysis", refuse)
     found = index_once(root, database)
     assert found == [f"{root / 'bad.py'} is left out of the index: it cannot be analysed (too deep)."]
     assert indexed(database) == {"ok.py"}

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-import indexer.contents
-import indexer.reading
-from indexer.process import WorkerProcess
-from indexer.reader_process import readings
+import indexer.files.text
+import indexer.sync.file_state
+from indexer.sync.pool import readings
+from indexer.sync.supervisor import WorkerProcess
 from syntax import children
 from tests.indexer.working import SOON, index_once, indexed, problems, until
 
@@ -25,12 +25,12 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes
 
 _DEADLY = """
 import os, signal, sys
-import indexer.contents
-import indexer.reading
+import indexer.sync.file_state
+import indexer.files.text
 from syntax import children
 
 command = children.python_command
-read_text = indexer.contents.read_text
+read_text = indexer.sync.file_state.read_text
 
 def deadly_command(module, *arguments):
     words = command(module, *arguments)
@@ -48,7 +48,7 @@ def read_or_die(data):
         pass
     return read_text(data)
 
-indexer.contents.read_text = read_or_die
+indexer.sync.file_state.read_text = read_or_die
 """
 
 
@@ -76,10 +76,10 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Children that die of some texts and hang with others, as a parser of another language's code may."""
     (tmp_path / "deadly.py").write_text(_DEADLY)
     monkeypatch.setattr(children, "python_command", children.python_command)
-    monkeypatch.setattr("indexer.contents.read_text", indexer.contents.read_text)
+    monkeypatch.setattr("indexer.sync.file_state.read_text", indexer.sync.file_state.read_text)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("deadly")
-    monkeypatch.setattr("indexer.contents.read_text", indexer.reading.read_text)  # not here
+    monkeypatch.setattr("indexer.sync.file_state.read_text", indexer.files.text.read_text)  # not here
     del sys.modules["deadly"]
 
 
@@ -160,7 +160,7 @@ def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, datab
 def test_of_many_files_the_one_that_readers_die_of_is_refused(
     root: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.reader_process._WORTH_IT", 1)
+    monkeypatch.setattr("indexer.sync.pool._WORTH_IT", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     if "hang" in text:
         _with_a_short_limit(monkeypatch)
@@ -180,7 +180,7 @@ def _with_a_short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     def limited_command(module: str, *arguments: str) -> list[str]:
         words = command(module, *arguments)
         at = words.index("-c") + 1
-        limit = "import indexer.reader_process as r; r.LONGEST = 1.0; "
+        limit = "import indexer.sync.pool as r; r.LONGEST = 1.0; "
         words[at] = words[at].replace("runpy.run_module(", f"{limit}runpy.run_module(")
         return words
 
@@ -199,7 +199,7 @@ def test_one_that_never_stays_up_says_so_rests_and_tries_again(
         return [sys.executable, "-c", "raise SystemExit(7)"] if switch.exists() else command(module, *arguments)
 
     monkeypatch.setattr(children, "python_command", breakable)
-    monkeypatch.setattr("indexer.process._LEAST_REST", 0.1)
+    monkeypatch.setattr("indexer.sync.supervisor._LEAST_REST", 0.1)
     said: list[dict[str, Any]] = []
     worker = WorkerProcess(root, database, said.append)
     until(lambda: any("resting" in one for one in said))
@@ -231,7 +231,7 @@ def test_what_a_worker_writes_to_stderr_is_logged_once_and_not_without_end(
 ) -> None:
     noise = "import sys\nfor n in range(20000): print('same', file=sys.stderr); print(n, 'x' * 1000, file=sys.stderr)"
     monkeypatch.setattr(children, "python_command", lambda module, *arguments: [sys.executable, "-c", noise])
-    with caplog.at_level(logging.WARNING, "indexer.process"):
+    with caplog.at_level(logging.WARNING, "indexer.sync.supervisor"):
         said: list[dict[str, Any]] = []
         worker = WorkerProcess(root, database, said.append)
         until(lambda: any("resting" in one for one in said))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer import reader_process
-from indexer.folder import Folder
-from indexer.reader_process import readings
-from indexer.store import Store
+from indexer.store.store import Store
+from indexer.sync import pool
+from indexer.sync.folder import Folder
+from indexer.sync.pool import readings
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -19,8 +19,8 @@ STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One helper beside this process, both with something to read, however few files and processors there are."""
-    monkeypatch.setattr(reader_process, "_WORTH_IT", 1)
-    monkeypatch.setattr(reader_process, "_AHEAD", 6)
+    monkeypatch.setattr(pool, "_WORTH_IT", 1)
+    monkeypatch.setattr(pool, "_AHEAD", 6)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
 
@@ -51,21 +51,21 @@ def test_an_index_made_by_two_processes_is_that_of_one(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = content(root, tmp_path / "two.sqlite")
-    monkeypatch.setattr(reader_process, "_WORTH_IT", 1_000_000)
+    monkeypatch.setattr(pool, "_WORTH_IT", 1_000_000)
     assert two == content(root, tmp_path / "one.sqlite")
     assert all(two)
 
 
 @pytest.mark.usefixtures("two_processes")
 def test_what_a_process_that_dies_was_given_is_read_by_the_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[reader_process._Helper] = []
-    begin = reader_process._Helper.__init__
+    started: list[pool._Helper] = []
+    begin = pool._Helper.__init__
 
-    def note(helper: reader_process._Helper, folder: Path) -> None:
+    def note(helper: pool._Helper, folder: Path) -> None:
         begin(helper, folder)
         started.append(helper)
 
-    monkeypatch.setattr(reader_process._Helper, "__init__", note)
+    monkeypatch.setattr(pool._Helper, "__init__", note)
     paths = [file.name for file in sorted(root.glob("*.py"))]
     found = []
     for path, reading in readings(root, paths, {}):

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from indexer import Snippet
-from indexer.analysis import parse
-from indexer.folder import Folder
-from indexer.library import Layer, Library
-from indexer.pack import estimated_tokens, pack
-from indexer.question import ask
-from indexer.retrieve import Ranked, retrieve
-from indexer.store import Store
+from indexer.parsing.analysis import parse
+from indexer.retrieval.pack import estimated_tokens, pack
+from indexer.retrieval.query import ask
+from indexer.retrieval.ranking import Ranked, retrieve
+from indexer.store.overlay import Layer, Library
+from indexer.store.store import Store
+from indexer.sync.folder import Folder
 
 FILES = {
     "shop/__init__.py": "",

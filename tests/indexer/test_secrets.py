@@ -14,10 +14,10 @@ import pytest
 
 from evaluation.secrets import Planted, came_through, corpus, recall, sources, taken
 from indexer import Index, database_of, index_now, note_on, why_not
-from indexer.reading import Refusal, judge, read_text
+from indexer.files.text import Refusal, judge, read_text
 from indexer.secrets import secret_name, secrets_in, without_secrets
 from indexer.secrets.rules import BLOCKS, CONTEXTS, TOKENS
-from indexer.store import Store
+from indexer.store.store import Store
 from syntax import DocumentId, language_of
 
 SEED = int(os.environ.get("SECRETS_SEED", time.time_ns() % 1_000_000))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.contents import read_file
-from indexer.folder import Folder
-from indexer.library import Layer, Library
-from indexer.store import Store
+from indexer.store.overlay import Layer, Library
+from indexer.store.store import Store
+from indexer.sync.file_state import read_file
+from indexer.sync.folder import Folder
 from tests.indexer.working import indexed, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])

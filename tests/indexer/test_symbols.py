@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.analysis import parse
-from indexer.outlines import query_for
-from indexer.trees import read_tree
+from indexer.parsing.analysis import parse
+from indexer.parsing.outlines import query_for
+from indexer.parsing.trees import read_tree
 
 PYTHON = '''from .shapes import (Circle, Square as Box)
 

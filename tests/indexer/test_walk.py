@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.ignore import Rules
-from indexer.reading import Refusal, read_text
-from indexer.walk import walk
+from indexer.files.text import Refusal, read_text
+from indexer.files.walk import walk
+from indexer.rules.exclusion import Rules
 
 
 def lay(root: Path, files: dict[str, str]) -> Path:

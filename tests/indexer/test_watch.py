@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.watch import Changes, Watcher, is_remote
+from indexer.sync.watch import Changes, Watcher, is_remote
 from tests.indexer.working import indexed, problems, until, working
 
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the worker's process ignores
@@ -23,9 +23,9 @@ instance = inotify_init()
 if all(inotify_add_watch(instance, str(folder).encode(), 2) >= 0 for folder in Path(sys.argv[1]).iterdir()):
     sys.exit("no limit")  # a sandbox that takes the number and watches without end
 os.close(instance)
-import indexer.worker
+import indexer.sync.sync_loop
 from tests.indexer.working import indexed, problems, until, working
-indexer.worker._LOOK_EVERY = 1.0
+indexer.sync.sync_loop._LOOK_EVERY = 1.0
 root, database = Path(sys.argv[1]), Path(sys.argv[2])
 with working(root, database) as said:
     for number in range(80):
@@ -72,7 +72,7 @@ def test_where_watches_run_out_below_the_root_all_changes_are_seen_all_the_same(
 def test_a_root_that_is_removed_or_moved_and_made_again_is_followed(
     root: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.worker._LOOK_EVERY", 0.3)
+    monkeypatch.setattr("indexer.sync.sync_loop._LOOK_EVERY", 0.3)
     with working(root, database) as said:
         shutil.rmtree(root)
         until(lambda: indexed(database) == set())
@@ -128,9 +128,9 @@ def test_a_file_system_of_this_machine_is_not_remote(tmp_path: Path) -> None:
 def test_where_changes_are_made_elsewhere_they_are_looked_for(
     root: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.worker._LOOK_EVERY", 0.3)
-    monkeypatch.setattr("indexer.watch.is_remote", lambda folder: True)
-    monkeypatch.setattr("indexer.watch._Handler.on_any_event", lambda handler, event: None)
+    monkeypatch.setattr("indexer.sync.sync_loop._LOOK_EVERY", 0.3)
+    monkeypatch.setattr("indexer.sync.watch.is_remote", lambda folder: True)
+    monkeypatch.setattr("indexer.sync.watch._Handler.on_any_event", lambda handler, event: None)
     with working(root, database) as said:
         (root / "new.py").write_text("new = 1\n")
         until(lambda: "new.py" in indexed(database))

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from indexer import Index, database_of, why_not
-from indexer.folder import Folder
-from indexer.process import WorkerProcess
-from indexer.reader import Reader
-from indexer.store import Store
-from indexer.tables import SCHEMA
-from indexer.watch import Changes, Watcher
-from indexer.worker import run
+from indexer.store.connection import Reader
+from indexer.store.schema import SCHEMA
+from indexer.store.store import Store
+from indexer.sync.folder import Folder
+from indexer.sync.supervisor import WorkerProcess
+from indexer.sync.sync_loop import run
+from indexer.sync.watch import Changes, Watcher
 from syntax import DocumentId
 from tests.indexer.working import SOON, until, working
 
@@ -233,7 +233,7 @@ def test_where_the_system_watches_no_more_it_says_so_and_looks_by_itself(
         raise OSError(28, "inotify watch limit reached")
 
     monkeypatch.setattr(Watcher, "start", refuse)
-    monkeypatch.setattr("indexer.worker._LOOK_EVERY", 0.2)
+    monkeypatch.setattr("indexer.sync.sync_loop._LOOK_EVERY", 0.2)
     with working(root, database) as said:
         assert any("watches no more files" in one.get("problem", "") for one in said)
         (root / "new.py").write_text("def brand_new(): pass\n")

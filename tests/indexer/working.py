@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from indexer.store import Store
-from indexer.watch import Changes
-from indexer.worker import run
+from indexer.store.store import Store
+from indexer.sync.sync_loop import run
+from indexer.sync.watch import Changes
 
 SOON = 100.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.client import Client, Server, serving
+from evaluation.harness.client import Client, Server, serving
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client, edit, serving
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, Client, edit, serving
 from indexer import database_of
 
 LONG = 3 * SOON  # some tens of requests on a busy machine

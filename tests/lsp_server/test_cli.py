@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import CACHE_VARIABLE, DEFAULT_MODEL
-from lsp_server.place import PlaceError, erased, parse_place
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from lsp_server.cli.location import PlaceError, erased, parse_place
 
 SOURCE = Path(statistics.__file__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.client import serving
+from evaluation.harness.client import serving
 
 CLIENTS = sorted((Path(__file__).parent / "clients").glob("*.json"))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from lsprotocol import types
 
 from lsp_server.completer import Completer
+from lsp_server.configuration.settings import ModelChoice, Settings
 from lsp_server.documents import Document
-from lsp_server.settings import ModelChoice, Settings
 from lsp_server.snapshot import Snapshot
 from syntax import identify
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.client import SOON
-from lsp_server.context import Context, Read
+from evaluation.harness.client import SOON
 from lsp_server.documents import Document
 from lsp_server.snapshot import Snapshot
+from lsp_server.workspace.project_context import Context, Read
 from syntax import DocumentId, identify
 
 
@@ -63,7 +63,7 @@ def until_known(context: Context, model: Model, files: int) -> tuple[str, ...]:
 
 
 def test_neighbours_are_read_before_they_are_handed_over(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsp_server.context._LOOK_AGAIN", 0.05)
+    monkeypatch.setattr("lsp_server.workspace.project_context._LOOK_AGAIN", 0.05)
     model, opened = Model(), DocumentId.scratch("open.py")
     assert asked(context, model.read) == ()  # a request does not wait
     assert until_known(context, model, 2) in model.texts

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.framing import Damage, FrameReader
+from lsp_server.wire.framing import Damage, FrameReader
 
 BODIES = st.lists(st.binary(max_size=60), max_size=6)
 

@@ -7,7 +7,7 @@ import asyncio
 import psutil
 import pytest
 
-from evaluation.client import SOON, Client, Server, edit
+from evaluation.harness.client import SOON, Client, Server, edit
 
 URI = "file:///projects/module.py"
 TEXT = (

@@ -12,8 +12,8 @@ import pytest
 from lsprotocol import types
 from pygls.protocol import default_converter
 
-from evaluation.client import Client, ServerError, completion, edit, items_of, serving
-from lsp_server.incoming import Unusable, read
+from evaluation.harness.client import Client, ServerError, completion, edit, items_of, serving
+from lsp_server.wire.incoming import Unusable, read
 
 URI = "file:///home/user/p.py"
 INVALID_REQUEST, NOT_FOUND, INVALID_PARAMS = -32600, -32601, -32602

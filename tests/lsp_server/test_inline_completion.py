@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.client import SOON, Client, ServerError, completion, edit, items_of, serving
+from evaluation.harness.client import SOON, Client, ServerError, completion, edit, items_of, serving
 
 URI = "file:///projects/module.py"
 CANCELLED = -32800

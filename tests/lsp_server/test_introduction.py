@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.client import SOON, Client, environment
-from lsp_server.introduction import Introduction, NotAnEditor, is_loopback
+from evaluation.harness.client import SOON, Client, environment
+from lsp_server.wire.introduction import Introduction, NotAnEditor, is_loopback
 from syntax.children import python_command
 from tests.lsp_server.test_cli import run
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluation.client import HOUSE, SOON, Client, environment, serving
+from evaluation.harness.client import HOUSE, SOON, Client, environment, serving
 
 EDITOR = """
 import subprocess, sys, time

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.client import SOON, completion, edit, serving
-from lsp_server.logs import _Discreet
-from lsp_server.protocol import summary
+from evaluation.harness.client import SOON, completion, edit, serving
+from lsp_server.wire.logs import _Discreet
+from lsp_server.wire.protocol import summary
 from syntax.tracebacks import described, traceback_of
 
 TEXT = "hunter2_of_the_user"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.manifest import check_files, read_manifest
-from engine.models import CACHE_VARIABLE, find_model
+from engine.model_folders.locations import CACHE_VARIABLE, find_model
+from engine.model_folders.manifest import check_files, read_manifest
 from export.sources.adapter import CALIBRATION_FILE
 from tests.export.small_models import PLAIN, VARIANTS, random_weights, write_folder
 from tests.export.test_sources import write_adapter

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.models import CACHE_VARIABLE
-from evaluation.client import SOON, Server, environment, serving
+from engine.model_folders.locations import CACHE_VARIABLE
+from evaluation.harness.client import SOON, Server, environment, serving
 
 CRASH = " -" * 254
 NESTED_C = "int f(void)\n" + "{\n" * 4000 + "return 1;\n" + "}\n" * 4000

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.client import Client, ServerError, completion, edit, serving
+from evaluation.harness.client import Client, ServerError, completion, edit, serving
 
 PARSE_ERROR, INVALID_REQUEST, NOT_FOUND, INVALID_PARAMS, NOT_INITIALIZED = -32700, -32600, -32601, -32602, -32002
 URI = "file:///projects/module.py"

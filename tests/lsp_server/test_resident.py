@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client, completion, serving
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, Client, completion, serving
 
 URI = "file:///projects/module.py"
 TEXT, END = "def add(a, b):\n    return a + ", (1, 15)

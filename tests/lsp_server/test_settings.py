@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lsp_server.settings import Minutes, Settings, merged, read_settings, section_of
+from lsp_server.configuration.settings import Minutes, Settings, merged, read_settings, section_of
 
 
 def test_every_setting_is_read_by_its_name_in_camel_case() -> None:

@@ -5,14 +5,14 @@ import json
 import subprocess
 import sys
 
-from lsp_server.settings import Settings, read_settings
-from lsp_server.settings_schema import schema, stale_files
+from lsp_server.configuration.schema import schema, stale_files
+from lsp_server.configuration.settings import Settings, read_settings
 
 
 def test_generated_files_are_not_stale() -> None:
     """VS Code's settings and the READMEs' tables say what the settings say."""
     stale = sorted(path.name for path in stale_files())
-    assert stale == [], "run: python -m lsp_server.settings_schema --write"
+    assert stale == [], "run: python -m lsp_server.configuration.schema --write"
 
 
 def test_every_setting_is_described_and_its_default_is_taken() -> None:

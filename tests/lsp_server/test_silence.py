@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import Client, Server, completion, edit, serving
-from lsp_server.silence import Silence
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import Client, Server, completion, edit, serving
+from lsp_server.reporting.silence import Silence
 
 URI = "file:///projects/module.py"
 TEXT, END = "def add(a, b):\n    return a + ", (1, 15)

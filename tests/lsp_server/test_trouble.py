@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client, serving
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, Client, serving
 from tests.indexer.working import without_privileges
 from tests.lsp_server.test_cli import run
 

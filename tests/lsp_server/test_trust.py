@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, serving
-from lsp_server.settings import Settings, without_wishes_of
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, serving
+from lsp_server.configuration.settings import Settings, without_wishes_of
 
 CODE = "def add(a, b):\n    return a + "
 

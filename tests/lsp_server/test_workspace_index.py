@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.models import DEFAULT_MODEL
-from evaluation.client import SOON, Client, edit, serving
+from engine.model_folders.locations import DEFAULT_MODEL
+from evaluation.harness.client import SOON, Client, edit, serving
 
 SHAPES = """class Rectangle:
     def __init__(self, width, height):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from syntax import Delimiters, GrammarProcess, NotRead
-from syntax.grammar_process import forget
+from syntax.parsing.grammar_process import forget
 
 SOON = 30.0
 CRASH = "- " * 254  # nested sequences, for whose depth the scanner of tree-sitter-yaml 0.7 has no room

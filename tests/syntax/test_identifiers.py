@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from syntax.grammars import parser_for
-from syntax.identifiers import has_names, identifiers_in
+from syntax.parsing.grammars import parser_for
+from syntax.parsing.identifiers import has_names, identifiers_in
 
 
 def names_in(text: str, language: str) -> set[str]:

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 
-from training.batches import batch_of, packed, step_examples
-from training.example import Example
+from training.data.batches import batch_of, packed, step_examples
+from training.data.example import Example
 
 
 def example(length: int) -> Example:

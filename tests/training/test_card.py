@@ -24,19 +24,19 @@ from tests.export.small_models import VARIANTS, random_weights, write_folder
 torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
-from training.base import open_base, prompt_tools  # noqa: E402
-from training.batches import batch_of  # noqa: E402
 from training.card.attention import one_by_one  # noqa: E402
+from training.card.data.drawing import Drawer  # noqa: E402
+from training.card.data.files import SHARD, read_shard  # noqa: E402
+from training.card.data.packing import PIECES, PackingError, checked  # noqa: E402
+from training.card.data.rows import Steps, rows_of  # noqa: E402
 from training.card.decoder import Decoder  # noqa: E402
 from training.card.difference import write_adapter  # noqa: E402
-from training.card.drawing import Drawer  # noqa: E402
-from training.card.files import SHARD, read_shard  # noqa: E402
-from training.card.packing import PIECES, PackingError, checked  # noqa: E402
-from training.card.rows import Steps, rows_of  # noqa: E402
 from training.card.run import CardRun, Settings, carry_out  # noqa: E402
 from training.card.schedule import Clock  # noqa: E402
-from training.example import Example  # noqa: E402
-from training.model import LowRank, Model  # noqa: E402
+from training.data.batches import batch_of  # noqa: E402
+from training.data.example import Example  # noqa: E402
+from training.network.base import open_base, prompt_tools  # noqa: E402
+from training.network.decoder import LowRank, Model  # noqa: E402
 
 torch.set_num_threads(1)
 

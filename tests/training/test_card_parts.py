@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.manifest import PromptFormat
-from engine.tokenizer import Tokenizer
+from engine.model_folders.manifest import PromptFormat
+from engine.prompt.tokenizer import Tokenizer
 from export.prompt_style import prepare
 from export.sources.random_weights import synthetic_tokenizer
-from training.examples import Teacher
-from training.sources import SourceFile
+from training.data.examples import Teacher
+from training.data.sources import SourceFile
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
 from training.card.attention import masked, one_by_one  # noqa: E402
+from training.card.data.drawing import Drawer, LongSuffix  # noqa: E402
+from training.card.data.files import TaughtFile, read_shard, write_shard  # noqa: E402
+from training.card.data.gathering import taught  # noqa: E402
+from training.card.data.packing import checked  # noqa: E402
+from training.card.data.rows import Steps, fitted, rows_of  # noqa: E402
 from training.card.difference import factors, rank_for, write_difference  # noqa: E402
-from training.card.drawing import Drawer, LongSuffix  # noqa: E402
-from training.card.files import TaughtFile, read_shard, write_shard  # noqa: E402
-from training.card.gathering import taught  # noqa: E402
-from training.card.packing import checked  # noqa: E402
-from training.card.rows import Steps, fitted, rows_of  # noqa: E402
 from training.card.schedule import Clock, rate_at  # noqa: E402
-from training.example import Example  # noqa: E402
+from training.data.example import Example  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, PromptFo
 def files(tools: tuple[Tokenizer, PromptFormat]) -> list[TaughtFile]:
     sources = [
         SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=False)
-        for path in sorted((HOUSE / "engine").glob("[p-t]*.py"))
+        for path in sorted((HOUSE / "engine").rglob("[p-t]*.py"))
     ]
     teacher = Teacher(sources, *tools)
     return [taught(file, teacher) for file in sources]

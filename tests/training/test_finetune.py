@@ -15,25 +15,25 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest
-from engine.prompt import Budget, lay_out
-from engine.tokenizer import Tokenizer
+from engine.prompt.layout import Budget, lay_out
+from engine.prompt.tokenizer import Tokenizer
 from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import synthetic_tokenizer
 from tests.export.small_models import PLAIN, random_weights, write_folder
-from training.base import Base, open_base, prompt_tools
-from training.example import Example, told_elsewhere
-from training.examples import Teacher, read_examples, write_examples
-from training.sources import SourceFile
+from training.data.example import Example, told_elsewhere
+from training.data.examples import Teacher, read_examples, write_examples
+from training.data.sources import SourceFile
+from training.network.base import Base, open_base, prompt_tools
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
 pytest.importorskip("safetensors", reason="safetensors is not installed (extra `train`)")
 
-from training.adapter import load_adapter, save_adapter  # noqa: E402
-from training.batches import END, batch_of  # noqa: E402
+from training.data.batches import END, batch_of  # noqa: E402
 from training.finetune import Run, Settings, train  # noqa: E402
-from training.lower import LowerStates  # noqa: E402
-from training.model import Adapted, LowRank, Model  # noqa: E402
+from training.network.adapter import load_adapter, save_adapter  # noqa: E402
+from training.network.decoder import Adapted, LowRank, Model  # noqa: E402
+from training.network.lower import LowerStates  # noqa: E402
 from training.preferences import Pair, PreferenceRun  # noqa: E402
 
 torch.set_num_threads(1)  # on a machine that others use, two threads mostly wait for each other
@@ -74,7 +74,7 @@ def lesson(model_wheel: Path) -> Iterator[Lesson]:
         tokenizer, style = prompt_tools(base, Path(temporary))
         files = [
             SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=False)
-            for path in sorted((HOUSE / "engine").glob("*.py"))
+            for path in sorted((HOUSE / "engine").rglob("*.py"))
         ]
         drawn = Teacher(files, tokenizer, style).examples(24, seed=1)
         yield Lesson(base, tokenizer, [example for example in drawn if len(example.tokens) < 300][:4])
@@ -187,7 +187,7 @@ def test_another_model_is_tuned_on_ones_own_files(tmp_path: Path) -> None:
     workspace, examples, out = tmp_path / "workspace", tmp_path / "examples", tmp_path / "run"
     for part in ("engine", "indexer", "lsp_server"):
         shutil.copytree(HOUSE / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
-    cut = ("training.examples", "--workspace", workspace, "--out", examples, "--train", "12", "--held-out", "2")
+    cut = ("training.data.examples", "--workspace", workspace, "--out", examples, "--train", "12", "--held-out", "2")
     tune = ("training.finetune", "--examples", examples, "--out", out, "--tokens", "3000")
     for module, *arguments in (cut, tune):
         command = [sys.executable, "-m", str(module), "--model", str(folder), *map(str, arguments)]

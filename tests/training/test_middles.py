@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from training.filters import Duplicates, cleaned
-from training.middles import LONGEST, choose_middle, outline_of
-from training.sources import packages
+from training.data.filters import Duplicates, cleaned
+from training.data.middles import LONGEST, choose_middle, outline_of
+from training.data.sources import packages
 
 HOUSE = Path(__file__).parents[2]
-CODE = (HOUSE / "engine" / "stop.py").read_text(encoding="utf-8")
+CODE = (HOUSE / "engine" / "ending" / "block_policy.py").read_text(encoding="utf-8")
 JAVASCRIPT = textwrap.dedent(
     """
     export function sum(values) {
@@ -94,7 +94,7 @@ def test_a_copy_with_small_changes_is_seen() -> None:
     seen = Duplicates()
     assert not seen.has(CODE)
     assert seen.has(CODE.replace("Walk", "Path"))
-    assert not seen.has((HOUSE / "engine" / "trim.py").read_text(encoding="utf-8"))
+    assert not seen.has((HOUSE / "engine" / "ending" / "trim.py").read_text(encoding="utf-8"))
 
 
 def test_no_package_is_both_trained_on_and_held_out() -> None:

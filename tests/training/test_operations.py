@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra `trai
 
 from torch.nn import functional  # noqa: E402
 
-from training.operations import added_and_normed, attended, gated, rotated, weighted_loss  # noqa: E402
+from training.network.operations import added_and_normed, attended, gated, rotated, weighted_loss  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch's compiler are not ours to mend
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evaluation.functions import PACKAGES as TYPED
-from evaluation.workspaces import PACKAGES as WORKSPACES
-from training.filters import PERMISSIVE
-from training.sources import packages
+from evaluation.harness.functions import PACKAGES as TYPED
+from evaluation.harness.workspaces import PACKAGES as WORKSPACES
+from training.data.filters import PERMISSIVE
+from training.data.sources import packages
 
 
 def test_nothing_that_a_benchmark_works_on_is_learned_from() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.manifest import TOKENIZER_FILE
-from engine.models import DEFAULT_MODEL
-from engine.tokenizer import Tokenizer
-from training.example import Example
-from training.examples import read_examples, write_examples
+from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.manifest import TOKENIZER_FILE
+from engine.prompt.tokenizer import Tokenizer
+from training.data.example import Example
+from training.data.examples import read_examples, write_examples
 from training.pairs import Answer, is_whole_part, pair_of, preference
 
 HOUSE = Path(__file__).parents[2]

@@ -21,13 +21,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.card.packing import SITE, PackingError, base_in, put_base, put_site, unpack, write_pieces
+from training.card.data.packing import SITE, PackingError, base_in, put_base, put_site, unpack, write_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from export.sources import Source
-    from training.base import Base
+    from training.network.base import Base
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from training.base import open_base, prompt_tools
-    from training.card.gathering import gather
-    from training.sources import code_of
+    from training.card.data.gathering import gather
+    from training.data.sources import code_of
+    from training.network.base import open_base, prompt_tools
 
     data: Path = arguments.data
     data.mkdir(parents=True, exist_ok=True)
@@ -120,11 +120,11 @@ def _train(arguments: argparse.Namespace) -> None:
     sys.path.append(str((arguments.data / SITE).resolve()))  # after what the machine has
     import torch
 
-    from training.base import open_base, prompt_tools
-    from training.card.drawing import Drawer
-    from training.card.files import SHARD, read_shard
-    from training.card.rows import Steps, drawn_ahead
+    from training.card.data.drawing import Drawer
+    from training.card.data.files import SHARD, read_shard
+    from training.card.data.rows import Steps, drawn_ahead
     from training.card.run import CardRun, Settings, carry_out
+    from training.network.base import open_base, prompt_tools
 
     shards = sorted(arguments.data.glob(f"*{SHARD}"))
     if not shards:

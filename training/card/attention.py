@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.card.rows import Rows
-from training.operations import attended
+from training.card.data.rows import Rows
+from training.network.operations import attended
 
 Attend = Callable[[Tensor, Tensor, Tensor, Rows], Tensor]
 """Query [n, heads, size], key and value [n, kv heads, size] to [n, heads * size]."""

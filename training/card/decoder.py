@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from export.sources import Source
 from training.card.attention import Attend
-from training.card.rows import Rows
-from training.model import PROJECTIONS
-from training.operations import weighted_loss
+from training.card.data.rows import Rows
+from training.network.decoder import PROJECTIONS
+from training.network.operations import weighted_loss
 
 _ROWS_OF_LOGITS = {"cpu": 128, "cuda": 8192}
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
-from training.card.packing import PIECES, checked
+from training.card.data.packing import PIECES, checked
 
 LARGEST = 25_000_000
 """Bytes of a difference."""

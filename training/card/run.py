@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from export.sources import Source
-from training.base import Base
 from training.card.attention import Attend, best
+from training.card.data.rows import Rows
 from training.card.decoder import Decoder
 from training.card.difference import Told, factors, rank_for, write_difference
-from training.card.rows import Rows
 from training.card.schedule import Clock, rate_at
+from training.network.base import Base
 
 CURVE, CHECKPOINT, DIFFERENCE, RESULT = "curve.jsonl", "checkpoint.pt", "difference", "result.json"
 

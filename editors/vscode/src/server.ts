@@ -13,7 +13,7 @@ const RESTARTS_WITHIN = 3 * 60_000; // milliseconds
 const SILENCE_AFTER = 200; // milliseconds without another request, until the server is asked why it was silent
 const SLOW = 300; // milliseconds; an empty answer that took longer may be one that the server's deadline cut short
 
-/** What the server says of itself; see `lsp_server/status.py`. */
+/** What the server says of itself; see `lsp_server/reporting/status.py`. */
 export interface ServerStatus {
   state: "loading" | "ready" | "no-model" | "failed" | "disabled" | "unloaded";
   message: string;

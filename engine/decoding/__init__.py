@@ -1,0 +1,1 @@
+"""From a prompt to tokens: greedy decoding, drafts, and n-grams of the project."""

@@ -1,0 +1,1 @@
+"""What computes: execution providers, and which of them this machine has."""

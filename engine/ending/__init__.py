@@ -1,0 +1,1 @@
+"""Where a suggestion ends, and how its text is made to fit the document."""

@@ -1,0 +1,1 @@
+"""Model folders on disk: where they lie, what their manifest says, and whether they are whole."""

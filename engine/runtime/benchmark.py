@@ -1,0 +1,134 @@
+"""How fast this machine runs a model: at every load for a fraction of a second, and once with several thread counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.decoding.draft import LONGEST
+from engine.model_folders.manifest import Manifest
+from engine.runtime.session import Model
+from engine.runtime.thread_count import (
+    READ,
+    Measurement,
+    ThreadChoice,
+    candidates,
+    default_threads,
+    is_current,
+    is_worth_more,
+    physical_cores,
+    remember,
+    remembered,
+)
+
+_READ_BY_CARD = 1024  # tokens; with fewer, a card has less to do than launching its kernels takes
+_STEPS = 9
+_PREFILLS = 2
+_LEAST_SHARE = 0.8
+_WIDTHS = (1, 1, 2, 3, 1, 4, 4)  # runs that LONGEST + 1 tokens are divided into
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Measured on this machine when the model was loaded, in tokens a second."""
+
+    prefill: float
+    decode: float
+    verify: tuple[float, ...]
+    """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
+
+
+def calibrate(model: Model) -> Rates:
+    """Measure this machine for a fraction of a second; warms the model up, too."""
+    read = _READ_BY_CARD if model.on_card else READ
+    timer = _Timer(model, read)
+    timer.seconds(8)
+    prefill = min(timer.seconds(read) for _ in range(2 if model.on_card else 1))  # a card's first run loads kernels
+    widths = [width for width in (1, 2, 4, 8, LONGEST + 1) if width >= model.narrowest]
+    steps = np.min([[timer.seconds(width) for width in widths] for _ in range(4)], axis=0)  # others only add to them
+    verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
+    return Rates(prefill=read / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
+
+
+def gives_same_bits(model: Model) -> bool:
+    """Check on this machine that a token's logits are the same bits whatever tokens run beside it.
+
+    Then drafts and chunks change no bit of an answer. Whether it is so depends on the kernels that ONNX Runtime picks
+    for this processor: those of int4 on AVX2 alone round a token's sums by its place in a run, in the seventh digit.
+    Takes about eight steps.
+    """
+    tokens = [index % model.manifest.vocabulary for index in range(2000, 2000 + LONGEST + 1)]
+    slot = model.new_slot(2 * len(tokens))
+    together = model.run(slot, tokens, range(len(tokens))).copy()
+    slot.keep(0)
+    for width in _WIDTHS:
+        start = len(slot.tokens)
+        part = model.run(slot, tokens[start : start + width], range(width))
+        if not np.array_equal(part, together[start : start + width]):
+            return False
+    return True
+
+
+def choose_threads(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda what: None,
+    least_share: float = _LEAST_SHARE,
+) -> ThreadChoice | None:
+    """Measure a model with several numbers of threads, one session after the other, and keep the choice.
+
+    Does nothing where that was done already, unless `again`; nor for a model that a GPU runs: None. Where something
+    else had the processor for more than `1 - least_share` of the time, what was known before stays: a busy machine
+    prefers few threads. Takes one to two seconds for the default model. Raises ModelError.
+    """
+    if manifest.is_for_gpu:
+        return None
+    known = remembered(manifest)
+    if is_current(known) and not again:
+        return known
+    say("Measuring with how many threads it is fast here.")
+    measured: list[Measurement] = []
+    same_bits = True
+    for threads in candidates(physical_cores()):
+        model = Model(folder, manifest, threads=threads, provider="cpu")
+        measurement, share = _measure(model)
+        if share < least_share:
+            return known or ThreadChoice(default_threads())
+        measured.append(measurement)
+        same_bits = same_bits and gives_same_bits(model)
+        if not is_worth_more(measured):
+            break
+    return remember(manifest, measured, same_bits=same_bits)
+
+
+def _measure(model: Model) -> tuple[Measurement, float]:
+    """Take the best times of a model; and what share of the time its threads had the processor."""
+    timer = _Timer(model)
+    timer.seconds(8)
+    started, computed = time.perf_counter(), time.process_time()
+    prefill = min(timer.seconds(READ) for _ in range(_PREFILLS))
+    step = min(timer.seconds(1) for _ in range(_STEPS))
+    passed = time.perf_counter() - started
+    share = (time.process_time() - computed) / (passed * model.threads)  # they spin while they wait for each other
+    return Measurement(model.threads, prefill, step), share
+
+
+class _Timer:
+    """Times runs of a model: of `read` tokens from nothing, of fewer behind `read` others."""
+
+    def __init__(self, model: Model, read: int = READ) -> None:
+        self._model, self._slot, self._read = model, model.new_slot(read + LONGEST + 1), read
+        self._tokens = [index % model.manifest.vocabulary for index in range(1000, 1000 + read)]
+
+    def seconds(self, count: int) -> float:
+        """The time that a run of `count` tokens takes."""
+        self._slot.keep(self._read if count < self._read else 0)
+        started = time.perf_counter()
+        self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST + 1 else 1))
+        return time.perf_counter() - started

@@ -1,0 +1,98 @@
+"""Where a model folder is put: under a lock, whole or not at all, and without what killed exports left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engine.model_folders.leftovers import OLD, recover, recover_from
+from engine.model_folders.locations import lock_file
+from engine.model_folders.manifest import MANIFEST_FILE
+from export.architecture import ExportError
+
+
+@contextmanager
+def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a model folder; calls `waiting` once if another process has it. Its death releases it, too.
+
+    What killed exports and removals have left of it is finished or undone first.
+    """
+    place = lock_file(target)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        recover(target)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Make a temporary folder on the target's disk. Killed in the block, it is recovered at the next start."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"{target.parent} cannot be written to ({error.strerror}); choose another --out") from error
+    try:
+        yield folder
+    finally:
+        recover_from(folder, target)
+
+
+def check_replaceable(target: Path) -> None:
+    """Refuse to replace anything but a model or an empty folder. Raises ExportError."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ExportError(f"{target} is no folder and will not be replaced; choose another --out or --name")
+    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_FILE).is_file():
+        raise ExportError(f"{target} is a folder that holds no model and will not be replaced; choose another --out")
+
+
+def check_room(target: Path, needed: int) -> None:
+    """Compare the free space of the target's disk with `needed` bytes. Raises ExportError."""
+    existing = next(folder for folder in (target.parent, *target.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise ExportError(
+            f"{existing} has {free >> 20} MB free and the model needs {needed >> 20} MB; make room there, or choose "
+            "another --out"
+        )
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Rename a finished folder, `NEW` in one that `beside` has made, to its place.
+
+    An old one is moved aside first, since folders cannot be overwritten. Whatever ends this between the two steps, the
+    second one is taken or the first undone when the temporary folder is left, or at the next start.
+    """
+    for path in folder.iterdir():  # its files are on the disk before it takes its name
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    try:
+        with suppress(FileNotFoundError):
+            target.rename(folder.with_name(OLD))
+        folder.rename(target)
+    except OSError as error:
+        raise ExportError(
+            f"{target} cannot be replaced ({error}); close the editors that use it and run this again"
+        ) from error
+
+
+def remove_model(target: Path) -> None:
+    """Remove a model in one step, then its files; only while holding its lock. Raises OSError."""
+    aside = target.parent / f".{target.name}~removed"  # whatever happens next, it is no model any more
+    shutil.rmtree(aside, ignore_errors=True)
+    target.rename(aside)
+    recover(target)

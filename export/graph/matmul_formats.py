@@ -1,0 +1,210 @@
+"""How each format multiplies activations with a matrix: the nodes, and the weights that are streamed for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from export.graph.writer import MICROSOFT, GraphWriter
+from export.quantization.gptq_data import Calibration
+from export.quantization.quantize import BLOCK, error_order, to_int4, to_int8
+from export.sources import Floats
+from export.weights.matrices import Matrix
+from export.weights.slices import on_slices
+
+_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step wants many of them
+
+OnTensor = Callable[[str, float], None]
+"""Told of every matrix written: its name, and the error that quantization made, relative to the weights (both as roots
+of mean squares)."""
+
+
+class Products(Protocol):
+    """One format's way to multiply."""
+
+    def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Write a matrix and its product with `activations` `[1, S, columns]`; returns `output`, `[1, S, rows]`."""
+
+
+class PlainProducts:
+    """Floating-point weights, as they are in the source."""
+
+    def __init__(self, writer: GraphWriter, dtype: DTypeLike, on_tensor: OnTensor) -> None:
+        self._writer, self._dtype, self._on_tensor = writer, np.dtype(dtype), on_tensor
+
+    def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Leave weights `[out, in]`, as they are read: `FusedMatMul` transposes them, `MatMul` cannot."""
+        error = _Error()
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for _, block in matrix.blocks():
+                yield self._rounded(block, error)
+
+        name = f"{matrix.name}.weight"
+        self._writer.stream(name, self._dtype, (matrix.rows, matrix.columns), blocks())
+        self._on_tensor(matrix.name, error.relative)
+        return self._writer.node(
+            "FusedMatMul", [activations, name], f"{matrix.name}.product", outputs=[output], domain=MICROSOFT, transB=1
+        )
+
+    def _rounded(self, block: Floats, error: _Error) -> NDArray[Any]:
+        rounded = np.empty(block.shape, self._dtype)
+
+        def cast(some: slice) -> None:
+            rounded[some] = block[some]
+            error.add(block[some], rounded[some])
+
+        on_slices(cast, len(block), block.itemsize * block.shape[1])
+        return rounded
+
+
+class Int8Products:
+    """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
+
+    With `unsigned`, 128 is added to the weights, which the product takes off again: for processors whose sums of
+    unsigned and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20%
+    slower in prefill, and the same in decoding, as signed weights that are kept to 7 bits.
+    """
+
+    def __init__(self, writer: GraphWriter, unsigned: bool, on_tensor: OnTensor) -> None:
+        self._writer, self._dtype, self._on_tensor = writer, np.dtype(np.uint8 if unsigned else np.int8), on_tensor
+        writer.constant("one_127th", np.array(1 / 127, np.float32))
+        writer.constant("zero_point", np.array(128, np.uint8))
+        writer.constant("tiny", np.array(1e-8, np.float32))
+        writer.constant("last_axis", np.array([-1], np.int64))
+
+    def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Quantize the activations, multiply in integers, scale back."""
+        writer, name, error = self._writer, matrix.name, _Error()
+        values = np.empty((matrix.columns, matrix.rows), self._dtype)  # `[in, out]`, as the integer product wants it
+        scales = np.empty(matrix.rows, np.float32)
+        for rows, block in matrix.blocks():
+            self._quantize(block, values[:, rows], scales[rows], error)
+        writer.constant(f"{name}.int8", values)
+        writer.constant(f"{name}.scales", scales)
+        self._on_tensor(name, error.relative)
+
+        magnitudes = writer.node("Abs", [activations], f"{name}.magnitudes")
+        largest = writer.node("ReduceMax", [magnitudes, "last_axis"], f"{name}.reduced", keepdims=1)
+        largest = writer.node("Max", [largest, "tiny"], f"{name}.largest")
+        scaled = writer.node("Div", [activations, largest], f"{name}.scaled")
+        integers = writer.node("QuantizeLinear", [scaled, "one_127th", "zero_point"], f"{name}.quantized")
+        zero_points = ["zero_point"] if self._dtype == np.int8 else ["zero_point", "zero_point"]
+        unscaled = writer.node(
+            "MatMulIntegerToFloat",
+            [integers, f"{name}.int8", "one_127th", f"{name}.scales", *zero_points],
+            f"{name}.unscaled",
+            domain=MICROSOFT,
+        )
+        return writer.node("Mul", [unscaled, largest], f"{name}.product", outputs=[output])
+
+    def _quantize(self, block: Floats, values: NDArray[Any], scales: Floats, error: _Error) -> None:
+        """Quantize rows `[n, in]` into `values` `[in, n]` and `scales` `[n]`."""
+
+        def quantize(some: slice) -> None:
+            quantized = to_int8(block[some])
+            signed = quantized.values.T
+            values[:, some] = signed if values.dtype == np.int8 else signed.view(np.uint8) ^ 0x80
+            scales[some] = quantized.scales
+            error.add(block[some], quantized.restored())
+
+        on_slices(quantize, len(block), block.itemsize * block.shape[1])
+
+
+class Int4Products:
+    """Weights of 4 bits in blocks of 32 (`MatMulNBits`); with a calibration, its activations guide the rounding."""
+
+    def __init__(
+        self, writer: GraphWriter, dtype: DTypeLike, calibration: Calibration | None, on_tensor: OnTensor
+    ) -> None:
+        self._writer, self._dtype, self._calibration = writer, np.dtype(dtype), calibration
+        self._on_tensor = on_tensor
+
+    def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Quantize, and let the calibration go on with what the quantized matrix makes of its activations."""
+        writer, name, error = self._writer, matrix.name, _Error()
+        inputs = self._calibration.inputs(name) if self._calibration else None
+        order = None if inputs is None else error_order(inputs)
+        groups = -(-matrix.columns // BLOCK)
+        scales = np.empty((matrix.rows, groups), self._dtype)
+        zero_points = np.empty((matrix.rows, -(-groups // 2)), np.uint8)
+        last = self._calibration is None or self._calibration.ends_with(name)
+        outputs = None if inputs is None or last else np.empty((len(inputs), matrix.rows), np.float32)
+
+        def blocks() -> Iterator[NDArray[np.uint8]]:
+            for rows, block in matrix.blocks():
+                values, restored = self._quantize(block, order, scales[rows], zero_points[rows])
+                error.add(block, restored)
+                if inputs is not None and outputs is not None:
+                    outputs[:, rows] = inputs @ restored.T
+                yield values
+
+        writer.stream(f"{name}.int4", np.uint8, (matrix.rows, groups, BLOCK // 2), blocks())
+        writer.constant(f"{name}.scales", scales)
+        writer.constant(f"{name}.zero_points", zero_points)
+        self._on_tensor(name, error.relative)
+        if self._calibration and outputs is not None:
+            self._calibration.advance(outputs)
+        return self.node(matrix, activations, output)
+
+    def node(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Write the product with a matrix that is there already; returns `output`."""
+        name = matrix.name
+        return self._writer.node(
+            "MatMulNBits",
+            [activations, f"{name}.int4", f"{name}.scales", f"{name}.zero_points"],
+            f"{name}.product",
+            outputs=[output],
+            domain=MICROSOFT,
+            K=matrix.columns,
+            N=matrix.rows,
+            bits=4,
+            block_size=BLOCK,
+            accuracy_level=4 if self._dtype == np.float32 else 0,
+        )
+
+    def _quantize(
+        self, block: Floats, order: Floats | None, scales: NDArray[Any], zero_points: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], Floats]:
+        """Quantize rows `[n, in]` and fill their scales and zero points; returns what is written, and what it means."""
+        values = np.empty((*scales.shape, BLOCK // 2), np.uint8)
+        restored = np.empty_like(block)
+
+        def quantize(some: slice) -> None:
+            quantized = to_int4(block[some], order=order, scale_type=self._dtype)
+            scales[some], zero_points[some] = quantized.scales, _pairs(quantized.zero_points)
+            values[some], restored[some] = _pairs(quantized.values), quantized.restored(block.shape[1])
+
+        on_slices(quantize, len(block), block.itemsize * block.shape[1], slice_bytes=_INT4_SLICE_BYTES)
+        return values, restored
+
+
+class _Error:
+    """Squares of errors and weights, block by block. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._errors = self._weights = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, exact: Floats, quantized: NDArray[Any]) -> None:
+        difference = (quantized.astype(np.float32, copy=False) - exact).ravel()
+        errors, weights = float(difference @ difference), float(exact.ravel() @ exact.ravel())
+        with self._lock:
+            self._errors += errors
+            self._weights += weights
+
+    @property
+    def relative(self) -> float:
+        return float(np.sqrt(self._errors / max(self._weights, 1e-20)))
+
+
+def _pairs(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pack 4-bit numbers two to a byte along the last axis, the first of a pair in the low half."""
+    if values.shape[-1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+    packed: NDArray[Any] = values[..., ::2] | (values[..., 1::2] << 4)
+    return packed

@@ -1,0 +1,1 @@
+"""Files and paths of a workspace, whatever lies there."""

@@ -1,0 +1,143 @@
+"""From a file's text to everything that the index keeps of it. Grammars work in a process of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from indexer.parsing.chunks import Chunk, chunks_of
+from indexer.parsing.symbols import SECONDS, Imports, Outline, Symbol
+from syntax import GrammarProcess, NotRead, has_grammar, language_of
+
+_LARGEST_TREE = 400_000  # code points, about 60 ms to parse; a longer file works by its lines
+_WITHIN = 0.5  # seconds for an open document
+_WITHIN_A_FILE = 20.0  # for a file of the workspace, for which the user does not wait
+_NO_OUTLINE = Outline((), ())
+_FAMILIES = {
+    **dict.fromkeys(("javascript", "javascriptreact", "typescript", "typescriptreact"), "javascript"),
+    **dict.fromkeys(("c", "cpp"), "c"),
+    **dict.fromkeys(("java", "kotlin", "scala"), "jvm"),
+    **dict.fromkeys(("css", "scss", "less"), "css"),
+}
+
+
+grammars = GrammarProcess("indexer.parsing.trees")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A text, and what it defines and imports."""
+
+    text: str
+    """With line feeds as line ends."""
+    path: str
+    language: str
+    outline: Outline
+    is_final: bool = True
+    """Whether asking again would find the same: not where the grammar's process had no time."""
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """All lines."""
+        return self.text.split("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the index keeps of a text."""
+
+    text: str
+    family: str
+    outline: Outline
+    chunks: tuple[Chunk, ...]
+
+
+def parse(
+    text: str, path: str, language: str | None = None, old: Parsed | None = None, *, within: float = _WITHIN
+) -> Parsed:
+    """Find a text's definitions and imports. What a grammar does not tell `within` seconds is left out.
+
+    `old` is an earlier answer, which stays true for the same text.
+    """
+    language = language or language_of(path)
+    text = text.replace("\r\n", "\n")
+    if old is not None and old.is_final and old.text == text and old.language == language:
+        return old
+    if not _is_for_grammar(text, language):
+        return Parsed(text, path, language, _NO_OUTLINE)
+    try:
+        answer = grammars.ask("outline", language, text, path, within=within, name=path)
+    except NotRead as why:
+        return Parsed(text, path, language, _NO_OUTLINE, why.is_final)
+    return Parsed(text, path, language, _outline(answer))
+
+
+def analyse(parsed: Parsed, path: str, *, within: float = _WITHIN) -> Analysis:
+    """Cut a text into pieces: by its grammar, or by its lines where there is none, or no time for it."""
+    try:
+        return _analysis(parsed.text, path, parsed.language, within)
+    except NotRead:
+        return _by_lines(parsed.text, path, parsed.language, parsed.outline)
+
+
+def analyse_file(text: str, path: str) -> Analysis:
+    """Analyse the text of a file, which takes seconds at most. Raises NotRead if it has ended the grammar's process.
+
+    Then the file is best left out, with the exception's text as the reason.
+    """
+    language, text = language_of(path), text.replace("\r\n", "\n")
+    try:
+        return _analysis(text, path, language, _WITHIN_A_FILE)
+    except NotRead as why:
+        if why.has_died:
+            raise
+        return _by_lines(text, path, language)
+
+
+def analyse_here(text: str, path: str) -> Analysis:
+    """Analyse the text of a file in this process, which the grammar may end: only for processes that may die."""
+    from indexer.parsing.trees import pieces_of, read_tree
+    from syntax.parsing.grammars import TooSlow, allow
+
+    language, text = language_of(path), text.replace("\r\n", "\n")
+    if not _is_for_grammar(text, language):
+        return _by_lines(text, path, language)
+    allow(SECONDS)
+    try:
+        read = read_tree(text, language)
+        return Analysis(text, family(path, language), read.outline, tuple(pieces_of(read)))
+    except TooSlow:
+        return _by_lines(text, path, language)
+
+
+def _is_for_grammar(text: str, language: str) -> bool:
+    return len(text) <= _LARGEST_TREE and has_grammar(language)
+
+
+def _analysis(text: str, path: str, language: str, within: float) -> Analysis:
+    if not _is_for_grammar(text, language):
+        return _by_lines(text, path, language)
+    answer = grammars.ask("pieces", language, text, path, within=within, name=path)
+    pieces = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["pieces"])
+    return Analysis(text, family(path, language), _outline(answer), pieces)
+
+
+def _by_lines(text: str, path: str, language: str, outline: Outline = _NO_OUTLINE) -> Analysis:
+    return Analysis(text, family(path, language), outline, tuple(chunks_of(text.split("\n"), ())))
+
+
+def _outline(answer: dict[str, Any]) -> Outline:
+    symbols = tuple(Symbol(*one) for one in answer["symbols"])
+    return Outline(symbols, tuple(Imports(tuple(words), text) for words, text in answer["imports"]))
+
+
+def family(path: str, language: str) -> str:
+    """Which files may help which: those of one language, or of languages that share their code.
+
+    An unknown language is known by its files' suffix.
+    """
+    if language in ("", "plaintext"):
+        return PurePosixPath(path).suffix.lower() or PurePosixPath(path).name
+    return _FAMILIES.get(language, language)

@@ -1,0 +1,1 @@
+"""What keeps the index in step with the files, in a process of its own."""

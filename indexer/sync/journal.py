@@ -1,0 +1,41 @@
+"""Which file a worker is reading, on disk, so that the next one knows what this one died of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from indexer.files.disk import read_regular
+
+_LONGEST = 1 << 16  # bytes
+
+
+class Journal:
+    """One path, of which the worker says that it reads it. Written at each file, which takes some microseconds."""
+
+    def __init__(self, file: Path) -> None:
+        """Open it, and read what the last worker left there. Raises OSError, also for what is no file."""
+        try:
+            data = read_regular(file, _LONGEST)[1]
+        except FileNotFoundError:
+            data = b""
+        self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        left = data.partition(b"\0")[0].decode("utf-8", "replace")
+        self.suspects = frozenset({left} if left else ())
+        """What an earlier worker was reading when it died."""
+
+    def begin(self, path: str) -> None:
+        """Note that a file is being read."""
+        self._write(path.encode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """Note that none is being read any more."""
+        self._write(b"")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+    def _write(self, path: bytes) -> None:
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, path[: _LONGEST - 1] + b"\0")

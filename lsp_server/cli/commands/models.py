@@ -1,0 +1,163 @@
+"""`mellum-lsp models`: what models there are, whether they are whole, and which one is used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.model_folders.locations import (
+    DEFAULT_MODEL,
+    choose_model,
+    chosen_model,
+    find_model,
+    mend_models,
+    models_folder,
+)
+from engine.model_folders.manifest import MANIFEST_FILE, Manifest, ModelError, check_files, read_manifest
+
+app = typer.Typer(help="List, verify, remove and choose models.", no_args_is_help=False)
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+_Name = Annotated[str, typer.Argument(help="A model's name.")]
+_NameOrFolder = Annotated[str, typer.Argument(help="A model's name or folder.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A folder among the models."""
+
+    name: str
+    manifest: Manifest | None
+    problem: str
+    megabytes: float
+
+
+@app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array, for tools.")] = False,
+) -> None:
+    """List the models on this machine; the one in use has a star."""
+    if context.invoked_subcommand is not None:
+        return
+    listed, chosen = _listed(), chosen_model()
+    if as_json:
+        print(json.dumps([_as_json(model, chosen) for model in listed], ensure_ascii=False))
+        return
+    if not listed:
+        _err.print("There are no models yet. Run: mellum-lsp setup")
+        return
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("", "name", "parameters", "format", "size", "prompt", "licence", "source"):
+        right = column in ("parameters", "size")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "source", overflow="fold")
+    for model in listed:
+        star, size = "*" if model.name == chosen else "", f"{model.megabytes:,.0f} MB"
+        if model.manifest is None:
+            table.add_row(star, Text(model.name), "", "", size, "", "", Text(model.problem, style="red"))
+            continue
+        manifest = model.manifest
+        table.add_row(
+            star,
+            Text(model.name),
+            f"{manifest.parameters / 1e6:,.0f} M",
+            manifest.quantization,
+            size,
+            manifest.prompt.style,
+            Text(manifest.license),
+            Text(f"{manifest.source} {(manifest.revision or '')[:12]}".strip()),
+        )
+    _out.print(table)
+    if chosen not in {model.name for model in listed}:
+        _out.print(Text(f"In use: {chosen}"))
+
+
+@app.command()
+def verify(name: _NameOrFolder) -> None:
+    """Compare a model's files with what was written when it was exported; exit code 1 where they differ."""
+    try:
+        folder = find_model(name)
+        manifest = read_manifest(folder)
+        check_files(folder, manifest)
+    except ModelError as error:
+        raise _failure(str(error)) from error
+    _out.print(Text(f"✓ {manifest.name}: all {len(manifest.files)} files are as they were exported."))
+
+
+@app.command()
+def remove(name: _Name) -> None:
+    """Delete a model from this machine."""
+    from export.folder.atomic_folder import lock_for, remove_model
+
+    mend_models(always=True)
+    folder = models_folder() / name
+    if Path(name).name != name or not (folder / MANIFEST_FILE).is_file():
+        raise _failure(f"There is no model {name!r} in {models_folder()}")
+    with lock_for(folder, lambda: _err.print("Another mellum-lsp is writing this model; waiting for it to finish.")):
+        was_chosen = chosen_model() == name and name != DEFAULT_MODEL
+        if was_chosen:
+            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model is one that is there
+        try:
+            remove_model(folder)
+        except OSError as error:
+            raise _failure(f"{folder} cannot be removed ({error}); close the editors that use it") from error
+    if was_chosen:
+        _out.print(Text(f"Removed {name}; the default model {DEFAULT_MODEL} is in use again."))
+    else:
+        _out.print(Text(f"Removed {name}."))
+
+
+@app.command()
+def use(name: _NameOrFolder) -> None:
+    """Choose the model that servers use whose settings name none."""
+    try:
+        if name != DEFAULT_MODEL:  # that one may be chosen before it is set up
+            folder = find_model(name)
+            read_manifest(folder)
+            name = folder.name if folder.parent == models_folder() else str(folder.resolve())
+    except ModelError as error:
+        raise _failure(str(error)) from error
+    choose_model(name)
+    _out.print(Text(f"{name} is in use from the server's next start on."))
+
+
+def _listed() -> list[_Listed]:
+    """All folders among the models, whether they can be read or not."""
+    if not models_folder().is_dir():
+        return []
+    mend_models(always=True)
+    found = []
+    for folder in sorted(models_folder().iterdir()):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        manifest, problem = None, ""
+        try:
+            manifest = read_manifest(folder)
+        except ModelError as error:
+            problem = str(error)
+        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        found.append(_Listed(folder.name, manifest, problem, size / 1e6))
+    return found
+
+
+def _as_json(model: _Listed, chosen: str) -> dict[str, object]:
+    fields: dict[str, object] = {"name": model.name, "in_use": model.name == chosen, "megabytes": model.megabytes}
+    if model.manifest is None:
+        return {**fields, "problem": model.problem}
+    manifest = model.manifest
+    names = ("architecture", "parameters", "quantization", "context", "license", "source", "revision", "command")
+    return {**fields, "style": manifest.prompt.style, **{name: getattr(manifest, name) for name in names}}
+
+
+def _failure(sentence: str) -> typer.Exit:
+    _err.print(Text(sentence, style="red"), soft_wrap=True)
+    return typer.Exit(1)

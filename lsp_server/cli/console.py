@@ -1,0 +1,52 @@
+"""What the commands share: where they print, how they fail, and how errors become sentences."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from engine.devices.providers import Provider
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+ModelOption = Annotated[str | None, typer.Option(help="A model's name or folder. Default: the embedded default model.")]
+ProviderOption = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
+
+_CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object, for tools."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def failure(sentence: str) -> typer.Exit:
+    """Show a sentence in red; raise what this returns."""
+    err.print(Text(sentence, style="red"), soft_wrap=True)
+    return typer.Exit(1)
+
+
+def error_sentence(error: Exception) -> str:
+    """Say what the disk, or the system, refuses; other errors say it themselves."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    done = "written" if error.errno in _CANNOT_BE_WRITTEN else "used"
+    if error.filename is None:
+        return f"The output cannot be written: {error.strerror}" if done == "written" else error.strerror
+    return f"{error.filename2 or error.filename} cannot be {done}: {error.strerror}"
+
+
+def drop_output() -> None:
+    """Let Python's own last flush of what cannot be written succeed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

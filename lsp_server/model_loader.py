@@ -1,0 +1,194 @@
+"""The model in memory: loaded in the background, looked for again while missing, replaced when settings change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pygls.lsp.server import LanguageServer
+
+from lsp_server.configuration.settings import ModelChoice
+from lsp_server.reporting.progress import ProgressBar
+from lsp_server.reporting.status import State
+
+if TYPE_CHECKING:
+    from lsp_server.completer import Completer, Signature
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How an attempt to load a model ended."""
+
+    state: State
+    message: str
+    completer: Completer | None = None
+    signature: Signature | None = None
+    """Of the model folder that was tried: trying it again is no use before this changes."""
+
+
+class ResidentModel:
+    """The model that suggestions come from, or the reason why there is none. Lives on the event loop's thread."""
+
+    def __init__(self, server: LanguageServer, on_change: Callable[[], None]) -> None:
+        self._server = server
+        self._on_change = on_change
+        self.state = State.LOADING
+        self.message = "Starting"
+        self.completer: Completer | None = None
+        self._wanted: ModelChoice | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._signature: Signature | None = None
+        self._last_look = 0.0
+
+    def want(self, choice: ModelChoice) -> None:
+        """Have this model in memory; what is loaded stays if it is the same."""
+        before, self._wanted = self._wanted, choice
+        if before != choice:
+            self._load()
+
+    def let_go(self, message: str, *, for_good: bool) -> None:
+        """Free the memory of the model. The next request brings it back; `for_good`: only `want` does.
+
+        `message`: the sentence for the status.
+        """
+        if for_good:
+            self._wanted = None  # what is being loaded is let go once it is there
+        if self.completer is None:
+            return
+        completer, self.completer = self.completer, None
+        self._closing = asyncio.create_task(in_thread("loader", completer.close))
+        self._tell(State.UNLOADED, message)
+
+    def look_again(self) -> None:
+        """If the model was let go, load it; if none could be loaded, see every few seconds whether one has been set up.
+
+        Cheap.
+        """
+        if self.state is State.UNLOADED and self._wanted is not None:
+            self._load()
+        if self.state not in (State.NO_MODEL, State.FAILED) or self._wanted is None:
+            return
+        now = time.monotonic()
+        if now - self._last_look < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._last_look = now
+        try:
+            from lsp_server.completer import signature_of  # the loading thread has imported it by now
+        except ImportError:
+            return  # which is why loading has failed
+        signature = signature_of(self._wanted.model)
+        if signature is not None and signature != self._signature:
+            self._load()
+
+    def lose(self, completer: Completer, reason: str) -> None:
+        """Give up a model whose files have changed. It is loaded again if they turn out to be whole."""
+        if completer is self.completer:
+            self.completer, self._signature, self._last_look = None, None, time.monotonic()
+            threading.Thread(target=completer.close, name="closing", daemon=True).start()
+            self._tell(State.FAILED, reason)
+
+    def close(self) -> Callable[[], None]:
+        """Give up the model; returns what is left to do, which waits for the inference thread."""
+        self._wanted = None
+        if self._loading is not None:
+            self._loading.cancel()
+        completer, self.completer = self.completer, None
+        return completer.close if completer is not None else lambda: None
+
+    def _load(self) -> None:
+        if self.state is State.UNLOADED:  # from now on, not only once the task runs
+            self.state, self.message = State.LOADING, "Loading the model"
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load_what_is_wanted())
+
+    async def _load_what_is_wanted(self) -> None:
+        tried: ModelChoice | None = None
+        while self._wanted is not None and tried != self._wanted:  # settings may change while a model loads
+            tried = self._wanted
+            await self._try(tried)
+        if self._wanted is None:
+            self.let_go("The model was let go", for_good=True)
+
+    async def _try(self, choice: ModelChoice) -> None:
+        old, self.completer = self.completer, None
+        closing, self._closing = self._closing, None
+        self._tell(State.LOADING, f"Loading the model {choice.model or ''}".strip())
+        loop = asyncio.get_running_loop()
+        bar = ProgressBar(self._server, "Mellum")
+        beginning = asyncio.create_task(bar.begin())
+
+        def progress(what: str, share: float) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends while it loads
+                loop.call_soon_threadsafe(bar.report, what, share)
+
+        try:
+            if closing is not None:
+                await closing  # before there are two models in memory
+            outcome = await in_thread("loader", lambda: _load(choice, old, progress))
+        finally:
+            bar.end()
+            beginning.cancel()
+        self.completer, self._signature = outcome.completer, outcome.signature
+        self._tell(outcome.state, outcome.message)
+
+    def _tell(self, state: State, message: str) -> None:
+        self.state, self.message = state, message
+        self._on_change()
+
+
+def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, float], None]) -> _Outcome:
+    """Load a model on the calling thread. Never raises."""
+    try:
+        from engine import ModelError
+        from lsp_server.completer import Completer, signature_of
+
+        if old is not None:
+            old.close()  # before there are two models in memory
+        signature = signature_of(choice.model)
+        try:
+            completer = Completer.load(choice, progress)
+        except ModelError as error:
+            return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
+    except BaseException as error:  # a native library may raise what is no Exception
+        log.exception("The model cannot be loaded")
+        return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor")
+    return _Outcome(State.READY, completer.message, completer, signature)
+
+
+async def in_thread(name: str, function: Callable[[], Result]) -> Result:
+    """Run a function on a daemon thread of its own: asyncio's pool would keep the process alive until it returns."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as caught:  # of a native library, too: who waits is told, by what every handler catches
+            error = caught if isinstance(caught, Exception) else RuntimeError(f"{type(caught).__name__}: {caught}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await future

@@ -1,0 +1,1 @@
+"""Which brackets, quotes, comments and blocks are open at a place in a text."""

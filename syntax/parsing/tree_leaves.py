@@ -1,0 +1,48 @@
+"""The leaves of a syntax tree as far as brackets, quotes and comments go. Only for processes that may die.
+
+A tree-sitter tree of unfinished code is full of errors, but its leaves are the language's tokens all the same: a
+bracket in a string or a comment is no bracket leaf. That is all that is needed here, and it holds while the user types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from syntax.nesting.leaves import COMMENT, DELIMITERS, QUOTES, Leaf, plain_leaves
+from syntax.parsing.grammars import parse, parser_for
+
+
+def tree_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
+    """The leaves of a text that end after byte `start`. Raises TooSlow."""
+    parser = parser_for(language)
+    if parser is None:
+        yield from plain_leaves(source, start, language)
+        return
+    pending = [(parse(parser, source).root_node, "")]
+    while pending:
+        node, parent = pending.pop()
+        first, last = node.start_byte, node.end_byte
+        if last <= start or first == last:
+            continue
+        kind = node.type
+        if kind.endswith("comment"):
+            is_open = source.startswith(b"/*", first) and not (last - first > 3 and source.endswith(b"*/", first, last))
+            yield Leaf(first, last, COMMENT if is_open else "comment")
+        elif node.child_count:
+            pending.extend((child, kind) for child in reversed(node.children))
+        elif source.startswith(b"/*", first):
+            yield Leaf(first, last, COMMENT)  # no comment, because it has no end yet
+        elif kind in ("string_start", "string_end"):
+            written = source[first:last].decode("utf-8", "replace").lower()
+            quote = written[-3:] if written[-3:] in QUOTES else written[-1:]
+            if kind == "string_start":
+                yield Leaf(first, last, f"f{quote}" if {"f", "t"} & set(written) else quote)
+            else:  # the end of a raw string takes in backslashes before it
+                yield Leaf(last - len(quote), last, quote)
+        elif kind == "'" and parent in ("lifetime", "label"):
+            yield Leaf(first, last, "")
+        elif kind in DELIMITERS:
+            yield Leaf(first, last, kind)
+        else:
+            is_prefixed_quote = kind[-1:] in ('"', "'") and kind[:-1].isalnum()  # such as C's L"
+            yield Leaf(first, last, kind[-1] if is_prefixed_quote else "")

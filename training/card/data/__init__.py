@@ -1,0 +1,1 @@
+"""Examples for the card: gathered ahead, packed for travel, drawn there."""

@@ -1,0 +1,1 @@
+"""From packages to examples: fetched, filtered, cut, laid out, and put into batches."""

@@ -1,0 +1,1 @@
+"""The model that is taught: in torch, with its adapter."""
