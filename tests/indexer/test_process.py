@@ -141,7 +141,7 @@ def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, datab
     until(lambda: any("ready" in one for one in said))
     assert indexed(database) == {"ok.py", "more.py"}
     (sentence,) = problems(said)
-    assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: the process that reads files dies of it")
+    assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: reading it crashes")
     descendants = family_of_workers()
     worker.close()
     assert psutil.wait_procs(descendants, SOON)[1] == []
