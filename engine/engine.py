@@ -38,17 +38,21 @@ class _Limits:
     """What prompts and their parts may cost, and how many tokens they have at least and at most."""
 
     prompt_seconds: float
-    """What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time."""
+    """What a jump to a new place may cost: the first prompt there has as many tokens as this machine reads in it."""
     prompt: tuple[int, int]
+    idle_seconds: float
+    """What a prompt may cost that is computed ahead, in idle time: a keystroke then costs what it always does."""
+    idle_prompt: int
+    """Tokens that such a prompt has at most, unless more are read in `prompt_seconds`."""
     chunk_seconds: float
     chunk: tuple[int, int]
 
 
 # A model's own runs end within milliseconds of an interruption; a caller's `is_cancelled` waits for one chunk. Smaller
 # ones cost more: 128 tokens 9%, 64 tokens 27% against 256.
-_ON_CPU = _Limits(prompt_seconds=0.4, prompt=(256, 4096), chunk_seconds=0.08, chunk=(32, 512))
+_ON_CPU = _Limits(0.4, (256, 4096), idle_seconds=4.0, idle_prompt=1024, chunk_seconds=0.08, chunk=(32, 512))
 # A card is given a chunk's work at once and does not stop before it is done; it is faster at more tokens.
-_ON_CARD = _Limits(prompt_seconds=0.3, prompt=(256, 8192), chunk_seconds=0.02, chunk=(32, 4096))
+_ON_CARD = _Limits(0.3, (256, 8192), idle_seconds=1.0, idle_prompt=8192, chunk_seconds=0.02, chunk=(32, 4096))
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
@@ -78,7 +82,10 @@ class Engine:
         if model.on_card:
             longest = _fitting(longest, memory, self.manifest, least)
         affordable = int(self.rates.prefill * limits.prompt_seconds) // 128 * 128
-        self.budget = Budget(min(max(prompt_tokens or affordable, least), longest))
+        ahead = min(int(self.rates.prefill * limits.idle_seconds) // 128 * 128, limits.idle_prompt)
+        self.budget = Budget(min(max(prompt_tokens or max(affordable, ahead), least), longest))
+        """Of a prompt whose state is mostly there; `first_budget` is that of the first one at a new place."""
+        self.first_budget = Budget(min(max(affordable, least), self.budget.prompt))
         least, most = limits.chunk
         self._chunk = min(max(int(self.rates.prefill * limits.chunk_seconds) // 32 * 32, least), most)
         self._speculation = Speculation(self.rates.verify)
@@ -121,8 +128,19 @@ class Engine:
         return gives_same_bits(self._model)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:
-        """Lay out the prompt that `complete` would give to the model."""
+        """Lay out the prompt that `complete` gives to the model once its state is mostly there."""
         return lay_out(request, self._tokenizer, self.manifest.prompt, self.budget)
+
+    def _lay_out_now(self, request: CompletionRequest) -> tuple[Prompt, bool]:
+        """Lay out a prompt that is computed as quickly as a keystroke can wait for, and whether it is a first one.
+
+        It is the whole one, unless more of its tokens are to be computed than a first one has.
+        """
+        prompt = self.lay_out(request)
+        missing = len(prompt.tokens) - self._slots.shared(prompt.tokens)
+        if missing <= self.first_budget.prompt or self.first_budget == self.budget:
+            return prompt, False
+        return lay_out(request, self._tokenizer, self.manifest.prompt, self.first_budget), True
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text. Thread-safe."""
@@ -144,19 +162,21 @@ class Engine:
         *,
         expected: str = "",
         until: float | None = None,
+        quick: bool = False,
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
         `expected`: what an earlier suggestion had in mind for this place; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
         not even a word, it takes longer: an empty answer helps nobody, and who types on cancels it.
+        `quick`: a keystroke waits, so where little of the whole prompt is computed, a shorter one is used.
         """
         clock = _Clock()
         self._model.begin()
         Delimiters.begin(_around(request)[0], request.language)
         if not self.is_wanted(request):
             return _NOT_WANTED
-        prompt = self.lay_out(request)
+        prompt, is_first = self._lay_out_now(request) if quick else (self.lay_out(request), False)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)
         reused = len(slot.tokens)
@@ -192,6 +212,7 @@ class Engine:
             probability=composition.probability,
             dropped=composition.dropped,
             alternatives=tuple(others.values()),
+            is_first=is_first,
             steps=drafts.steps,
             timings=clock.laps,
         )

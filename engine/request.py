@@ -97,6 +97,8 @@ class Suggestion:
     """The joint probability of the tokens that wrote the text, to the power of the manifest's `calibration`."""
     dropped: str = ""
     """What was decoded behind the text: not sure enough, or not complete."""
+    is_first: bool = False
+    """Whether the prompt was a short one, for a place of which the whole prompt was not computed."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
     steps: int = 0

@@ -48,6 +48,8 @@ class _Job:
     """What an earlier suggestion had in mind for this place."""
     future: Future[Suggestion] = field(default_factory=Future)
     """Of work that nobody waits for, it is never given a result."""
+    quick: bool = True
+    """Whether a short prompt may be used: see `Engine.complete`."""
     queued: float = field(default_factory=time.perf_counter)
     is_preempted: bool = False
 
@@ -223,7 +225,7 @@ class Scheduler:
             remembered = self._suggestions.find(request)
             if remembered is not None:
                 return remembered
-        return self._engine.complete(request, is_cancelled, expected=job.expected, until=until)
+        return self._engine.complete(request, is_cancelled, expected=job.expected, until=until, quick=job.quick)
 
     def _fail(self, job: _Job, error: BaseException) -> None:
         """Tell the one who asked, as an Exception: others would end more than a request on their way."""
@@ -261,10 +263,15 @@ class Scheduler:
             log.exception("Nothing is made ahead for %s", document)
 
     def _plan_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
-        if suggestion.stop is StopReason.DEADLINE:
-            self._add_ahead(_Job(document, request, Priority.PREFETCH, suggestion.text + suggestion.dropped))
+        whole = [_Job(document, request, Priority.WARM_UP)] if suggestion.is_first else []
+        if suggestion.stop is StopReason.DEADLINE:  # by the same prompt: what is on the screen stays
+            rest = _Job(
+                document, request, Priority.PREFETCH, suggestion.text + suggestion.dropped, quick=suggestion.is_first
+            )
+            self._add_ahead(rest, *whole)
             return
         if not suggestion.text:
+            self._add_ahead(*whole)
             return
         before, after = request.text[: request.offset], request.text[request.offset + suggestion.replaces :]
         offset = request.offset + len(suggestion.text)
@@ -272,12 +279,18 @@ class Scheduler:
             request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False, candidates=1
         )
         if self._suggestions.find(following) is None:
-            self._add_ahead(_Job(document, following, Priority.PREFETCH, suggestion.dropped))
+            self._add_ahead(_Job(document, following, Priority.PREFETCH, suggestion.dropped, quick=False))
+        else:
+            self._add_ahead(*whole)
 
-    def _add_ahead(self, job: _Job) -> None:
+    def _add_ahead(self, *jobs: _Job) -> None:
         """Queue work that nobody waits for, unless it is under way or somebody waits for other work."""
+        if not jobs:
+            return
+        document, request = jobs[0].document, jobs[0].request
         with self._changed:
-            others = [other for other in self._jobs() if other.document == job.document and not other.future.done()]
-            if not any(not other.is_idle or other.is_for(job.request) for other in others):
-                self._drop(job.document, is_idle=True)
-                self._add(job)
+            others = [other for other in self._jobs() if other.document == document and not other.future.done()]
+            if not any(not other.is_idle or other.is_for(request) for other in others):
+                self._drop(document, is_idle=True)
+                for job in jobs:
+                    self._add(job)

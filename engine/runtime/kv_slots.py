@@ -51,6 +51,10 @@ class Slots:
         slot.prompted = len(tokens)
         return slot
 
+    def shared(self, tokens: Sequence[int]) -> int:
+        """How many tokens at the beginning of a prompt need not be computed, as the slots are now."""
+        return max((common_prefix(slot.tokens, tokens) for slot in self._slots), default=0)
+
     def _longest(self, tokens: Sequence[int]) -> tuple[Slot | None, int]:
         """The slot that shares most with a prompt, the most recently used of equals."""
         found: tuple[Slot | None, int] = None, -1

@@ -16,6 +16,7 @@ import pytest
 
 from engine import CompletionRequest, Engine, Scheduler, StopReason, Suggestion
 from engine import scheduler as scheduling
+from engine.prompt.layout import Budget
 from engine.runtime.kv_slots import Slots
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
@@ -63,6 +64,21 @@ def test_of_many_requests_for_a_document_the_last_is_answered(scheduler: Schedul
     futures = [scheduler.submit("a", request) for request in requests]
     assert futures[-1].result(DEADLINE).tokens == engine.complete(requests[-1]).tokens
     assert all(future.cancelled() for future in futures[:-1])
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0], ids=["shown", "silent"])
+def test_the_whole_prompt_takes_over_after_idle_time(
+    scheduler: Scheduler, engine: Engine, monkeypatch: pytest.MonkeyPatch, confidence: float
+) -> None:
+    monkeypatch.setattr(engine, "first_budget", Budget(128))
+    asked = replace(request(12_000), confidence=confidence, deadline=100.0)
+    assert scheduler.submit("a", asked).result(DEADLINE).is_first
+    until(lambda: is_quiet(scheduler))
+    later = scheduler.submit("a", replace(asked, text=SOURCE[:12_000] + "#" + SOURCE[12_000:], offset=12_001))
+    whole = later.result(DEADLINE)
+    assert not whole.is_first
+    assert whole.prompt_tokens > 350
+    assert whole.computed_tokens < 128
 
 
 def test_documents_do_not_cancel_each_other(scheduler: Scheduler) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
+from engine.prompt.layout import Budget
 from engine.runtime.kv_slots import Slots, common_prefix
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
@@ -39,6 +40,25 @@ def test_a_cursor_that_jumps_back_computes_one_token(places: Engine) -> None:
         assert places.complete(request(offset)).computed_tokens > 50
     for offset in (HERE, FAR, THERE, HERE):
         assert places.complete(request(offset)).computed_tokens == 1
+
+
+def test_a_first_prompt_is_short_until_the_whole_one_is_there(places: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "first_budget", Budget(128))
+    first = places.complete(request(THERE), quick=True)
+    assert first.is_first
+    assert first.prompt_tokens < 160
+    patient = places.complete(request(HERE))
+    assert not patient.is_first
+    assert patient.prompt_tokens > 350
+    places.warm_up(request(THERE))
+    whole = places.complete(request(THERE), quick=True)
+    assert not whole.is_first
+    assert whole.prompt_tokens > 350
+    assert whole.computed_tokens == 1
+    typed = SOURCE[:THERE] + "width = 70" + SOURCE[THERE:]
+    near = places.complete(request(THERE + 10, typed), quick=True)
+    assert not near.is_first
+    assert near.computed_tokens < 160
 
 
 def test_an_edit_above_leaves_the_state_up_to_it(places: Engine) -> None:
