@@ -21,20 +21,17 @@ import psutil
 import pytest
 
 from engine.models import CACHE_VARIABLE
-from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.availability import or_skipped, program
+from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
-        reason="two Emacs in terminals take five minutes; set MELLUM_LSP_TEST_EDITORS=1",
-    ),
-]
+pytestmark = [pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "emacs" / "README.md"
-PACKAGE = README.with_name("mellum.el")
+PACKAGE = README.parent
+FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "")]
+"""Of the package, each before those that require it."""
 EDITS = Path(__file__).with_name("emacs_edits.el")
 EMACS_30 = REPOSITORY / "tests" / ".cache" / "emacs"
 
@@ -90,19 +87,15 @@ def first_line(text: str) -> str:
 
 def emacs(version: str) -> str:
     """Return the command that starts this version of Emacs; skip, or fail where it should be there."""
-    try:
-        if version == "30":
-            return str(install(EMACS_30))
-        found = shutil.which("emacs")
-        if found is None:
-            raise CannotInstallError("Emacs is missing: install the package emacs-nox.")
-        return found
-    except UnsupportedPlatformError as problem:
-        pytest.skip(str(problem))
-    except CannotInstallError as problem:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(problem))
+    with or_skipped():
+        return str(install(EMACS_30)) if version == "30" else program("emacs", "emacs-nox")
+
+
+def needs_package(name: str) -> None:
+    """Skip, or fail, where Debian's package of this Emacs package is not installed."""
+    with or_skipped():
+        if not list(Path("/usr/share/emacs/site-lisp/elpa-src").glob(f"{name}-[0-9]*")):
+            raise CannotInstallError(f"Emacs has no {name}: install the package elpa-{name}.")
 
 
 def environment(home: Path, cache: Path) -> dict[str, str]:
@@ -304,8 +297,8 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
         started.append(Emacs(emacs(version), tmp_path_factory.mktemp("home"), file, cache, init, place))
         return started[-1]
 
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is missing: install the package tmux.")
+    with or_skipped():
+        program("tmux", "tmux")
     try:
         yield begin
     finally:
@@ -456,7 +449,7 @@ def test_within_a_line(editor: Emacs) -> None:
 
 def test_a_closed_bracket_is_not_closed_twice(start: Start) -> None:
     """With electric-pair-mode, an accepted call has one closing bracket, whenever the other one came."""
-    editor = start(init="(electric-pair-mode 1) (setq mellum-settings '(:deadline 0))")
+    editor = start(init="(electric-pair-mode 1) (setq mellum-deadline 0)")
     editor.ready()
     editor.open_line()
     grey = first_line(editor.suggestion())
@@ -568,8 +561,8 @@ def test_switched_off_nothing_is_computed(start: Start) -> None:
 @pytest.mark.parametrize("version", ["28", "30"])
 def test_beside_eglot(version: str, start: Start, tmp_path: Path) -> None:
     """Another server's diagnostics and our grey text are in one buffer, and both survive the other's edits."""
-    if version == "28" and not Path("/usr/share/emacs/site-lisp/elpa-src").exists():
-        pytest.skip("Eglot is missing: install the package elpa-eglot.")
+    if version == "28":
+        needs_package("eglot")
     script = tmp_path / "other.py"
     script.write_text(OTHER_SERVER)
     editor = start(
@@ -592,9 +585,7 @@ def test_beside_eglot(version: str, start: Start, tmp_path: Path) -> None:
 
 def test_a_company_menu_hides_it(start: Start) -> None:
     """One thing at a time: with the menu open, no grey text, and Tab is the menu's."""
-    company = Path("/usr/share/emacs/site-lisp/elpa-src")
-    if not list(company.glob("company-*")):
-        pytest.skip("Company is missing: install the package elpa-company.")
+    needs_package("company")
     editor = start(init="(require 'company) (add-hook 'prog-mode-hook #'company-mode) (setq company-idle-delay nil)")
     editor.ready()
     editor.open_line()
@@ -615,7 +606,7 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
     file, _ = project(tmp_path / "project")
     done = subprocess.run(
         [
-            *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE.parent), "-l", str(EDITS)),
+            *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE), "-l", str(EDITS)),
             *(sys.executable, str(script), str(file)),
         ],
         env=environment(tmp_path, model_cache),
@@ -629,23 +620,29 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
 
 @pytest.mark.parametrize("version", ["28", "30"])
 def test_it_compiles_without_a_warning(version: str, tmp_path: Path) -> None:
-    """The byte compiler and checkdoc have nothing to say."""
-    copy = tmp_path / PACKAGE.name
-    copy.write_bytes(PACKAGE.read_bytes())
-    check = '(progn (byte-compile-file command-line-args-left) (require \'checkdoc) (checkdoc-file "mellum.el"))'
+    """The byte compiler and checkdoc have nothing to say of any file."""
+    assert set(FILES) == set(PACKAGE.glob("*.el"))
+    for file in FILES:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    names = " ".join(f'"{file.name}"' for file in FILES)
+    check = f"(dolist (file '({names})) (byte-compile-file file) (checkdoc-file file))"
     done = subprocess.run(
-        [
-            emacs(version),
-            "-Q",
-            "--batch",
-            "--eval",
-            NO_COMPILING,
-            "--eval",
-            check.replace("command-line-args-left", '"mellum.el"'),
-        ],
+        [emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", ".", "-l", "checkdoc", "--eval", check],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     said = [line for line in done.stderr.splitlines() if "Lisp directory" not in line and not line.startswith("Wrote")]
     assert not said
+
+
+def test_package_lint_has_nothing_to_say() -> None:
+    """What the archives of packages ask for is there."""
+    needs_package("package-lint")
+    words = ["--batch", "-f", "package-initialize", "-l", "package-lint"]
+    words += ["--eval", '(setq package-lint-main-file "mellum.el")', "-f", "package-lint-batch-and-exit"]
+    files = [file.name for file in FILES]
+    done = subprocess.run([emacs("28"), *words, *files], cwd=PACKAGE, capture_output=True, text=True)
+    # an old package-lint knows no Emacs 28
+    said = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "mellum" in line]
+    assert [line for line in said if "uninstallable in all released Emacs versions" not in line] == []

