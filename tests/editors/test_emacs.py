@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from engine.models import CACHE_VARIABLE
 from tests.editors.availability import or_skipped, program
 from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
+from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 
 pytestmark = [pytest.mark.slow]
 
@@ -68,6 +70,28 @@ server.create_server = create_server
 sys.exit(server.serve_stdio())
 """
 
+# Notes each key, and each redisplay of another line or grey text.
+WATCH = """
+(setq mellum-deadline 5000 mellum-confidence 0.1)
+(defvar test-seen nil)
+(defvar test-frame nil)
+(defun test-note (&rest note)
+  (push (append note (list :time (* 1000 (float-time)))) test-seen))
+(add-hook 'pre-command-hook
+          (lambda ()
+            (when (eq this-command 'self-insert-command)
+              (test-note :key (string last-command-event)))))
+(add-hook 'pre-redisplay-functions
+          (lambda (window)
+            (with-current-buffer (window-buffer window)
+              (when (bound-and-true-p mellum-mode)
+                (let ((frame (list :typed (buffer-substring-no-properties (line-beginning-position) (point))
+                                   :grey (or (and mellum--showing (car (nth mellum--index mellum--items))) ""))))
+                  (unless (equal frame test-frame)
+                    (setq test-frame frame)
+                    (apply #'test-note frame)))))))
+"""
+
 Answer = TypeVar("Answer")
 
 
@@ -101,7 +125,7 @@ def needs_package(name: str) -> None:
 def environment(home: Path, cache: Path) -> dict[str, str]:
     """Return an environment with a home of its own, in which the server is on the PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "TMUX", "EMACS"))}
-    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    path = os.pathsep.join([str(home / "bin"), sysconfig.get_path("scripts"), os.environ["PATH"]])
     return {
         **kept,
         "HOME": str(home),
@@ -146,6 +170,7 @@ class Emacs:
             "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
             f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
         )
+        self.begun = time.monotonic()
         self._call("new-session", "-d", "-x", "110", "-y", "30", command, "-nw", f"+{place}", str(file))
         eventually(lambda: self._socket.exists(), "the start of Emacs")
         eventually(lambda: self._shows(file), "the opening of the file")
@@ -294,7 +319,9 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
             file, place = project(tmp_path_factory.mktemp("workspace") / "project")
         cache = kind.get("cache", model_cache)
         assert isinstance(cache, Path)
-        started.append(Emacs(emacs(version), tmp_path_factory.mktemp("home"), file, cache, init, place))
+        home = kind.get("home", tmp_path_factory.mktemp("home"))
+        assert isinstance(home, Path)
+        started.append(Emacs(emacs(version), home, file, cache, init, place))
         return started[-1]
 
     with or_skipped():
@@ -556,6 +583,29 @@ def test_switched_off_nothing_is_computed(start: Start) -> None:
     editor.ready()
     editor.type("(")
     eventually(editor.grey, "grey text", seconds=180)
+
+
+@pytest.mark.parametrize("version", ["28", "30"])
+def test_figures_of_a_typed_function(version: str, start: Start, tmp_path: Path) -> None:
+    """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
+    notes = recorded_server(tmp_path / "bin")
+    editor = start(version, home=tmp_path, init=WATCH)
+    editor.open_line()
+    editor.suggestion()
+    opening = time.monotonic() - editor.begun
+    editor.back()
+    editor.eval("(setq test-seen nil)")
+    told = len(read_notes(notes))
+    for line in LINES:
+        for character in line:
+            editor.type(character)
+            time.sleep(PAUSE)  # not for a condition: this is how fast the user is
+        editor.press("Enter")
+    eventually(lambda: "\n".join(f"    {line}" for line in LINES) in editor.text(), "the typed text")
+    watched = json.loads(editor.eval("(progn (require 'json) (json-encode (vconcat (reverse test-seen))))"))
+    figures = measured(watched, read_notes(notes)[told:], opening)
+    keep(f"Emacs {version}", figures, watched)
+    assert figures[FLICKERS] == 0
 
 
 @pytest.mark.parametrize("version", ["28", "30"])
