@@ -479,7 +479,7 @@ def test_figures_of_a_typed_function(setup: tuple[str, str], tmp_path: Path, mod
     notes = recorded_server(home / "bin")
     with opened(setup, home, tmp_path / "workspace", model_cache, WATCH) as editor:
         editor.nvim.ui_attach(110, 30, rgb=True)  # else nothing is drawn
-        eventually(lambda: editor.nvim.exec_lua("return #vim.lsp.get_clients({ bufnr = 0 }) > 0"), "the server")
+        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
         editor.suggestion()
         opening = time.monotonic() - begun
         editor.press("<Esc>u")

@@ -387,6 +387,7 @@ def test_figures_of_a_typed_function(
         begun = time.monotonic()
         window = Window(page, host.address(folder=str(project)))
         window.open(project / "textwrap.py", PLACE)
+        window.says("ready")
         begin(window)
         opening = time.monotonic() - begun
         window.press("Escape", "Shift+Home", "Delete")
