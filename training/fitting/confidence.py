@@ -1,4 +1,4 @@
-"""How sure a model may say it is: `python -m evaluation.confidence MODEL --sources FOLDER [--out ADAPTER]`.
+"""How sure a model may say it is: `python -m training.fitting.confidence MODEL --sources FOLDER [--out ADAPTER]`.
 
 Text that is stated at 0.7 should be right seven times of ten, or the gate shows too little or too much. At places in
 functions of packages that are not held out, a MODEL folder writes what it holds for likeliest, and is right up to some
@@ -22,10 +22,10 @@ import numpy as np
 from engine import Engine
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import write_manifest
-from evaluation.harness.points import Neighbourhoods, Point, function_points
-from evaluation.replay import PROMPT_TOKENS, Answer, answer_of
 from export.sources.adapter import CALIBRATION_FILE
+from training.data.points import Neighbourhoods, Point, function_points
 from training.data.sources import add_code, code_of
+from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 
 _EXPONENTS = np.exp(np.linspace(math.log(0.25), math.log(4), 401))
 _RESAMPLES = 200
