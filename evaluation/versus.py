@@ -4,7 +4,7 @@ The same typist, the same functions, the same weights (llama.cpp's in Q8_0 and Q
 prompts of the same length; each side is used the way its editors use it (`evaluation.harness.sides` and `.llama`).
 `--rates` first shows how fast each side reads, writes and verifies. The first run builds llama.cpp, which wants a C++
 compiler and the extra `evaluation`. The sides take turns, so that a change of the machine's speed meets all of them;
-but a busy machine hurts most whoever computes with all cores in step: give it idle ones.
+but a busy machine slows most the side that computes with all cores in step: give it idle ones.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from training.data.examples import read_examples, write_examples
 
 _SAMPLES = 2  # besides the likeliest answer
 _TEMPERATURE = 0.8
-_LONGEST = 160  # tokens of an answer; whoever has not ended by then rambles
+_LONGEST = 160  # tokens of an answer; one that has not ended by then rambles
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 

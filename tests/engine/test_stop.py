@@ -137,7 +137,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         # blank lines and other line ends
         ("x = 1\n", "y = 2\n\nz = 3\n", "", "python", "y = 2"),
         ("if x:\r\n", "    a()\r\n    b()\r\n\r\nc()\r\n", "", "python", "    a()\r\n    b()"),
-        # a language nobody has heard of works by indentation
+        # an unknown language works by indentation
         ("task build:\n", "    do this\n    and that\ntask other:\n", "", "unheard-of", "    do this\n    and that"),
     ],
 )

@@ -54,7 +54,7 @@ def asked(context: Context, read: Read) -> tuple[str, ...]:
 
 
 def until_known(context: Context, model: Model, files: int) -> tuple[str, ...]:
-    """Ask as somebody who types does, until so many files are known."""
+    """Ask as a user who types does, until so many files are known."""
     end = time.monotonic() + SOON
     while len(known := asked(context, model.read)) != files:
         assert time.monotonic() < end
