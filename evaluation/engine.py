@@ -51,9 +51,9 @@ def main() -> None:
 
 
 def points(count: int) -> Iterator[CompletionRequest]:
-    """Places behind random words of code, indented as function bodies are, in files of the standard library.
+    """Places after random words of code, indented as function bodies are, in files of the standard library.
 
-    What stood behind the cursor on its line is gone, as if it were still to be written.
+    What stood after the cursor on its line is gone, as if it were still to be written.
     """
     chance = random.Random(5)
     texts = {file.name: file.read_bytes().decode() for file in source_files()}
@@ -78,7 +78,7 @@ def _show(what: str, value: float, unit: str = "") -> None:
 
 
 def _steps(engine: Engine) -> None:
-    """Steps of one token alone, of one as the engine runs it, and of eight, in turns, behind 400 others; and a copy."""
+    """Steps of one token alone, of one as the engine runs it, and of eight, in turns, after 400 others; and a copy."""
     model = engine._model
     slot, copy = model.new_slot(512), model.new_slot(512)
     tokens = list(range(1000, 1400))
@@ -245,7 +245,7 @@ def _timed(engine: Engine) -> Iterator[list[float]]:
 
 def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
     """Processor time outside of the runtime: of decode steps; and of laying out the prompt, reading the place and
-    trimming, once a request, one character behind an earlier one.
+    trimming, once a request, one character after an earlier one.
     """
     once, whole, steps = 0.0, 0.0, 0
     with _timed(engine) as seconds:

@@ -31,7 +31,7 @@ from training.network.lower import LowerStates
 
 
 def backward(model: Model, batch: Batch, kept: LowerStates | None = None, *, whole: bool = False) -> Tensor:
-    """Go forward and back; returns the gradient of all factors, one behind the other."""
+    """Run a forward and a backward pass; returns the gradient of all factors, one after the other."""
     model.zero_grad()
     learned = list(batch.lengths if whole else batch.learned)
     lower = (model if kept is None else kept).lower(batch.tokens, batch.lengths)

@@ -82,7 +82,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 async def rates(folders: Mapping[str, Path], tokens: list[int], servers: Mapping[str, LlamaServer]) -> None:
-    """Print how fast each side reads a prompt, writes behind it, and reads a few tokens more, in turns."""
+    """Print how fast each side reads a prompt, writes after it, and reads a few tokens more, in turns."""
     tokens = tokens[: _READ + _VERIFIED]
     models = {name: Model(folder, read_manifest(folder)) for name, folder in folders.items()}
     slots = {name: model.new_slot(_READ + _WRITTEN) for name, model in models.items()}

@@ -147,7 +147,7 @@ def agree(one: Sequence[tuple[int, float]], other: Sequence[tuple[int, float]]) 
 def decoded(
     model: Model, prompt: list[int], costs: Sequence[float], expected: Sequence[int]
 ) -> list[tuple[int, float]]:
-    """The first 24 tokens behind a prompt."""
+    """The first 24 tokens after a prompt."""
     drafts = Drafts(Speculation(costs), prompt, prefix_end=len(prompt), expected=expected)
     steps = decode(
         model,

@@ -47,7 +47,7 @@ def snapshot(text: str) -> Snapshot:
 
 
 def asked(context: Context, read: Read) -> tuple[str, ...]:
-    """What a request gets, behind which what is new is looked for."""
+    """What a request gets; what is new is looked for after it."""
     known = context.neighbours_of(snapshot("x = "), read)
     context.look_around(snapshot("x = "), read)
     return known

@@ -21,7 +21,7 @@ class Answer:
     """After each token: the text up to there as it would be shown, and its joint probability."""
 
     def shown_at(self, gate: float) -> str:
-        """The longest beginning that is at least so probable: the token that breaks the gate and all behind it go."""
+        """The longest beginning that is at least so probable: it ends before the token that breaks the gate."""
         shown = ""
         for text, probability in self.beginnings:
             if probability < gate:

@@ -102,7 +102,7 @@ class Frozen(nn.Module):
 
 @dataclass(slots=True)
 class Stream:
-    """Rows of several sequences one behind the other."""
+    """Rows of several sequences one after the other."""
 
     states: Tensor
     """[n, hidden]"""
@@ -222,7 +222,7 @@ class Model(nn.Module):
     def forward(self, lower: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> Tensor:
         """Go on from `lower` states [n, hidden] of sequences of `lengths`, the last `learned` tokens of which teach.
 
-        Returns the states behind those, [sum of learned, hidden].
+        Returns the states after those, [sum of learned, hidden].
         """
         prompts, answers = self._streams(lower, lengths, learned)
         for index in range(self.first_adapted, len(self.blocks)):
