@@ -43,6 +43,7 @@ OPEN: set[tuple[str, str]] = set()
 OPEN |= {("circles", "lsp_server")}  # delete this line once session and warm-up no longer import each other
 OPEN |= {("lengths", "indexer")}  # delete this line once the store is split
 OPEN |= {("lengths", "lsp_server")}  # delete this line once the session is split
+OPEN |= {("names", "indexer")}  # delete this line once indexer/README.md links to the folder of its queries
 OPEN |= {("words", package) for package in INSTALLED}  # delete this line once their docstrings are rewritten
 
 
@@ -184,14 +185,67 @@ def prose_of(file: Path) -> Iterator[str]:
             yield token.string
 
 
-@pytest.mark.parametrize("folder", promised("words", *ALLOWED, "tests", "editors", "docs", "."))
+def files_of(folder: str) -> list[Path]:
+    """Python and Markdown that git tracks in a folder; `.` is the top alone."""
+    wanted = ["*.md", ":!*/*"] if folder == "." else [f"{folder}/*.py", f"{folder}/*.md"]
+    done = subprocess.run(["git", "ls-files", "--", *wanted], cwd=HOUSE, capture_output=True, text=True, check=True)
+    files = [HOUSE / name for name in done.stdout.splitlines()]
+    assert files
+    return [file for file in files if file.is_file()]
+
+
+FOLDERS = (*ALLOWED, "tests", "editors", "docs", ".")
+
+
+@pytest.mark.parametrize("folder", promised("words", *FOLDERS))
 def test_plain_words(folder: str) -> None:
-    listed = ["git", "ls-files", "--", *(["*.md", ":!*/*"] if folder == "." else [f"{folder}/*.py", f"{folder}/*.md"])]
-    names = subprocess.run(listed, cwd=HOUSE, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert names
     words = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
-    files = [HOUSE / name for name in names if (HOUSE / name).is_file()]
-    assert not [f"{file.relative_to(HOUSE)}: {text}" for file in files for text in prose_of(file) if words.search(text)]
+    found = [
+        f"{file.relative_to(HOUSE)}: {text}"
+        for file in files_of(folder)
+        for text in prose_of(file)
+        if words.search(text)
+    ]
+    assert not found
+
+
+ELSEWHERE = {"tests/.cache", "docs/gguf.md"}  # git ignores it; ggml's
+
+
+def missing(text: str, folder: Path) -> Iterator[str]:
+    """Modules, paths, links and tests that a text in a folder names and that are not there."""
+    packages = "|".join(ALLOWED)
+    for name in re.findall(rf"(?<![\w./-])(?:{packages})(?:\.\w+)+(?![\w/])", text):
+        module = name
+        while module not in modules():
+            module = module.rpartition(".")[0]
+        inside = name.removeprefix(module).lstrip(".").partition(".")[0]
+        if inside and not re.search(rf"\b{inside}\b", modules()[module].read_text(encoding="utf-8")):
+            yield name
+    for path in re.findall(rf"(?<![\w./-])(?:{packages}|tests|editors|docs)(?:/[\w.-]*\w)+", text):
+        if path not in ELSEWHERE and not (HOUSE / path).exists():
+            yield path
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in link and not (folder / link).exists():
+            yield link
+    for test in re.findall(r"`(test_\w+)`", text):
+        if not any(re.search(rf"\bdef {test}\b", source) for source in sources_of_tests()):
+            yield test
+
+
+@cache
+def sources_of_tests() -> tuple[str, ...]:
+    return tuple(file.read_text(encoding="utf-8") for file in files_of("tests"))
+
+
+@pytest.mark.parametrize("folder", promised("names", *FOLDERS))
+def test_what_prose_names_is_there(folder: str) -> None:
+    assert not {
+        f"{file.relative_to(HOUSE)}: {name}"
+        for file in files_of(folder)
+        for text in prose_of(file)
+        for name in missing(text, file.parent)
+    }
 
 
 TWICE = {
