@@ -1,10 +1,11 @@
-"""What the engine's tricks are worth on this machine, as ratios of one run: `python -m evaluation.engine`.
+"""What slots, drafts, cancellation and the gate are worth, as ratios of one run: `python -m evaluation.engine`.
 
 Prints: what a step of 8 tokens costs against one, and copying a token's state against computing it; a jump back to a
 place seen before against a keystroke; milliseconds from a cancellation to a free engine; tokens a second with drafts
 against without, and at how many places text and probabilities are the same; Python's share of a step; and what each
 confidence shows. The points are the ends of random words in functions of the standard library. `--model` names another
-model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else.
+model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else. Imports the
+engine.
 """
 
 from __future__ import annotations

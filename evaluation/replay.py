@@ -1,4 +1,4 @@
-"""How good suggestions are at places in held-out packages: `python -m evaluation.replay MODEL [MODEL ...]`.
+"""Suggestions of the engine at points in held-out packages: `python -m evaluation.replay MODEL [MODEL ...]`.
 
 A MODEL is a model folder, or a model's name. Packages are downloaded to `--sources` once. Prints, for each model side
 by side: at points of functions that are being written, how often a suggestion is shown, fully right, and how many

@@ -1,6 +1,6 @@
-"""How many secrets are kept out of the index, and how many files wrongly: `python -m evaluation.secrets`.
+"""How many secrets the index keeps out, and which ordinary files it takes for secrets: `python -m evaluation.secrets`.
 
-Recall: secrets of more than a hundred kinds are made anew, planted in files of sixteen kinds, and read as the index
+Recall: secrets of more than a hundred kinds are generated, planted in files of sixteen kinds, and read as the index
 reads them. Prints each kind with what was planted and what was kept out. False positives: every source file of the
 standard library and of the installed packages, less their tests, in which something was taken for a secret, with the
 reason. `--seed N` repeats a run, `--times N` plants more, `--sources FOLDER` looks at other files instead.

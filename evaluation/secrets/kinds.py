@@ -141,7 +141,7 @@ TOKENS: dict[str, Make] = {
     "Apache's crypt": _of("$apr1${LETTERS 8}${LETTERS 22}"),
     "Laravel key": lambda chance: "base64:" + _base64(32)(chance),
 }
-"""Tokens that announce themselves: planted under a name that says nothing."""
+"""Tokens with a recognizable form: planted under a neutral name."""
 
 
 def _password(chance: random.Random) -> str:
@@ -228,7 +228,7 @@ SPOKEN: dict[str, tuple[str, Make]] = {
     "symmetric JSON web key": ('{{"kty": "oct", "k": "{}"}}', _of("{WIDE 43}")),
     "command line": ("login --user deploy --password {} --quiet", _of("{LETTERS 16}")),
 }
-"""Text that stands in a comment, a string or a line of its own."""
+"""Secrets within a longer text: a comment, a string or a line of its own."""
 
 
 def blocks(chance: random.Random) -> Iterator[tuple[str, str, str, str]]:

@@ -16,7 +16,7 @@ from training.data.example import Example
 END = 24
 """The tokens of a prompt's end that teach where the rest does not: the answer wanted a little earlier."""
 
-_PROMPT_WEIGHT = 0.3  # of its tokens, for a user would not have asked where most of them begin
+_PROMPT_WEIGHT = 0.3  # of a token of the prompt: before most of them, a user would not ask for a suggestion
 
 
 class Readable(Protocol):

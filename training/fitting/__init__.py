@@ -1,1 +1,1 @@
-"""Numbers that are fitted to a model that exists: how n-grams are mixed in, and how sure the model may say it is."""
+"""Numbers that are fitted to a finished model: how n-grams are mixed in, and how its probabilities are calibrated."""

@@ -1,4 +1,4 @@
-"""What a model folder answers at a point, and how probable each beginning of the answer is."""
+"""A model's answer at a point, and the probability of each beginning of the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that really follow at a point: what the model says of each, and what n-grams of the project say."""
+"""Tokens that really follow at a point, with their probability by the model and by n-grams of the project."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _unique(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 class Observer:
-    """Looks at what really follows, as the engine would see it."""
+    """Observes the tokens that really follow, as the engine would see them."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._manifest, self._tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)

@@ -1,9 +1,9 @@
-"""How n-grams of the project are mixed in: `python -m training.fitting.ngrams MODEL --sources FOLDER [--out ADAPTER]`.
+"""Fits how n-grams are mixed in: `python -m training.fitting.ngrams MODEL --sources FOLDER [--out ADAPTER]`.
 
-At places in packages that are not held out, a MODEL folder says how likely it holds each token that really follows, and
-the engine's own look-up what followed the last tokens elsewhere. The numbers of the mixture (`engine.decoding.ngrams`)
-are those under which the truth is likeliest. They are written to MODEL's manifest, and to the adapter's folder as
-`ngrams.json`, which the export takes into the manifest of the next one. Calibrate afterwards: `python -m
+At points in packages that are not held out, MODEL gives the probability of each token that really follows, and the
+engine's own look-up counts what followed the last tokens elsewhere. The fit finds the numbers of the mixture
+(`engine.decoding.ngrams`) under which the truth is likeliest. They are written to MODEL's manifest, and to the
+adapter's folder as `ngrams.json`, which the next export copies into its manifest. Calibrate afterwards: `python -m
 training.fitting.confidence`.
 """
 
@@ -26,7 +26,7 @@ _PROMPTS = (256, 384, 512, 1024)  # tokens, in turn
 
 
 def main() -> None:
-    """Look at many places, and write the numbers."""
+    """Observe many points, and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or a model's name")
     add_code(parser)
