@@ -1,4 +1,4 @@
-"""The house stays as it was planned: imports go one way, the code is formatted, linted and typed."""
+"""What holds for the whole tree: directions of imports, sizes, words, names in prose, format, lint and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler: the newest request a document wins, cancelled work stops, an error reaches the one who asked.
+"""The scheduler: the newest request of a document wins, cancelled work stops, and an error reaches its request.
 
 In idle time it works ahead, as long as no request waits and the user is there.
 """

@@ -1,4 +1,4 @@
-"""Suggestions found again: by typing what they say, and by going back to where they were made."""
+"""Cached suggestions are found again: by typing their text, and by going back to the place where they were made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a tuned model may say it is: what is counted, the exponent that fits, and its way into the gate."""
+"""Calibration: which tokens count, the exponent that fits them, and how it reaches the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A smoke run: a few steps lower the loss, a stopped run goes on exactly, and its adapter is what is exported."""
+"""A short run: a few steps lower the loss, a stopped run continues exactly, and its adapter can be exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting the mixture: what is observed is what the engine sees, and the numbers are those the truth was drawn by."""
+"""Fitting the mixture: observations equal what the engine sees, and the fit finds the numbers of drawn data."""
 
 from __future__ import annotations
 
