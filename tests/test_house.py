@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -250,8 +250,9 @@ def test_what_prose_names_is_there(folder: str) -> None:
 
 TWICE = {
     # importing the engine takes most of a second: settings and the command line name its types again
-    "lsp_server.configuration.settings.Provider": ("engine.devices.providers.Provider", set()),
-    "lsp_server.configuration.settings.Place": ("engine.ending.region.Surroundings", {"code"}),
+    "lsp_server.configuration.settings.Settings.provider": ("engine.devices.providers.Provider", set()),
+    "lsp_server.configuration.settings.Settings.disabled_in": ("engine.ending.region.Surroundings", {"code"}),
+    "lsp_server.configuration.settings.Settings.log_level": ("lsp_server.wire.logs._LEVELS", set()),
     "lsp_server.cli.commands.export.Format": ("export.graph.decoder.Format", {"auto"}),
     "lsp_server.cli.commands.export.Target": ("export.graph.decoder.Target", {"auto"}),
     "lsp_server.cli.commands.export.Style": ("export.prompt_style.StyleChoice", set()),
@@ -260,13 +261,19 @@ TWICE = {
 
 
 def values_of(name: str) -> set[str]:
-    """The values of a Literal."""
+    """The values of a Literal, of a field's type, or the keys of a dictionary."""
     module, _, attribute = name.rpartition(".")
-    pending, values = [getattr(importlib.import_module(module), attribute)], set[str]()
+    if module in modules():
+        found = getattr(importlib.import_module(module), attribute)
+    else:
+        module, _, owner = module.rpartition(".")
+        found = get_type_hints(getattr(importlib.import_module(module), owner))[attribute]
+    pending, values = [*found] if isinstance(found, dict) else [found], set[str]()
     while pending:
         one = pending.pop()
         values |= {one} if isinstance(one, str) else set()
         pending += get_args(one)
+    assert values
     return values
 
 
