@@ -156,6 +156,13 @@ def test_others_import_the_face_of_a_package_and_the_doors_that_are_named(packag
     assert sorted(inner) == sorted(DOORS[package]), "import the face, or change the table"
 
 
+def test_only_commands_export() -> None:
+    exporting = [name for name in modules() if any(one.startswith("export") for one in imported_modules(name))]
+    serving = [name for name in exporting if name.startswith("lsp_server.")]
+    assert serving
+    assert not [name for name in serving if not name.startswith("lsp_server.cli.commands.")]
+
+
 @pytest.mark.parametrize("package", promised("lengths", *ALLOWED))
 def test_no_file_is_longer_than_a_reader_holds_in_mind(package: str) -> None:
     lines = {

@@ -65,6 +65,17 @@ def test_a_model_is_calibrated_on_ones_own_code_and_again_the_same(model_cache: 
     assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
+@pytest.mark.parametrize("command", ["confidence", "ngrams"])
+def test_the_help_needs_no_torch(command: str) -> None:
+    module = f"training.fitting.{command}"
+    started = (
+        f"import runpy, sys; sys.modules['torch'] = None; sys.argv = [{module!r}, '--help']; "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", started], cwd=HOUSE, capture_output=True, text=True, check=True)
+    assert "--points" in done.stdout
+
+
 def test_an_adapter_says_its_calibration(tmp_path: Path) -> None:
     assert calibration_of(tmp_path) == 1.0
     (tmp_path / CALIBRATION_FILE).write_text(json.dumps({"calibration": 0.625}))
