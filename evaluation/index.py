@@ -3,7 +3,7 @@
 The workspace is 10,000 Python files: those of this Python's standard library and packages, copied until there are
 enough. Prints: seconds of the first index, time to suggestion (p90, at 60 new places) before and meanwhile, memory of
 the worker and of the server, milliseconds until a saved file is searchable, seconds of a restart without a change,
-milliseconds of context at 200 new places (of documents that nobody has looked at, and of those that were opened before,
+milliseconds of context at 200 new places (of documents that were never opened, and of those that were opened before,
 as a server's are), of opening them, and while typing, and seconds until the index is in step after a branch switch
 that rewrites 5,000 files, and whether it then equals a fresh one. `--files N` takes fewer, `--json FILE` keeps them.
 """

@@ -198,7 +198,7 @@ def make_tasks(package: Package, store: Store) -> list[Task]:
 
 
 def _lines_in_definitions(parsed: Parsed) -> list[int]:
-    """Lines inside of functions and methods, behind their signatures."""
+    """Lines inside of functions and methods, after their signatures."""
     bodies = [one for one in parsed.outline.symbols if one.kind in ("function", "method")]
     return sorted({at for one in bodies for at in range(one.head + 1, one.last + 1)})
 

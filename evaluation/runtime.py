@@ -42,7 +42,7 @@ class _Candidate:
         self.slot = InPlaceSlot(self.session, read_manifest(folder), 1024)
 
     def seconds(self, count: int, past: int) -> float:
-        """Time one run of `count` tokens behind `past` others."""
+        """Time one run of `count` tokens after `past` others."""
         inputs = {
             "input_ids": np.arange(1000, 1000 + count, dtype=np.int64)[None],
             "logit_positions": np.array([count - 1], np.int64),

@@ -1,4 +1,4 @@
-"""What the tuned model itself writes, as pairs to prefer from.
+"""Pairs of a better and a worse answer, made of what the tuned model itself writes.
 
 `python -m training.pairs MODEL --examples FOLDER --out FOLDER`, where MODEL is a folder of `python -m training.merge`.
 For each of the last `--count` training examples the model's likeliest answer and a few random ones are taken; where one
@@ -29,7 +29,7 @@ from training.data.examples import read_examples, write_examples
 
 _SAMPLES = 2  # besides the likeliest answer
 _TEMPERATURE = 0.8
-_LONGEST = 160  # tokens of an answer; whoever has not ended by then rambles
+_LONGEST = 160  # tokens of an answer; one that has not ended by then rambles
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 

@@ -1,6 +1,6 @@
 """The models that are measured on a card, made there: from the default model's wheel, and from random numbers.
 
-Each is a folder that appears when it is whole, so that a step that needs it can wait for it.
+Each folder appears when it is complete, so that a step that needs it can wait for it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Characters come one by one or in small pieces, with jumps, deletions, undo, closed documents and changed settings, and a
 request for a suggestion after most of them. Memory, descriptors, threads and child processes must stay flat after the
-first third, and the processor must rest once nobody types any more.
+first third, and the processor must rest once the typing ends.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"
-"""Beside an adapter, where `evaluation.confidence` has measured how sure the tuned model may say it is."""
+"""Beside an adapter, where `training.fitting.confidence` has measured how sure the tuned model may say it is."""
 
 NGRAMS_FILE = "ngrams.json"
-"""Likewise, where `evaluation.ngrams` has fitted how n-grams of the project are mixed in."""
+"""Likewise, where `training.fitting.ngrams` has fitted how n-grams of the project are mixed in."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")

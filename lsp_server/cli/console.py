@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engine.devices.providers import Provider
+from lsp_server.configuration.settings import Provider
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -7,7 +7,6 @@ the start of a statement in the first. What is found depends on the text alone, 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -67,7 +66,6 @@ class Walk:
         return b"".join([*parts, source[position:end]]).decode("utf-8")
 
 
-_CLOSES = re.compile(rb"\s*[)\]}]")
 _NOTHING = Walk((), (), (), (Beginning(0, (), (), 0),), ())
 
 

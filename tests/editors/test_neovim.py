@@ -308,7 +308,7 @@ def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
 
 @every_setup
 def test_tab_accepts_exactly_the_grey_text(editor: Editor) -> None:
-    """Tab puts the grey text behind the cursor, which ends up behind it, and the server hears of it."""
+    """Tab inserts the grey text, moves the cursor to its end, and tells the server."""
     grey = editor.suggestion()
     before, told = editor.lines(), editor.answers("workspace/executeCommand")
     editor.press("<Tab>")
@@ -338,7 +338,7 @@ def test_typing_what_it_says_keeps_it(editor: Editor) -> None:
 
 @every_setup
 def test_typing_something_else_takes_it_away(editor: Editor) -> None:
-    """No grey text from before is left behind what does not agree with it."""
+    """No grey text from before is left after text that does not agree with it."""
     grey = editor.suggestion()
     editor.press("#")
     eventually(lambda: editor.line().endswith("#"), "the typed character")

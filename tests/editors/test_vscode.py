@@ -338,7 +338,7 @@ def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path
     window.write(MISSING.strip(), 30)
     eventually(lambda: window.look().typed.strip() == MISSING.split("\n")[1].strip(), "the typed text")
     eventually(lambda: answered(since(host, told)), "answers to all requests")
-    time.sleep(3)  # longer than what the server does ahead while nobody types
+    time.sleep(3)  # longer than the server works ahead after a keystroke
     assert seconds() - before < 0.5
     assert all(note.get("items", 0) == 0 for note in since(host, told))
     window.command("Mellum: Switch Suggestions On or Off")

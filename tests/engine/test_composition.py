@@ -1,4 +1,4 @@
-"""A suggestion as it grows: the gate closes at the first token too many, and no word is cut in two."""
+"""A growing suggestion: the gate ends it at the first token below the threshold, and never within a word."""
 
 from __future__ import annotations
 

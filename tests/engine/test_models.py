@@ -1,4 +1,4 @@
-"""Where a model is looked for, and what its folder may name: nothing of a workspace, nothing outside of the folder."""
+"""Where a model is looked for (never in a workspace), and which files it may name (those of its own folder)."""
 
 from __future__ import annotations
 

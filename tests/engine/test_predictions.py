@@ -1,4 +1,4 @@
-"""A graph for a card picks the likeliest tokens itself: the same ones, as sure, as all its logits say."""
+"""A graph for a card picks the likeliest tokens itself: tokens and probabilities equal those of its logits."""
 
 from __future__ import annotations
 

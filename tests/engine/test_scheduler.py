@@ -1,6 +1,6 @@
-"""The scheduler: the newest request a document wins, cancelled work stops, an error reaches the one who asked.
+"""The scheduler: the newest request of a document wins, cancelled work stops, and an error reaches its request.
 
-And in idle time it works ahead, as long as nobody waits and somebody is there.
+In idle time it works ahead, as long as no request waits and the user is there.
 """
 
 from __future__ import annotations

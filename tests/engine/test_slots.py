@@ -1,4 +1,4 @@
-"""States of several places: going back costs one token, and one budget of memory holds them all."""
+"""KV states of several places: a jump back computes one token, and one memory budget holds all states."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         ("def f\n  ", "a\n  b\nend\nc\n", "", "ruby", "a\n  b\nend"),
         # but of one that has a body, one statement
         ("def f(x):\n    ", "y = x\n    return y\n", "\n    return x\n", "python", "y = x"),
-        # nothing but the rest of the line where code stands behind the cursor
+        # nothing but the rest of the line where code stands after the cursor
         ("x = ", "1\ny = 2\n", " + z\n", "python", "1"),
         # before a closer that is there
         ("foo(", "a, b)\nx()\n", ")\n", "python", "a, b"),
@@ -107,7 +107,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         ("# text (", "more)\nx = 1\n", ")\n", "python", "more"),
         ("# text (", "more) and (more)\nx = 1\n", ")\n", "python", "more) and (more)"),
         ("/** ", "Text. */\nint f();\n", " */\n", "c", "Text."),
-        # or across it, where the text goes on behind it on the same line
+        # or across it, where the text goes on after it on the same line
         ("for i in range(", "10):\n    f(i)\ng()\n", ")\n", "python", "10):\n    f(i)"),
         ("foo(", "a).bar()\ny()\n", ")\n", "python", "a).bar()"),
         ("x = '", "a' + 'b'\ny()\n", "'\n", "python", "a' + 'b'"),
@@ -137,7 +137,7 @@ def end_of(prefix: str, generated: str, suffix: str = "", language: str = "pytho
         # blank lines and other line ends
         ("x = 1\n", "y = 2\n\nz = 3\n", "", "python", "y = 2"),
         ("if x:\r\n", "    a()\r\n    b()\r\n\r\nc()\r\n", "", "python", "    a()\r\n    b()"),
-        # a language nobody has heard of works by indentation
+        # an unknown language works by indentation
         ("task build:\n", "    do this\n    and that\ntask other:\n", "", "unheard-of", "    do this\n    and that"),
     ],
 )
@@ -193,7 +193,7 @@ def test_what_really_follows_is_cut_where_a_statement_ends() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_closer_behind_the_cursor_ends_it_at_the_same_closer_of_real_code(seed: int) -> None:
-    """Cut real code inside a bracket, leave its closer behind the cursor, and feed what was cut: it is kept exactly."""
+    """Cut real code inside a bracket, leave its closer after the cursor, and feed what was cut: it is kept exactly."""
     tried = 0
     for text, anywhere in places(20 + seed, 120):
         opener = text.find("(", anywhere)

@@ -1,4 +1,4 @@
-"""Suggestions found again: by typing what they say, and by going back to where they were made."""
+"""Cached suggestions are found again: by typing their text, and by going back to the place where they were made."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_typing_what_it_says_leaves_the_rest(suggestions: Suggestions, length: i
         request(BEFORE + "ma", AFTER + "x"),
         request(path="b.py"),
     ],
-    ids=["typo", "all of it", "beyond it", "before it", "edited above", "edited behind", "edited below", "other file"],
+    ids=["typo", "all of it", "beyond it", "before it", "edited above", "edited after", "edited below", "other file"],
 )
 def test_anything_else_asks_the_model(suggestions: Suggestions, other: CompletionRequest) -> None:
     assert suggestions.find(other) is None

@@ -1,4 +1,4 @@
-"""What the cursor stands in, in real languages, while somebody types: most of these texts are not complete."""
+"""What the cursor stands in, in real languages, while code is typed: most of these texts are not complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads a model gets: chosen from what was measured, remembered for this model on this machine."""
+"""How many threads a model gets: chosen by measurement, and remembered for this model on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The campaigns in small: each finds nothing in the product, and finds what is wrong."""
+"""Short campaigns: each finds nothing in the product, and finds a fault that is planted."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from evaluation.secrets import Planted, came_through, corpus, recall, sources, taken
+from evaluation.secrets.corpus import Planted, came_through, corpus
+from evaluation.secrets.measures import recall, sources, taken
 from indexer import Index, database_of, index_now, note_on, why_not
 from indexer.files.text import Refusal, judge, read_text
 from indexer.secrets import secret_name, secrets_in, without_secrets

@@ -47,14 +47,14 @@ def snapshot(text: str) -> Snapshot:
 
 
 def asked(context: Context, read: Read) -> tuple[str, ...]:
-    """What a request gets, behind which what is new is looked for."""
+    """What a request gets; what is new is looked for after it."""
     known = context.neighbours_of(snapshot("x = "), read)
     context.look_around(snapshot("x = "), read)
     return known
 
 
 def until_known(context: Context, model: Model, files: int) -> tuple[str, ...]:
-    """Ask as somebody who types does, until so many files are known."""
+    """Ask as a user who types does, until so many files are known."""
     end = time.monotonic() + SOON
     while len(known := asked(context, model.read)) != files:
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""How a server ends: with its editor, with its connection, and never by damage from outside. No model needed."""
+"""When a server ends: with its editor or its connection, and never because of damaged input. No model needed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -18,8 +17,7 @@ from engine.devices.providers import try_provider
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, ModelError
 from engine.runtime.benchmark import choose_threads
-
-_err = Console(stderr=True, highlight=False)
+from lsp_server.cli.console import err, failure
 
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
@@ -68,7 +66,7 @@ def export(
         TimeElapsedColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=_err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task("", total=1.0, visible=False)
 
         def progress(what: str, share: float) -> None:
@@ -84,9 +82,8 @@ def export(
                 )
             choose_threads(folder, manifest, say=lambda what: progress(what, 1.0))
         except (ExportError, ModelError) as error:
-            _err.print(Text(str(error), style="red"), soft_wrap=True)
-            raise typer.Exit(1) from error
-    _err.print(Text(_summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)
+            raise failure(str(error)) from error
+    err.print(Text(_summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)
 
 
 def _export(
@@ -189,7 +186,7 @@ def _alone(folder: Path) -> Iterator[None]:
     from export.folder.atomic_folder import lock_for
 
     waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
-    with lock_for(folder, lambda: _err.print(waiting)):
+    with lock_for(folder, lambda: err.print(waiting)):
         yield
 
 

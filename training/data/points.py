@@ -1,4 +1,4 @@
-"""Places in held-out packages at which text is wanted, each with what really stands there."""
+"""Points in source files at which a suggestion is wanted, each with the text that really follows."""
 
 from __future__ import annotations
 

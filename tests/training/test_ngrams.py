@@ -1,4 +1,4 @@
-"""Fitting the mixture: what is observed is what the engine sees, and the numbers are those the truth was drawn by."""
+"""Fitting the mixture: observations equal what the engine sees, and the fit finds the numbers of drawn data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ import pytest
 from engine.decoding.ngrams import LEVELS, SOURCES, NgramWeights
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.model_folders.manifest import read_manifest, write_manifest
-from evaluation.harness.points import Point
+from training.data.points import Point
+from training.fitting.moments import Moment, Observer
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from evaluation.ngrams import Moment, Moments, Observer, fitted  # noqa: E402
+from training.fitting.mixture import Moments, fitted  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
@@ -67,7 +68,7 @@ def test_numbers_are_fitted_on_ones_own_code(model_cache: Path, tmp_path: Path) 
     write_manifest(model, dataclasses.replace(read_manifest(model), ngrams=None, calibration=1.0))
     for part in ("engine", "export", "indexer", "lsp_server"):
         shutil.copytree(HOUSE / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "evaluation.ngrams", str(model), "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "training.fitting.ngrams", str(model), "--workspace", str(workspace)]
     told = subprocess.run(
         [*command, "--points", "16", "--held-out", "4"], check=True, cwd=HOUSE, capture_output=True, text=True
     ).stdout

@@ -1,4 +1,4 @@
-"""How sure a tuned model may say it is: what is counted, the exponent that fits, and its way into the gate."""
+"""Calibration: which tokens count, the exponent that fits them, and how it reaches the gate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from engine import CompletionRequest, Engine
 from engine.decoding.ngrams import NgramWeights
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.model_folders.manifest import read_manifest, write_manifest
-from evaluation.confidence import Outcome, exponent_of, outcomes, standard_error
 from export.architecture import ExportError
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, calibration_of, ngrams_of
 from tests.evaluation.test_replay import answer, point
+from training.fitting.confidence import Outcome, exponent_of, outcomes, standard_error
 
 HOUSE = Path(__file__).parents[2]
 TRUTH = "return self.size\n"
@@ -55,7 +55,7 @@ def test_a_model_is_calibrated_on_ones_own_code_and_again_the_same(model_cache: 
     model, workspace = tmp_path / "model", tmp_path / "workspace"
     shutil.copytree(model_cache / "models" / DEFAULT_MODEL, model)
     shutil.copytree(HOUSE / "engine", workspace / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "evaluation.confidence", str(model), "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "training.fitting.confidence", str(model), "--workspace", str(workspace)]
     found = []
     for before in (1.0, 0.5):
         write_manifest(model, replace(read_manifest(model), calibration=before))
@@ -63,6 +63,17 @@ def test_a_model_is_calibrated_on_ones_own_code_and_again_the_same(model_cache: 
         found.append(read_manifest(model).calibration)
         assert calibration_of(tmp_path) == found[-1]
     assert found[1] == pytest.approx(found[0], rel=0.02)
+
+
+@pytest.mark.parametrize("command", ["confidence", "ngrams"])
+def test_the_help_needs_no_torch(command: str) -> None:
+    module = f"training.fitting.{command}"
+    started = (
+        f"import runpy, sys; sys.modules['torch'] = None; sys.argv = [{module!r}, '--help']; "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", started], cwd=HOUSE, capture_output=True, text=True, check=True)
+    assert "--points" in done.stdout
 
 
 def test_an_adapter_says_its_calibration(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""How sure a model may say it is: `python -m evaluation.confidence MODEL --sources FOLDER [--out ADAPTER]`.
+"""Calibrates a model's probabilities: `python -m training.fitting.confidence MODEL --sources FOLDER [--out ADAPTER]`.
 
-Text that is stated at 0.7 should be right seven times of ten, or the gate shows too little or too much. At places in
-functions of packages that are not held out, a MODEL folder writes what it holds for likeliest, and is right up to some
-token. One exponent for all tokens' probabilities makes what really happened likeliest (power calibration, the one-
-parameter form of Platt scaling; Guo et al. 2017, arXiv 1706.04599, scale logits likewise). It is written to MODEL's
-manifest, and to the adapter's folder as `calibration.json`, which the export takes into the manifest of the next one.
+Text with a stated probability of 0.7 should be right seven times of ten, else the gate shows too little or too much. At
+points in functions of packages that are not held out, MODEL writes its likeliest text, which is right up to some token.
+The fit finds the one exponent of all tokens' probabilities under which these outcomes are likeliest (power calibration,
+the one-parameter form of Platt scaling; Guo et al. 2017, arXiv 1706.04599, scale logits likewise). It is written to
+MODEL's manifest, and to the adapter's folder as `calibration.json`, which the next export copies into its manifest.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 from engine import Engine
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import write_manifest
-from evaluation.harness.points import Neighbourhoods, Point, function_points
-from evaluation.replay import PROMPT_TOKENS, Answer, answer_of
 from export.sources.adapter import CALIBRATION_FILE
+from training.data.points import Neighbourhoods, Point, function_points
 from training.data.sources import add_code, code_of
+from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 
 _EXPONENTS = np.exp(np.linspace(math.log(0.25), math.log(4), 401))
 _RESAMPLES = 200
@@ -34,14 +34,14 @@ _TINY = 1e-6  # a token is never stated more surely than this leaves room for
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A token that was written where everything before it was right."""
+    """A token of an answer, all of whose earlier tokens were right."""
 
     log_probability: float
     is_right: bool
 
 
 def outcomes(point: Point, answer: Answer) -> list[Outcome]:
-    """What became of an answer, token by token, up to the first wrong one."""
+    """The outcomes of an answer's tokens, up to the first wrong one."""
     told, before = [], 0.0
     for text, probability in answer.beginnings:
         joint = math.log(max(probability, 1e-300))
@@ -58,7 +58,7 @@ def exponent_of(answers: Sequence[Sequence[Outcome]]) -> float:
 
 
 def standard_error(answers: Sequence[Sequence[Outcome]], seed: int = 0) -> float:
-    """How far the exponent would be off with other places, as a standard deviation: a bootstrap over answers."""
+    """The standard error of the exponent, by a bootstrap over answers."""
     each, chance = _likelihoods(answers), np.random.default_rng(seed)
     drawn = (each[chance.integers(len(each), size=len(each))].sum(axis=0) for _ in range(_RESAMPLES))
     return float(np.std([_EXPONENTS[np.argmax(sums)] for sums in drawn]))
@@ -75,7 +75,7 @@ def _likelihoods(answers: Sequence[Sequence[Outcome]]) -> np.ndarray:
 
 
 def main() -> None:
-    """Ask at many places, and write the exponent."""
+    """Ask at many points, and write the exponent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder or a model's name")
     add_code(parser)

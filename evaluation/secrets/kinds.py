@@ -1,28 +1,11 @@
-"""How many secrets are kept out of the index, and how many files wrongly: `python -m evaluation.secrets`.
-
-Recall: secrets of more than a hundred kinds are made anew, planted in files of sixteen kinds, and read as the index
-reads them. Prints each kind with what was planted and what was kept out. False positives: every source file of the
-standard library and of the installed packages, less their tests, in which something was taken for a secret, with the
-reason. `--seed N` repeats a run, `--times N` plants more, `--sources FOLDER` looks at other files instead.
-"""
+"""Kinds of secrets, each made anew from a seed, and how files of many kinds give a value to a name."""
 
 from __future__ import annotations
 
-import argparse
 import base64
-import os
 import random
-import re
 import string
-import sysconfig
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from indexer.files.text import Refusal, read_text
-from indexer.secrets import Secret, secrets_in
 
 Make = Callable[[random.Random], str]
 
@@ -33,21 +16,6 @@ _UPPER, _LOWER, _HEX = (
     "0123456789abcdef",
 )
 _WIDE = _LETTERS + "_-"
-_SUFFIXES = re.compile(r"\.(?:py|pyi|[cm]?js|tsx?|go|rs|java|kt|rb|c|h|cc|cpp|cs|php|sh|json|ya?ml|toml|swift)$")
-_LEFT_OUT = frozenset({"test", "tests", "testing", "idle_test", "__tests__", "testdata", "site-packages"})
-_TEST = re.compile(r"^test_|[._](?:test|spec)\.")
-_LARGEST = 1_000_000  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Planted:
-    """A file with a secret in it."""
-
-    kind: str
-    name: str
-    text: str
-    secret: str
-    """What must not come through: of several lines, none."""
 
 
 def _of(form: str) -> Make:
@@ -173,7 +141,7 @@ TOKENS: dict[str, Make] = {
     "Apache's crypt": _of("$apr1${LETTERS 8}${LETTERS 22}"),
     "Laravel key": lambda chance: "base64:" + _base64(32)(chance),
 }
-"""Tokens that announce themselves: planted under a name that says nothing."""
+"""Tokens with a recognizable form: planted under a neutral name."""
 
 
 def _password(chance: random.Random) -> str:
@@ -260,10 +228,10 @@ SPOKEN: dict[str, tuple[str, Make]] = {
     "symmetric JSON web key": ('{{"kty": "oct", "k": "{}"}}', _of("{WIDE 43}")),
     "command line": ("login --user deploy --password {} --quiet", _of("{LETTERS 16}")),
 }
-"""Text that stands in a comment, a string or a line of its own."""
+"""Secrets within a longer text: a comment, a string or a line of its own."""
 
 
-def _blocks(chance: random.Random) -> Iterator[tuple[str, str, str, str]]:
+def blocks(chance: random.Random) -> Iterator[tuple[str, str, str, str]]:
     """Kind, file name, text and secret of what has several lines."""
     body = "\n".join(_base64(48)(chance) for _ in range(12))
     for kind in ("RSA ", "EC ", "DSA ", "OPENSSH ", "ENCRYPTED ", ""):
@@ -322,107 +290,6 @@ ASSIGNMENTS: dict[str, Sequence[str]] = {
     "settings.xml": ("<{n}>{v}</{n}>", '<add key="{n}" value="{v}"/>', '<server {n}="{v}"/>'),
 }
 """How languages give a value to a name."""
-_NEUTRAL = ("value", "header", "x", "item")
-_COMMENTS = {"settings.ts": "//", "settings.go": "//", "Settings.java": "//", "Settings.cs": "//", "settings.rs": "//"}
-_BETWEEN = {"settings.json": '  "port": {},', "settings.xml": "<port>{}</port>", "settings.yaml": "port{0}: {0}"}
-
-
-def corpus(seed: int, times: int = 3) -> Iterator[Planted]:
-    """Plant secrets: every kind `times` times in each language, at a place among lines that hold none."""
-    chance = random.Random(seed)
-    for _ in range(times):
-        for name, forms in ASSIGNMENTS.items():
-            for kind, make in TOKENS.items():
-                value = make(chance)
-                yield _planted(
-                    chance, kind, name, _assigned(chance.choice(forms), chance.choice(_NEUTRAL), value), value
-                )
-            for kind, (names, make) in NAMED.items():
-                value, spelled = make(chance), chance.choice(names)
-                yield _planted(chance, kind, name, _assigned(chance.choice(forms), spelled, value), value)
-            for kind, (spoken, make) in SPOKEN.items():
-                value = make(chance)
-                yield _planted(chance, kind, name, f"{_COMMENTS.get(name, '#')} {spoken.format(value)}", value)
-        for kind, name, text, secret in _blocks(chance):
-            yield _planted(chance, kind, name, text, secret)
-
-
-def _assigned(form: str, name: str, value: str) -> str:
-    return form.format(n=name, v=value)
-
-
-def _planted(chance: random.Random, kind: str, name: str, text: str, secret: str) -> Planted:
-    filler = _BETWEEN.get(name, f"{_COMMENTS.get(name, '#')} line {{}} of the settings")
-    around = [filler.format(number) for number in range(chance.choice((0, 60 + 12 * text.count("\n"))))]
-    at = chance.randrange(len(around) + 1)
-    return Planted(kind, name, "\n".join((*around[:at], text, *around[at:])) + "\n", secret)
-
-
-def came_through(planted: Planted, text: str | None) -> bool:
-    """Whether any line of a planted secret is in a text; None is no text at all."""
-    return text is not None and any(line.strip() in text for line in planted.secret.split("\n"))
-
-
-def recall(planted: Sequence[Planted]) -> dict[str, tuple[int, list[Planted]]]:
-    """By kind: how many were planted, and which came through, read as the index reads files."""
-    counts: Counter[str] = Counter()
-    missed: dict[str, list[Planted]] = {}
-    for one in planted:
-        text = read_text(one.text.encode())
-        counts[one.kind] += 1
-        if came_through(one, None if isinstance(text, Refusal) else text):
-            missed.setdefault(one.kind, []).append(one)
-    return {kind: (count, missed.get(kind, [])) for kind, count in counts.items()}
-
-
-def sources(folders: Sequence[Path]) -> Iterator[Path]:
-    """Source files below some folders, less tests, whose keys are made up but look as real ones do."""
-    for top in folders:
-        for folder, inside, names in os.walk(top):
-            inside[:] = sorted(name for name in inside if name not in _LEFT_OUT)
-            for name in sorted(names):
-                if _SUFFIXES.search(name) and not _TEST.search(name):
-                    yield Path(folder, name)
-
-
-def taken(files: Iterator[Path]) -> tuple[int, list[tuple[Path, Secret]]]:
-    """How many files there are, and in which something was taken for a secret."""
-    count, found = 0, []
-    for file in files:
-        if file.stat().st_size <= _LARGEST:
-            count += 1
-            secrets = secrets_in(file.read_text(encoding="utf-8", errors="replace"))
-            found += [(file, secrets[0])] if secrets else []
-    return count, found
-
-
-def main() -> None:
-    """Print recall by kind, and every file that something was taken for a secret in."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="repeat a run")
-    parser.add_argument("--times", type=int, default=3, help="how often each kind is planted in each language")
-    parser.add_argument("--sources", type=Path, nargs="+", help="folders to look for false positives in")
-    parser.add_argument("--missed", action="store_true", help="print what came through")
-    arguments = parser.parse_args()
-    found = recall(list(corpus(arguments.seed, arguments.times)))
-    for kind, (count, missed) in sorted(found.items(), key=lambda one: (-len(one[1][1]) / one[1][0], one[0])):
-        print(f"{kind:40} {count - len(missed):5} of {count:5}  {(count - len(missed)) / count:6.1%}")
-        for one in missed if arguments.missed else []:
-            lines = [line for line in one.text.split("\n") if one.secret.split("\n")[0] in line]
-            print(f"    {one.name}: {lines[0] if lines else one.secret}")
-    planted, through = sum(count for count, _ in found.values()), sum(len(missed) for _, missed in found.values())
-    print(f"seed {arguments.seed}: {len(found)} kinds, {planted} planted, {planted - through} kept out", end=", ")
-    print(f"{(planted - through) / planted:.2%}")
-    paths = sysconfig.get_paths()
-    folders = arguments.sources or [Path(paths["stdlib"]), Path(paths["purelib"])]
-    files, wrong = taken(sources(folders))
-    for file, secret in wrong:
-        print(f"{file}: {secret}")
-    print(
-        f"{len(wrong)} of {files} source files have something that was taken for a secret, "
-        f"{len(wrong) / max(files, 1):.3%}"
-    )
-
-
-if __name__ == "__main__":
-    main()
+NEUTRAL = ("value", "header", "x", "item")
+COMMENTS = {"settings.ts": "//", "settings.go": "//", "Settings.java": "//", "Settings.cs": "//", "settings.rs": "//"}
+BETWEEN = {"settings.json": '  "port": {},', "settings.xml": "<port>{}</port>", "settings.yaml": "port{0}: {0}"}
