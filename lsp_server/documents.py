@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument, Workspace
 
 from syntax import DocumentId, identify, normalized, path_in, resolved
@@ -232,6 +233,13 @@ class Documents(Workspace):
             sync_kind=self._sync_kind,
             position_codec=self._position_codec,
         )
+
+
+def documents_of(server: LanguageServer) -> Documents:
+    """The workspace of a server, which `wire.protocol` has made one of our own kind."""
+    documents = server.workspace
+    assert isinstance(documents, Documents)
+    return documents
 
 
 def readable(text: str) -> str:

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
-from lsp_server.inline_completion import snippets_for
+from lsp_server.session import Session
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
-
-if TYPE_CHECKING:
-    from lsp_server.session import Session
 
 _REST_SECONDS = 0.03  # an editor that asks with every keystroke has asked by then
 
@@ -29,7 +25,7 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
     try:
         if await session.why_not(snapshot) is not None:
             return
-        snippets = await snippets_for(session, snapshot, completer)
+        snippets = await session.workspace.snippets_for(snapshot, completer)
         if session.completer is completer and not session.is_stale(snapshot):
             completer.warm_up(snapshot, snippets, session.settings)
     except Exception:

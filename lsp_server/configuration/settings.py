@@ -24,7 +24,7 @@ TOKEN = "token"
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 """The engine's own, named again here: importing the engine takes most of a second."""
 
-Place = Literal["comment", "string"]
+Surroundings = Literal["comment", "string"]
 """What the cursor may stand in."""
 Minutes = NewType("Minutes", float)
 
@@ -48,7 +48,7 @@ class Settings:
     """Whether there are suggestions at all; false stops all inference, and lets the model go: its memory is free."""
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
-    disabled_in: tuple[Place, ...] = ()
+    disabled_in: tuple[Surroundings, ...] = ()
     """`comment`, `string`: nothing is suggested there while you type. A suggestion asked for by a key is always shown;
     code inside an f-string or a template is code, a doc string is a string."""
     model: str | None = None
@@ -145,16 +145,16 @@ def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settin
     if model is None or not any(separator in model for separator in ("/", "\\", ":")):
         return settings, []
     try:
-        place = Path(model).expanduser()
-        folders = [root.resolve() for root in roots]
-        is_inside = place.is_absolute() and any(place.resolve().is_relative_to(folder) for folder in folders)
+        folder = Path(model).expanduser()
+        resolved_roots = [root.resolve() for root in roots]
+        is_inside = folder.is_absolute() and any(folder.resolve().is_relative_to(root) for root in resolved_roots)
     except (OSError, RuntimeError, ValueError):  # such as `~name` of nobody: looking for the model says so
         return settings, []
-    if not place.is_absolute():
+    if not folder.is_absolute():
         problem = "must be a model's name or its folder's whole path"
     elif is_inside:
         problem = "names a folder of the workspace, which is not trusted; to use it, run: mellum-lsp models use FOLDER"
-    elif place.drive.startswith("\\\\"):
+    elif folder.drive.startswith("\\\\"):
         problem = "names a folder on another machine; copy the model to this one"
     else:
         return settings, []

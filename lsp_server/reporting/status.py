@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from lsp_server.reporting.index_progress import IndexFacts
 from lsp_server.reporting.silence import SilenceFacts
 from lsp_server.reporting.statistics import Statistics
-from lsp_server.workspace.index_messages import IndexFacts
 
 STATUS = "mellum/status"
 

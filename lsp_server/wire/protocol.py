@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from cattrs import Converter
 from lsprotocol import types
@@ -33,7 +33,14 @@ from lsp_server.reporting.status import STATUS
 from lsp_server.wire.incoming import Unusable, read, uri_in
 from lsp_server.wire.logs import is_shown, shown_uri
 
+_AT_ARRIVAL = "_is_called_at_arrival"
+
 log = logging.getLogger(__name__)
+
+Params = TypeVar("Params")
+Result = TypeVar("Result")
+Work = Callable[[], Coroutine[Any, Any, Result]]
+"""What is left to do for a request whose snapshot is taken."""
 
 
 class Life(Enum):
@@ -51,11 +58,6 @@ class Protocol(LanguageServerProtocol):
         self._life = Life.NEW
         self.on_exit: Callable[[int], None] = lambda code: None
         """Called when the client says `exit`, with the exit code that the protocol asks for."""
-        self.freeze: dict[str, Callable[[Any], Any]] = {}
-        """By method: what turns parameters into a snapshot, which the handler gets in their place.
-
-        pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already.
-        """
         self.on_lost_step: Callable[[str, str], None] = lambda uri, reason: None
         """Called with the URI of a document that is out of step with the client's from now on, and why."""
 
@@ -111,8 +113,6 @@ class Protocol(LanguageServerProtocol):
             return
         if method == types.INITIALIZE:
             self._life = Life.INITIALIZED
-        if method in self.freeze:
-            structured.params = self.freeze[method](structured.params)
         self.handle_message(structured)
         if wants_answer and is_notification:  # it was sent as a request: it is done, and has no result
             self._send_data({"jsonrpc": self.VERSION, "id": message["id"], "result": None})
@@ -196,9 +196,11 @@ class Protocol(LanguageServerProtocol):
             return
         yield self.fm.features[types.TEXT_DOCUMENT_DID_CHANGE], (params,), None
 
-    def _execute_handler(self, msg_id: int | str, *arguments: Any, **options: Any) -> None:
+    def _execute_handler(self, msg_id: int | str, handler: Callable[..., Any], *rest: Any, **options: Any) -> None:
         """Call a handler as pygls does, and forget its future once it is done: pygls keeps those of notifications."""
-        super()._execute_handler(msg_id, *arguments, **options)
+        if getattr(getattr(handler, "func", None), _AT_ARRIVAL, False):
+            handler, options = handler(*options["args"]), {**options, "args": ()}
+        super()._execute_handler(msg_id, handler, *rest, **options)
         if (future := self._request_futures.get(msg_id)) is not None:
             future.add_done_callback(lambda done: self._forget(msg_id, done))
 
@@ -223,6 +225,16 @@ class Protocol(LanguageServerProtocol):
     def lsp_exit(self, *_: Any) -> None:  # type: ignore[override]
         """Say that the process has to end, instead of ending it inside a callback of the event loop."""
         self.on_exit(self.exit_code)
+
+
+def at_arrival(handler: Callable[[Any, Params], Work[Result]]) -> Callable[[Any, Params], Work[Result]]:
+    """Mark a handler that is called while its message is handled, and returns a coroutine function: what is left to do.
+
+    pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already: what
+    the handler itself reads of a document is what the client saw when it sent the message.
+    """
+    setattr(handler, _AT_ARRIVAL, True)
+    return handler
 
 
 def summary(message: Any) -> str:

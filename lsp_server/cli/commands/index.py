@@ -52,14 +52,14 @@ def index(
 
 
 def _explain(file: Path) -> int:
-    place = resolved(file.parent) / file.name  # a link is explained, not what it leads to
-    root = workspace_of(place.parent / "file")
+    path = resolved(file.parent) / file.name  # a link is explained, not what it leads to
+    root = workspace_of(path.parent / "file")
     reason = why_not_root(root)
-    reason = f"{reason}, which is never indexed" if reason is not None else why_not(place, root)
+    reason = f"{reason}, which is never indexed" if reason is not None else why_not(path, root)
     if reason is not None:
         _out.print(Text(f"{file} is not indexed: {reason}."))
         return 1
-    note = note_on(place)
+    note = note_on(path)
     _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
     return 0
 

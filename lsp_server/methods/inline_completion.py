@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from lsp_server.documents import Documents
+from lsp_server.language_server import MellumServer
 from lsp_server.reporting.feedback import ACCEPTED
 from lsp_server.reporting.silence import Silence, silence_of
-from lsp_server.snapshot import Snapshot
+from lsp_server.session import Session
+from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.wire.logs import shown_uri
+from lsp_server.wire.protocol import Work, at_arrival
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
-    from engine import Alternative, ContextSnippet, Suggestion
-    from lsp_server.completer import Completer
-    from lsp_server.session import Session
+    from engine import Alternative, Suggestion
 
-_CONTEXT_SECONDS = 0.05
 _LAST_SECONDS = 60.0
 """After so long a request is answered, whatever the inference thread does: it may be stuck in a native library."""
 
@@ -31,6 +33,23 @@ _Answer = tuple[list[types.InlineCompletionItem], Silence | None]
 """What is shown, or why nothing is."""
 
 log = logging.getLogger(__name__)
+
+
+@at_arrival
+def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[types.InlineCompletionList]:
+    """Freeze what the request is about; what is returned computes the answer from that."""
+    return partial(answer, ls.session, freeze(ls.session.documents, params))
+
+
+def freeze(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | Silence:
+    """What a request is about, or why that cannot be said. Never raises."""
+    if documents.open_document(params.text_document.uri) is None:
+        return Silence.OUT_OF_STEP
+    try:
+        return take_snapshot(documents, params) or Silence.NOTHING
+    except Exception:
+        log.exception("No snapshot of %s at %s", shown_uri(params.text_document.uri), params.position)
+        return Silence.FAILED
 
 
 async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
@@ -86,10 +105,10 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
         return [], Silence.LOADING
     if await session.why_not(snapshot) is not None:
         return [], Silence.IGNORED
-    snippets = await snippets_for(session, snapshot, completer)
+    snippets = await session.workspace.snippets_for(snapshot, completer)
     if session.completer is not completer:  # it was let go meanwhile
         return [], session.silence_for(snapshot) or Silence.LOADING
-    context = session.context if completer.looks_up else None
+    context = session.workspace.context if completer.looks_up else None
     neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
     try:
@@ -117,24 +136,6 @@ def _model_error() -> type[Exception]:
     from engine.model_folders.manifest import ModelError  # the loading thread has imported it by now
 
     return ModelError
-
-
-async def snippets_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
-    """What the index has found when its time is up; a suggestion without context is better than none."""
-    if session.context is None:
-        return ()
-    try:
-        async with asyncio.timeout(_CONTEXT_SECONDS):
-            tokens = completer.context_tokens(snapshot.offset)
-            asked = session.context.snippets_for(
-                snapshot, within=_CONTEXT_SECONDS, tokens=tokens, count=completer.count_tokens
-            )
-            return await asyncio.wrap_future(asked)
-    except TimeoutError:
-        log.info("No context within %s s", _CONTEXT_SECONDS)
-    except Exception:
-        log.exception("No context for %s", shown_uri(snapshot.document.uri))
-    return ()
 
 
 def to_item(
