@@ -24,3 +24,16 @@ try:
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
 except OSError:  # the current folder was removed: nothing can be imported from it
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+
+# A user's own `engine` or `syntax` on PYTHONPATH must not take the place of ours, here and in child processes: a folder
+# with such a name in it goes after the one that this package lies in.
+_home = os.path.realpath(f"{__path__[0]}/..")
+_ours = [entry for entry in sys.path if os.path.realpath(entry) == _home] or [_home]
+_names = [f"{name}{end}" for name in ("engine", "export", "indexer", "syntax") for end in ("", ".py")]
+_others = [
+    entry
+    for entry in sys.path
+    if entry not in _ours and any(os.path.exists(os.path.join(entry, name)) for name in _names)
+]
+if _others:
+    sys.path[:] = [*(entry for entry in sys.path if entry not in (*_ours, *_others)), *_ours, *_others]
