@@ -24,8 +24,8 @@ from lsp_server.wire.transport import Connection, accept_editor, stdio
 from syntax.parsing.grammar_process import end_children
 
 _NATIVE_THREADS = ("loader", "inference", "index", "closing")
-"""Threads that may be inside ONNX Runtime. Python would unwind them at its end, and C++ aborts: 10 of 40 exits did. It
-would wait for those of a pool, however long they take."""
+"""Threads that may be inside ONNX Runtime. At its end Python would unwind them, and C++ would abort: 10 of 40 exits
+did. Python would also wait for threads of a pool without limit."""
 _SECONDS_TO_STOP = 2.0
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _serve(connect: Callable[[], Connection]) -> int:
     except KeyboardInterrupt:
         code = 130
     end_children()
-    is_read = logs.drain(timeout=1.0)  # where nobody reads stderr, Python's own end would wait for its flush
+    is_read = logs.drain(timeout=1.0)  # if the client does not read stderr, Python's own end would wait for the flush
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     if not is_read or any(thread.name in _NATIVE_THREADS or not thread.daemon for thread in others):
         os._exit(code)
@@ -78,7 +78,7 @@ def _serve(connect: Callable[[], Connection]) -> int:
 
 
 def _leave_current_folder() -> None:
-    """Stand in the root of the file system: a library that is loaded by its name alone is not one of a workspace's."""
+    """Change to the root of the file system: no library that is loaded by its name comes from a workspace."""
     if folder := os.environ.get("MELLUM_LSP_CACHE"):
         os.environ["MELLUM_LSP_CACHE"] = str(Path(folder).absolute())
     os.chdir(Path(sys.executable).anchor)
@@ -104,7 +104,7 @@ async def _run(server: MellumServer, connection: Connection) -> int:
             ended.set_result(code)
 
     def on_loop(function: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the client is still there, but we are leaving
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends before the client
             loop.call_soon_threadsafe(function, *arguments)
 
     def receive(data: bytes) -> None:
@@ -126,7 +126,7 @@ async def _run(server: MellumServer, connection: Connection) -> int:
         return await ended
     finally:
         _resume_children()
-        with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not keep us
+        with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not delay the end
             async with asyncio.timeout(_SECONDS_TO_STOP):
                 await in_thread("closing", server.session.close())
         connection.close()

@@ -1,7 +1,7 @@
 """What changes while the server runs: settings, the model in memory, the workspace, work in progress, counts.
 
-The only mutable place, on the event loop's thread alone. It starts no work of its own for a document: handlers do, and
-note it here, so that an edit cancels it.
+The only mutable state of the server, used on the event loop's thread alone. Handlers start the work for a document and
+register it here, so that an edit cancels it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Session:
         return self._resident.completer
 
     def status(self) -> Status:
-        """What the server says of itself."""
+        """The status of now, for the client."""
         state, message = self._resident.state, self._resident.message
         if not self.settings.enabled:
             state, message = State.DISABLED, f"Suggestions are switched off by the setting {SECTION}.enabled"
@@ -117,7 +117,7 @@ class Session:
             self._send_status()
 
     def workspace_changed(self) -> None:
-        """Apply the settings again, as a folder came or went: a workspace may not set what the user may."""
+        """Apply the settings for the folders of now: a workspace must not set everything that a user may."""
         before = self.settings.model_choice
         self.client_settings.apply(self.documents.roots())
         if self.settings.enabled and self.settings.model_choice != before:
@@ -125,7 +125,7 @@ class Session:
         self.workspace.folders_changed()
 
     def files_changed(self, uris: Iterable[str]) -> None:
-        """Files were saved, made or removed."""
+        """Report files that were saved, made or removed to the index."""
         self.workspace.files_changed(uris)
 
     def is_stale(self, snapshot: Snapshot) -> bool:
@@ -134,9 +134,9 @@ class Session:
         return document is not snapshot.document or document.source is not snapshot.source
 
     def silence_for(self, snapshot: Snapshot) -> Silence | None:
-        """Why nothing can be suggested there, whatever the model would say; None where it can.
+        """Why there can be no suggestion, without asking the model; None if there can be one.
 
-        If no model is loaded, this looks for one.
+        If no model is loaded, this searches for one.
         """
         if not self.settings.enabled:
             return Silence.OFF
@@ -152,8 +152,8 @@ class Session:
     async def why_not(self, snapshot: Snapshot) -> str | None:
         """Why a document gets no suggestions by the rules of its folder, a sentence; None if it may get some.
 
-        The rules of all documents are looked at before it answers. If some may help no more, suggestions that may be
-        made of them are forgotten.
+        Reads changed rules of all documents first. If a document may not help any more, cached suggestions are dropped:
+        they may contain its text.
         """
         try:
             reason = await self.workspace.why_not(snapshot)
@@ -166,11 +166,11 @@ class Session:
         return None if self.settings.complete_ignored_files else reason
 
     def typed(self) -> None:
-        """Note that the user is there: the model stays in memory."""
+        """Note the time of an edit: it keeps the model in memory."""
         self._last_typed = asyncio.get_running_loop().time()
 
     def lose_step(self, uri: str, reason: str) -> None:
-        """A change could not be applied: nothing is suggested in a document before its whole text has come again."""
+        """Stop suggestions in a document to which a change could not be applied, until its whole text comes again."""
         document = self.documents.open_document(uri)
         if document is None or document.is_out_of_step:
             return
@@ -181,11 +181,11 @@ class Session:
         self._log(types.MessageType.Warning, sentence)
 
     def lose_model(self, completer: Completer, reason: str) -> None:
-        """The model cannot be used any more: say so, and go on without it."""
+        """Unload a model that failed, and report the reason in the status."""
         self._resident.lose(completer, reason)
 
     def begin_work(self, uri: str, work: asyncio.Task[Any]) -> None:
-        """Note work for a document; older work for the same one is cancelled."""
+        """Register work for a document; this cancels older work for it."""
         self._stop_work(uri)
         self._work[uri] = work
 
@@ -196,23 +196,23 @@ class Session:
         work.add_done_callback(forget)
 
     def begin_warm_up(self, uri: str, work: asyncio.Task[None]) -> None:
-        """Note work ahead of a request; a request and an edit cancel it."""
+        """Register a warm-up of a document; a request and an edit cancel it."""
         self._warm_ups[uri] = work
 
     def document_changed(self, document: Document) -> None:
-        """A document was opened or edited: stop what is computed from its older text, and tell the index."""
+        """Cancel work on a document's older text, and give the new text to the index."""
         self._stop_work(document.uri)
         self.workspace.update(document)
 
     def document_closed(self, uri: str) -> None:
-        """A document was closed."""
+        """Stop all work for a document that was closed."""
         uri = normalized(uri)
         self._stop_work(uri)
         self._rest(uri)
         self.workspace.forget(uri)
 
     def close(self) -> Callable[[], None]:
-        """Stop all work; returns what is left to do, which waits for the inference thread."""
+        """Stop all work; returns a function that waits for the inference thread and frees the model."""
         self._stop_work()
         if self._unloading is not None:
             self._unloading.cancel()
@@ -226,12 +226,12 @@ class Session:
                     task.cancel()
 
     def _rest(self, uri: str) -> None:
-        """Stop what the model computes ahead, too."""
+        """Cancel work ahead, too."""
         if self.completer is not None:
             self.completer.rest(uri)
 
     def _wait_for_rest(self) -> None:
-        """Let the model go once no typing has come for the minutes that are set. One timer, moved when it is due."""
+        """Unload the model after the set minutes without typing. One timer, moved when it is due."""
         if self._unloading is not None:
             self._unloading.cancel()
             self._unloading = None
@@ -248,7 +248,7 @@ class Session:
     def _state_changed(self) -> None:
         status = self.status()
         if status.state is State.LOADING:
-            self._stop_work()  # it waits for a model that is being replaced
+            self._stop_work()  # the model that it needs is being replaced
         if status.state is State.READY:
             self.typed()
             self._wait_for_rest()
@@ -266,6 +266,6 @@ class Session:
         self._server.protocol.notify(STATUS, self.status().to_json())
 
     def _log(self, kind: types.MessageType, message: str) -> None:
-        """Say something in the client's log, and in ours."""
+        """Write to the client's log and to our own."""
         log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
         self._server.window_log_message(types.LogMessageParams(kind, message))

@@ -23,7 +23,7 @@ class Location:
 
     file: Path
     identity: DocumentId
-    """What the file is in an editor that has opened its project's folder."""
+    """The identity of the file in an editor that opened the folder of its project."""
     language: str
     text: str
     offset: int
@@ -31,7 +31,7 @@ class Location:
 
     @property
     def path(self) -> str:
-        """Relative to the project the file belongs to, with forward slashes."""
+        """Relative to the project of the file, with forward slashes."""
         return self.identity.shown
 
     @property
@@ -48,7 +48,7 @@ class Location:
 def erased(location: Location, lines: int) -> Location:
     """The location before its code was written: without the rest of the cursor's line and `lines` - 1 lines below it.
 
-    A cursor that stands at the line's end moves to its first character that is no blank: all of the line goes.
+    A cursor at the end of a line moves to its first character that is not blank: the whole line is removed.
     """
     if lines < 1:
         return location
@@ -73,7 +73,7 @@ def parse_location(written: str) -> Location:
     name, line, column = match.groups() if match else ("", None, None)
     try:
         file = Path(name).expanduser()
-    except RuntimeError as error:  # `~name` of a user who is not there
+    except RuntimeError as error:  # `~name` of an unknown user
         raise LocationError(f"{name} cannot be read: {error}") from error
     text = read_source(file)
     offset = len(text)
@@ -96,7 +96,7 @@ def read_source(file: Path) -> str:
 
 
 def identity_in(root: Path, file: Path) -> DocumentId:
-    """What a file is in an editor that has opened a folder; `root` must be resolved."""
+    """The identity of a file in an editor that opened the folder `root`, which must be resolved."""
     return identify(file_uri(file.absolute()), [root])
 
 
@@ -112,7 +112,7 @@ def project_root(file: Path) -> Path | None:
 
 
 def _line_end(text: str, offset: int) -> int:
-    """Where the line ends that holds `offset`, before its newline."""
+    """The end of the line of `offset`, before its newline."""
     end = text.find("\n", offset)
     end = len(text) if end < 0 else end
     return end - text[offset:end].endswith("\r")

@@ -31,7 +31,7 @@ _BEGIN, _END = (
 )
 
 _USER_ONLY = {"completeIgnoredFiles"}
-"""What a workspace must not decide, beside free text, which can name programs, folders and addresses."""
+"""Settings that a workspace must not set, besides free text, which can name programs, folders and addresses."""
 
 
 def schema() -> dict[str, Any]:
@@ -65,7 +65,7 @@ def schema() -> dict[str, Any]:
 
 
 def stale_files() -> dict[Path, str]:
-    """Return what generated files must hold, of those that hold something else."""
+    """Return the right content of generated files that are stale."""
     wanted = {_PACKAGE: _package(_PACKAGE.read_text(encoding="utf-8"))}
     for readme in _TABLES:
         wanted[readme] = _with_table(readme.read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _type(hint: Any) -> dict[str, Any]:
 
 
 def _package(text: str) -> str:
-    """Return the extension's manifest with the server's settings in it, after those that are its own."""
+    """Return the extension's manifest with the server's settings after the extension's own."""
     package = json.loads(text)
     own = package["contributes"]["configuration"]["properties"]
     ours = {name: value for name, value in own.items() if name.startswith(f"{SECTION}.server.")}

@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 
 class RulesUnknown(Exception):
-    """Whether a document may be shown to the model cannot be said; the text says why."""
+    """The rules for a document are not known; the text says why."""
 
 
 class IndexedWorkspace:
-    """The index, and what it was told. Lives on the event loop's thread."""
+    """The index, and the documents it knows. Used on the event loop's thread alone."""
 
     def __init__(
         self, server: LanguageServer, settings: ClientSettings, say: Callable[[types.MessageType, str], None]
@@ -45,9 +45,9 @@ class IndexedWorkspace:
         self._server, self._settings, self._say = server, settings, say
         self._progress = IndexProgress(server, lambda problem: say(types.MessageType.Warning, problem))
         self._told: dict[str, DocumentId] = {}
-        """What the index was told of each open document, by its URI."""
+        """The identity by which the index knows each open document, by URI."""
         self._names: dict[DocumentId, dict[str, None]] = {}
-        """The same by what it is: a file may be open by several names."""
+        """The URIs of each identity: a file may be open by several names."""
         self._context: Context | None = None
         self._making_context: asyncio.Task[None] | None = None
         self._roots: set[Path] = set()
@@ -59,11 +59,11 @@ class IndexedWorkspace:
 
     @property
     def generation(self) -> tuple[int, ...] | None:
-        """Another value as soon as a document that helped may help no more; None before there is an index."""
+        """Changes when a document that helped may not help any more; None before there is an index."""
         return self._context.generation if self._context is not None else None
 
     def facts(self) -> IndexFacts:
-        """What the status says of the index."""
+        """The figures of the index for the status."""
         return self._progress.facts()
 
     def begin(self) -> None:
@@ -72,14 +72,14 @@ class IndexedWorkspace:
             self._making_context = asyncio.create_task(self._make_context())
 
     async def watch_files(self) -> None:
-        """Ask the client to tell of changed files, where they are indexed."""
+        """Ask the client to report changed files, if files are indexed."""
         if self._settings.current.index_workspace:
             await watch_files(self._server)
 
     def folders_changed(self) -> None:
         """Index the folders of now, and no others: the workspace has other folders, or other settings.
 
-        Documents are others, too, when the folder that they lie in comes or goes.
+        The identity of a document changes, too, when its folder is added or removed.
         """
         settings, documents = self._settings.current, documents_of(self._server)
         if self._context is None or not settings.enabled:
@@ -95,7 +95,7 @@ class IndexedWorkspace:
                 self.update(document)
 
     def files_changed(self, uris: Iterable[str]) -> None:
-        """Let the index read files again that were saved, made or removed: the client may tell before the system."""
+        """Let the index read files again that were saved, made or removed: the client may be faster than the system."""
         files: list[Path] = []
         folders: dict[Path, Path] = {}
         documents = documents_of(self._server)
@@ -111,7 +111,7 @@ class IndexedWorkspace:
             self._context.changed(files)
 
     def update(self, document: Document) -> None:
-        """Let the index know what an open document is, and its text."""
+        """Give the identity and the text of an open document to the index."""
         if self._context is None:
             return
         identity, before = documents_of(self._server).identity(document.uri), self._told.get(document.uri)
@@ -124,7 +124,7 @@ class IndexedWorkspace:
             self._context.opened()
 
     def forget(self, uri: str) -> None:
-        """Let the index forget a document, unless the same file is open by another name: then that one counts."""
+        """Remove a document from the index. If its file is open by another name, too, the index gets that text."""
         identity = self._told.pop(uri, None)
         if identity is None or self._context is None:
             return
@@ -138,9 +138,9 @@ class IndexedWorkspace:
             self._context.update(identity, document.language_id or "", document.text)
 
     async def why_not(self, snapshot: Snapshot) -> str | None:
-        """Why the rules of its folder keep a document from the model, a sentence; None if they do not.
+        """Why the rules of its folder exclude a document, as a sentence; None if they do not.
 
-        The rules of all documents are looked at before it answers. Raises RulesUnknown.
+        Reads changed rules of all documents first. Raises RulesUnknown.
         """
         try:
             async with asyncio.timeout(_PERMISSION_WITHIN):
@@ -153,7 +153,7 @@ class IndexedWorkspace:
             raise RulesUnknown("the rules of its folder are not known yet") from None
 
     async def snippets_for(self, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
-        """What the index has found when its time is up; a suggestion without context is better than none."""
+        """The snippets that the index finds in 50 ms, else none: the suggestion does without context."""
         if self._context is None:
             return ()
         try:

@@ -132,7 +132,7 @@ def _request(
     index.open_folder(root, watched=False)
     folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
     if folder.path and index.admission.why_not_completed(folder) is not None:
-        found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
+        found = replace(found, identity=identify(found.identity.uri, []))  # an ignored folder is no part of the project
     reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
     if reason is not None:
         raise failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
@@ -168,7 +168,7 @@ def _request(
 
 
 def _engine(model: str | None, provider: Provider = "auto") -> Engine:
-    """Load a model; the default one is set up first where it is missing."""
+    """Load a model; if the default model is missing, set it up first."""
     try:
         try:
             folder = find_model(model)
@@ -212,7 +212,7 @@ def _coloured(syntax: Syntax, code: str) -> Text:
 
 
 def _figures(suggestion: Suggestion, engine: Engine) -> Table:
-    """Every step's time and the tokens it was spent on."""
+    """The time and the tokens of each step."""
     notes = {
         "prefill": f"{suggestion.computed_tokens} prompt tokens computed, {suggestion.reused_tokens} reused",
         "decode": f"{len(suggestion.tokens)} tokens in {suggestion.steps} steps, {suggestion.probability:.0%} sure, "

@@ -144,7 +144,7 @@ def _export_via_optimum(
     verify: bool,
     progress: Callable[[str, float], None],
 ) -> tuple[Path, Manifest]:
-    """The same with optimum's exporter. Raises ExportError."""
+    """Export with optimum's exporter. Raises ExportError."""
     from export.sources import open_checkpoint
     from export.via_optimum import export_via_optimum, verify_with_transformers
 
@@ -185,7 +185,7 @@ def _destination(source: str, kind: str, out: Path | None, name: str | None) -> 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, and start from a clean folder."""
+    """Hold the folder's lock."""
     from export.folder.atomic_folder import lock_for
 
     waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
@@ -194,7 +194,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
-    """CUDA only where it really works, and where the format is one of its own."""
+    """CUDA if it works and has the format, else the CPU."""
     if target != "auto":
         return target
     if format in ("int8", "fp32"):
@@ -203,7 +203,7 @@ def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
 
 
 def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:
-    """The command that makes the same model again, without this machine's folders."""
+    """The command that makes the same model again, without folders of this machine."""
     path = Path(source.removeprefix("random:")).expanduser()
     shown = source
     if path.exists():
