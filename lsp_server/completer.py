@@ -1,7 +1,7 @@
 """Everything of the server that touches the engine.
 
-Importing it takes most of a second (ONNX Runtime, tokenizers, grammars), so only the loading thread does so, while the
-event loop answers `initialize` already.
+Importing it takes most of a second (ONNX Runtime, tokenizers, grammars). So only the loading thread imports it, while
+the event loop answers `initialize`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lsp_server.configuration.settings import ModelChoice, Settings
 from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
 
-_CANDIDATES = 3  # for who asks by a key, to choose from
+_CANDIDATES = 3  # to choose from, when explicitly invoked
 
 Signature = tuple[str, int, int]
 
@@ -41,7 +41,7 @@ class Completer:
         """One sentence for the status."""
         self.context_tokens = engine.budget.context_at
         self.looks_up = manifest.ngrams is not None
-        """Whether it looks n-grams up in the files near a document."""
+        """Whether the model uses n-grams of the files near a document."""
 
     @classmethod
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
@@ -70,7 +70,7 @@ class Completer:
         return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
-        """In idle time, get ready for a request at this place."""
+        """In idle time, compute the state for a request at this place."""
         if self._scheduler is not None:
             self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
 
@@ -80,24 +80,24 @@ class Completer:
             self._scheduler.rest(uri)
 
     def count_tokens(self, text: str) -> int:
-        """Count the tokens of a text; none once the model is let go. Thread-safe."""
+        """Count the tokens of a text; 0 once the model is unloaded. Thread-safe."""
         engine = self._engine
         return engine.count_tokens(text) if engine is not None else 0
 
     def read(self, neighbours: tuple[str, ...]) -> None:
-        """Get ready for requests with these neighbours: see `Engine.read`. Thread-safe."""
+        """Prepare n-grams of these neighbours: see `Engine.read`. Thread-safe."""
         if (engine := self._engine) is not None:
             engine.read(neighbours)
 
     def forget(self) -> None:
-        """Forget all suggestions, and those that are being made: what they were made from may not be seen any more."""
+        """Drop cached suggestions and cancel requests: the model may no longer see the texts that they contain."""
         if self._scheduler is not None:
             self._scheduler.forget()
 
     def close(self) -> None:
-        """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
+        """Cancel all work, wait for the inference thread, which takes milliseconds, and free the model.
 
-        A thread that still holds this completer, such as one that counts tokens, holds nothing of the model.
+        Another thread may keep this completer, for example to count tokens: that keeps no part of the model in memory.
         """
         scheduler, self._scheduler, self._engine = self._scheduler, None, None
         if scheduler is not None:
@@ -127,10 +127,10 @@ def _request(
 
 
 def signature_of(model: str | None) -> Signature | None:
-    """What changes when a model is set up or made again; None where there is none. Looks at names and times only."""
+    """A value that changes when a model is set up or exported again; None without a model. Reads file times only."""
     try:
         manifest = find_model(model) / MANIFEST_FILE
         found = manifest.stat()
-    except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is no path on this machine
+    except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is not a path on this machine
         return None
     return str(manifest), found.st_ino, found.st_mtime_ns

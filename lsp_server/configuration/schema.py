@@ -34,7 +34,7 @@ _BEGIN, _END = (
 )
 
 _USER_ONLY = {"completeIgnoredFiles"}
-"""What a workspace must not decide, beside free text, which can name programs, folders and addresses."""
+"""Settings that a workspace must not set, besides free text, which can name programs, folders and addresses."""
 
 
 def schema() -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _type(hint: Any) -> dict[str, Any]:
 
 
 def _package(text: str) -> str:
-    """Return the extension's manifest with the server's settings in it, after those that are its own."""
+    """Return the extension's manifest with the server's settings after the extension's own."""
     package = json.loads(text)
     own = package["contributes"]["configuration"]["properties"]
     ours = {name: value for name, value in own.items() if name.startswith(f"{SECTION}.server.")}

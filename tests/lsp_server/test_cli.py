@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
-from lsp_server.cli.location import PlaceError, erased, parse_place
+from lsp_server.cli.location import LocationError, erased, parse_location
 
 SOURCE = Path(statistics.__file__)
 
@@ -226,8 +226,8 @@ def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
     file.write_bytes(b"def add(a, b):\r\n    total = a + b\r\n    return total\r\n")
 
     def left(written: str, lines: int) -> tuple[str, str]:
-        place = erased(parse_place(f"{file}:{written}"), lines)
-        return place.text[: place.offset], place.text[place.offset :]
+        location = erased(parse_location(f"{file}:{written}"), lines)
+        return location.text[: location.offset], location.text[location.offset :]
 
     head = "def add(a, b):\r\n    "
     assert left("2:13", 1) == (f"{head}total = ", "\r\n    return total\r\n")
@@ -246,10 +246,10 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
         (f"{file}:2:1", 7, 2, 1),
         (f"{file}:2:3", 9, 2, 3),
     ):
-        place = parse_place(written)
-        assert (place.offset, place.line, place.column) == (offset, line, column)
-    with pytest.raises(PlaceError, match="no column 8"):
-        parse_place(f"{file}:1:8")
+        location = parse_location(written)
+        assert (location.offset, location.line, location.column) == (offset, line, column)
+    with pytest.raises(LocationError, match="no column 8"):
+        parse_location(f"{file}:1:8")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no named pipes among files")
@@ -266,15 +266,15 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
 def test_what_is_no_file_is_one_sentence(make: Callable[[Path], object], reason: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     make(file)
-    with pytest.raises(PlaceError, match=reason):
-        parse_place(f"{file}:1")
+    with pytest.raises(LocationError, match=reason):
+        parse_location(f"{file}:1")
     link = tmp_path / "link.py"
     link.symlink_to(SOURCE)
-    assert parse_place(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
+    assert parse_location(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PlaceError, match="not UTF-8"):
-        parse_place(str(file))
+    with pytest.raises(LocationError, match="not UTF-8"):
+        parse_location(str(file))

@@ -109,7 +109,7 @@ def _export(
     chosen = decoder.FORMATS[device][0] if format == "auto" else format
     if chosen not in decoder.FORMATS[device]:
         raise ExportError(f"{device} does not run {chosen!r}; choose one of: {', '.join(decoder.FORMATS[device])}")
-    folder, name = _place(source, chosen, out, name)
+    folder, name = _destination(source, chosen, out, name)
     with open_source(source, adapter=adapter, revision=revision, progress=progress) as opened, _alone(folder):
         manifest = write(
             opened,
@@ -141,11 +141,11 @@ def _export_via_optimum(
     verify: bool,
     progress: Callable[[str, float], None],
 ) -> tuple[Path, Manifest]:
-    """The same with optimum's exporter. Raises ExportError."""
+    """Export with optimum's exporter. Raises ExportError."""
     from export.sources import open_checkpoint
     from export.via_optimum import export_via_optimum, verify_with_transformers
 
-    folder, name = _place(source, "optimum", out, name)
+    folder, name = _destination(source, "optimum", out, name)
     checkpoint = open_checkpoint(source, revision=revision, progress=progress)
     with _alone(folder):
         command = _command(source, ["--via", "optimum"], None, checkpoint.revision, style)
@@ -165,7 +165,7 @@ def _refuse_with_optimum(target: Target, format: Format, adapter: Path | None) -
         raise ExportError("--via optimum merges no adapter; merge it with peft, save the model, and give that folder")
 
 
-def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
+def _destination(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
     """The folder to make and the model's name. Raises ExportError."""
     from export.architecture import ExportError
     from export.folder.atomic_folder import check_replaceable
@@ -182,7 +182,7 @@ def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, and start from a clean place."""
+    """Hold the folder's lock."""
     from export.folder.atomic_folder import lock_for
 
     waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
@@ -191,7 +191,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
-    """CUDA only where it really works, and where the format is one of its own."""
+    """CUDA if it works and has the format, else the CPU."""
     if target != "auto":
         return target
     if format in ("int8", "fp32"):
@@ -200,7 +200,7 @@ def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
 
 
 def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:
-    """The command that makes the same model again, without this machine's folders."""
+    """The command that makes the same model again, without folders of this machine."""
     path = Path(source.removeprefix("random:")).expanduser()
     shown = source
     if path.exists():

@@ -52,14 +52,14 @@ def index(
 
 
 def _explain(file: Path) -> int:
-    place = resolved(file.parent) / file.name  # a link is explained, not what it leads to
-    root = workspace_of(place.parent / "file")
+    path = resolved(file.parent) / file.name  # explain a link itself, not its target
+    root = workspace_of(path.parent / "file")
     reason = why_not_root(root)
-    reason = f"{reason}, which is never indexed" if reason is not None else why_not(place, root)
+    reason = f"{reason}, which is never indexed" if reason is not None else why_not(path, root)
     if reason is not None:
         _out.print(Text(f"{file} is not indexed: {reason}."))
         return 1
-    note = note_on(place)
+    note = note_on(path)
     _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
     return 0
 
@@ -98,4 +98,4 @@ def _read(root: Path, *, again: bool = False) -> int:
     _out.print(
         Text(f"Up to date after {time.monotonic() - started:.1f} s" if is_ours else "An editor keeps it up to date now")
     )
-    return 0 if is_current or not is_ours else 1  # a file that is left out costs that file
+    return 0 if is_current or not is_ours else 1  # files that are left out are no failure

@@ -1,4 +1,4 @@
-"""`mellum-lsp models`: what models there are, whether they are whole, and which one is used."""
+"""`mellum-lsp models`: lists, verifies, removes and chooses models."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def remove(name: _Name) -> None:
     with lock_for(folder, lambda: err.print("Another mellum-lsp is writing this model; waiting for it to finish.")):
         was_chosen = chosen_model() == name and name != DEFAULT_MODEL
         if was_chosen:
-            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model is one that is there
+            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model exists
         try:
             remove_model(folder)
         except OSError as error:
@@ -118,7 +118,7 @@ def remove(name: _Name) -> None:
 def use(name: _NameOrFolder) -> None:
     """Choose the model that servers use whose settings name none."""
     try:
-        if name != DEFAULT_MODEL:  # that one may be chosen before it is set up
+        if name != DEFAULT_MODEL:  # the default model may be chosen before it is set up
             folder = find_model(name)
             read_manifest(folder)
             name = folder.name if folder.parent == models_folder() else str(folder.resolve())
@@ -129,7 +129,7 @@ def use(name: _NameOrFolder) -> None:
 
 
 def _listed() -> list[_Listed]:
-    """All folders among the models, whether they can be read or not."""
+    """All folders of models, readable or not."""
     if not models_folder().is_dir():
         return []
     mend_models(always=True)

@@ -1,44 +1,62 @@
 """`textDocument/inlineCompletion`: from a snapshot to an answer that every client can show.
 
-What clients need of an item: a range on one line that starts at or before the cursor and covers exactly what the text
-takes the place of; text that extends what is typed and what the menu has selected; plain strings;
-line feeds as line ends.
+What clients need of an item: a range on one line that starts at or before the cursor and covers exactly the text that
+the item replaces; a text that extends the typed prefix and the menu's selection; plain strings; line feeds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
+from lsp_server.documents import Documents
+from lsp_server.language_server import MellumServer
 from lsp_server.reporting.feedback import ACCEPTED
 from lsp_server.reporting.silence import Silence, silence_of
-from lsp_server.snapshot import Snapshot
+from lsp_server.session import Session
+from lsp_server.snapshot import Snapshot, take_snapshot
 from lsp_server.wire.logs import shown_uri
+from lsp_server.wire.protocol import Work, at_arrival
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
-    from engine import Alternative, ContextSnippet, Suggestion
-    from lsp_server.completer import Completer
-    from lsp_server.session import Session
+    from engine import Alternative, Suggestion
 
-_CONTEXT_SECONDS = 0.05
 _LAST_SECONDS = 60.0
-"""After so long a request is answered, whatever the inference thread does: it may be stuck in a native library."""
+"""Longest time to an answer: the inference thread may be stuck in a native library."""
 
 _Answer = tuple[list[types.InlineCompletionItem], Silence | None]
-"""What is shown, or why nothing is."""
+"""The items, or the reason for an empty answer."""
 
 log = logging.getLogger(__name__)
 
 
-async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
-    """Answer a request: empty where there is nothing to show, where something failed, and where it took too long.
+@at_arrival
+def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[types.InlineCompletionList]:
+    """Take the snapshot; the returned function computes the answer from it."""
+    return partial(answer, ls.session, freeze(ls.session.documents, params))
 
-    `asked`: what the request is about, or why that cannot be said. Each empty answer has its reason.
-    Of several requests for a document the newest wins: the others are answered at once. Raises CancelledError if the
-    client has cancelled this very request.
+
+def freeze(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | Silence:
+    """The snapshot of a request, or the reason why there is none. Never raises."""
+    if documents.open_document(params.text_document.uri) is None:
+        return Silence.OUT_OF_STEP
+    try:
+        return take_snapshot(documents, params) or Silence.NOTHING
+    except Exception:
+        log.exception("No snapshot of %s at %s", shown_uri(params.text_document.uri), params.position)
+        return Silence.FAILED
+
+
+async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
+    """Answer a request; the answer is empty if there is nothing to show, after an error, and after the longest time.
+
+    `asked`: the snapshot, or the reason why there is none. Each empty answer has a reason. Of several requests for a
+    document the newest wins: the others get an empty answer at once. Raises CancelledError if the client cancelled this
+    request.
     """
     session.typed()
     items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
@@ -50,7 +68,7 @@ async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCom
 
 
 async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
-    """Compute the items; never raises, but CancelledError where the client has cancelled."""
+    """Compute the items. Raises CancelledError if the client cancelled the request, and nothing else."""
     try:
         if session.is_stale(snapshot):
             return [], Silence.SUPERSEDED
@@ -63,13 +81,13 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
     except asyncio.CancelledError:
         if (this := asyncio.current_task()) is not None and this.cancelling():
             raise  # by the client
-        # by a newer request, by an edit, or because the model was let go
+        # by a newer request, by an edit, or because the model was unloaded
         return [], session.silence_for(snapshot) or Silence.SUPERSEDED
     except TimeoutError:
         log.error("No answer for %s within %s s", shown_uri(snapshot.document.uri), _LAST_SECONDS)
         return [], Silence.DEADLINE
     except Exception:
-        # the language and the offset say where to look; the text is the user's own
+        # the language and the offset help to find the error; the text of the document is private
         log.exception(
             "No suggestion for %s (%s) at offset %s of %s",
             shown_uri(snapshot.document.uri),
@@ -81,15 +99,15 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
 
 
 async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
-    """Compute suggestions for the snapshot, the likeliest first; if there are none, or no longer, say why."""
+    """Compute suggestions for the snapshot, the likeliest first, or the reason for an empty answer."""
     if (completer := session.completer) is None:
         return [], Silence.LOADING
     if await session.why_not(snapshot) is not None:
         return [], Silence.IGNORED
-    snippets = await snippets_for(session, snapshot, completer)
-    if session.completer is not completer:  # it was let go meanwhile
+    snippets = await session.workspace.snippets_for(snapshot, completer)
+    if session.completer is not completer:  # it was unloaded meanwhile
         return [], session.silence_for(snapshot) or Silence.LOADING
-    context = session.context if completer.looks_up else None
+    context = session.workspace.context if completer.looks_up else None
     neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
     try:
@@ -107,40 +125,22 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     shown = [candidate for candidate in candidates if candidate.text]
     if not shown:
         return [], silence_of(suggestion)
-    identifier = session.feedback.show()  # of all that are shown together: one of them can be accepted
+    identifier = session.feedback.show()  # one for all items of an answer: the user can accept one of them
     made = [to_item(snapshot, candidate, identifier) for candidate in shown]
     items = [item for item in made if item is not None]
     return items, None if items else Silence.NOTHING
 
 
 def _model_error() -> type[Exception]:
-    from engine.model_folders.manifest import ModelError  # the loading thread has imported it by now
+    from engine.model_folders.manifest import ModelError  # the loading thread has imported it already
 
     return ModelError
-
-
-async def snippets_for(session: Session, snapshot: Snapshot, completer: Completer) -> tuple[ContextSnippet, ...]:
-    """What the index has found when its time is up; a suggestion without context is better than none."""
-    if session.context is None:
-        return ()
-    try:
-        async with asyncio.timeout(_CONTEXT_SECONDS):
-            tokens = completer.context_tokens(snapshot.offset)
-            asked = session.context.snippets_for(
-                snapshot, within=_CONTEXT_SECONDS, tokens=tokens, count=completer.count_tokens
-            )
-            return await asyncio.wrap_future(asked)
-    except TimeoutError:
-        log.info("No context within %s s", _CONTEXT_SECONDS)
-    except Exception:
-        log.exception("No context for %s", shown_uri(snapshot.document.uri))
-    return ()
 
 
 def to_item(
     snapshot: Snapshot, suggestion: Suggestion | Alternative, identifier: str
 ) -> types.InlineCompletionItem | None:
-    """Make the item that every client shows and accepts alike."""
+    """Make an item that every client shows and accepts in the same way; None if the range leaves its line."""
     text = suggestion.text.replace("\r\n", "\n")
     document = snapshot.document
     end = snapshot.end + suggestion.replaces

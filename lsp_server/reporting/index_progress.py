@@ -27,7 +27,7 @@ class IndexFacts:
     """Why a folder's index is not kept in step now, as a sentence. It is tried again from time to time."""
 
 
-class WorkspaceIndex:
+class IndexProgress:
     """What is known of each folder's index. Lives on the event loop's thread."""
 
     def __init__(self, server: LanguageServer, complain: Callable[[str], None]) -> None:
@@ -72,7 +72,7 @@ class WorkspaceIndex:
         self.end(root)
 
     def end(self, root: Path) -> None:
-        """A folder's index is in step, or nobody's business any more."""
+        """A folder's index is in step, or is no longer kept for this client."""
         self._busy.discard(root)
         if (bar := self._bars.pop(root, None)) is not None:
             bar[0].end()
