@@ -29,7 +29,8 @@ from engine.model_folders.locations import DEFAULT_MODEL, cache_folder
 from evaluation.harness.client import Client, serving
 from indexer import Index, database_of, index_now
 from indexer.store.store import Store
-from indexer.sync.supervisor import WorkerProcess
+from indexer.sync.messages import IndexMessage, UpToDate
+from indexer.sync.supervisor import Supervisor
 from syntax import identify
 
 _FILES, _SWITCHED = 10_000, 5_000
@@ -57,10 +58,10 @@ def _measure(folder: Path, files: int) -> dict[str, float]:
     figures = _make_workspace(root, files)
     database = database_of(root, cache)
     figures |= asyncio.run(_first_index(root, cache))
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     started = time.perf_counter()
-    worker = WorkerProcess(root, database, said.append)
-    _until(lambda: any("ready" in one for one in said))
+    worker = Supervisor(root, database, said.append)
+    _until(lambda: any(isinstance(one, UpToDate) for one in said))
     figures["restart without a change, s"] = time.perf_counter() - started
     figures |= _saves(root, database)
     figures |= _contexts(root, cache)

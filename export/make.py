@@ -29,7 +29,7 @@ from export.folder.card import CARD_FILE, model_card
 from export.graph.decoder import Format, Target, write_graph
 from export.graph.matmul_formats import OnTensor
 from export.prompt_style import StyleChoice, prepare
-from export.quantization.gptq_data import calibration_tokens
+from export.quantization.gptq_data import gptq_tokens
 from export.quantization.rotate import RotatedSource
 from export.sources import Progress, Source
 
@@ -139,8 +139,8 @@ def write_quantized(
     """Write the graph by the recipe that measured best for the format; see export/README.md."""
     if format in ("int8", "int4"):
         source = RotatedSource(source)
-    calibration = calibration_tokens(tokenizer) if format == "int4" else None
-    write_graph(source, folder, format=format, target=target, on_tensor=on_tensor, calibration=calibration)
+    tokens = gptq_tokens(tokenizer) if format == "int4" else None
+    write_graph(source, folder, format=format, target=target, on_tensor=on_tensor, gptq_tokens=tokens)
 
 
 def check_name(name: str) -> str:

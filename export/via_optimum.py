@@ -27,8 +27,8 @@ from export.folder.atomic_folder import beside, check_replaceable, check_room, p
 from export.make import RECIPE, complete_folder, naming_full_disks
 from export.prompt_style import StyleChoice, prepare
 from export.sources import Checkpoint, Progress
+from export.sources.files.safetensors_file import SafetensorsFile
 from export.sources.folder import shards_of
-from export.sources.safetensors_file import SafetensorsFile
 from export.verify import verify_against
 from syntax.children import run_python
 

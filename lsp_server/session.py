@@ -32,6 +32,7 @@ from lsp_server.workspace.index_messages import WorkspaceIndex
 from syntax import DocumentId, normalized, path_in, resolved
 
 if TYPE_CHECKING:
+    from indexer import IndexMessage
     from lsp_server.completer import Completer
     from lsp_server.workspace.project_context import Context
 
@@ -352,7 +353,7 @@ class Session:
         """Import the index's packages on another thread, then tell it of all documents and folders."""
         loop = asyncio.get_running_loop()
 
-        def hear(root: Path, message: dict[str, Any]) -> None:
+        def hear(root: Path, message: IndexMessage) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(self._hear, root, message)
 
@@ -369,7 +370,7 @@ class Session:
             return
         self.folders_changed()
 
-    def _hear(self, root: Path, message: dict[str, Any]) -> None:
+    def _hear(self, root: Path, message: IndexMessage) -> None:
         if root in self._roots:
             self._index.hear(root, message)
 

@@ -23,9 +23,9 @@ def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
     What killed exports and removals have left of it is finished or undone first.
     """
-    place = lock_file(target)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
+    path = lock_file(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from export.graph.writer import MICROSOFT, GraphWriter
-from export.quantization.gptq_data import Calibration
+from export.quantization.gptq_data import GptqData
 from export.quantization.quantize import BLOCK, error_order, to_int4, to_int8
 from export.sources import Floats
+from export.sources.slices import on_slices
 from export.weights.matrices import Matrix
-from export.weights.slices import on_slices
 
 _INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step wants many of them
 
@@ -23,14 +23,14 @@ OnTensor = Callable[[str, float], None]
 of mean squares)."""
 
 
-class Products(Protocol):
-    """One format's way to multiply."""
+class MatmulFormat(Protocol):
+    """How one format multiplies."""
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
         """Write a matrix and its product with `activations` `[1, S, columns]`; returns `output`, `[1, S, rows]`."""
 
 
-class PlainProducts:
+class PlainMatmul:
     """Floating-point weights, as they are in the source."""
 
     def __init__(self, writer: GraphWriter, dtype: DTypeLike, on_tensor: OnTensor) -> None:
@@ -62,7 +62,7 @@ class PlainProducts:
         return rounded
 
 
-class Int8Products:
+class Int8Matmul:
     """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
 
     With `unsigned`, 128 is added to the weights, which the product takes off again: for processors whose sums of
@@ -115,24 +115,22 @@ class Int8Products:
         on_slices(quantize, len(block), block.itemsize * block.shape[1])
 
 
-class Int4Products:
-    """Weights of 4 bits in blocks of 32 (`MatMulNBits`); with a calibration, its activations guide the rounding."""
+class Int4Matmul:
+    """Weights of 4 bits in blocks of 32 (`MatMulNBits`); with GPTQ data, its activations guide the rounding."""
 
-    def __init__(
-        self, writer: GraphWriter, dtype: DTypeLike, calibration: Calibration | None, on_tensor: OnTensor
-    ) -> None:
-        self._writer, self._dtype, self._calibration = writer, np.dtype(dtype), calibration
+    def __init__(self, writer: GraphWriter, dtype: DTypeLike, gptq_data: GptqData | None, on_tensor: OnTensor) -> None:
+        self._writer, self._dtype, self._gptq_data = writer, np.dtype(dtype), gptq_data
         self._on_tensor = on_tensor
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Quantize, and let the calibration go on with what the quantized matrix makes of its activations."""
+        """Quantize, and pass the quantized matrix's product on to the forward pass of the GPTQ data."""
         writer, name, error = self._writer, matrix.name, _Error()
-        inputs = self._calibration.inputs(name) if self._calibration else None
+        inputs = self._gptq_data.inputs(name) if self._gptq_data else None
         order = None if inputs is None else error_order(inputs)
         groups = -(-matrix.columns // BLOCK)
         scales = np.empty((matrix.rows, groups), self._dtype)
         zero_points = np.empty((matrix.rows, -(-groups // 2)), np.uint8)
-        last = self._calibration is None or self._calibration.ends_with(name)
+        last = self._gptq_data is None or self._gptq_data.ends_with(name)
         outputs = None if inputs is None or last else np.empty((len(inputs), matrix.rows), np.float32)
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
@@ -147,8 +145,8 @@ class Int4Products:
         writer.constant(f"{name}.scales", scales)
         writer.constant(f"{name}.zero_points", zero_points)
         self._on_tensor(name, error.relative)
-        if self._calibration and outputs is not None:
-            self._calibration.advance(outputs)
+        if self._gptq_data and outputs is not None:
+            self._gptq_data.advance(outputs)
         return self.node(matrix, activations, output)
 
     def node(self, matrix: Matrix, activations: str, output: str) -> str:

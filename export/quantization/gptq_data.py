@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from export.architecture import ExportError
 from export.sources import Floats, Source
-from export.weights.forward import products
+from export.weights.forward import steps_of
 
 # fmt: off
 MODULES = (
@@ -29,11 +29,11 @@ _LENGTH = 256
 _SKIPPED = 2000  # characters: the licence and the imports
 
 
-class Calibration:
+class GptqData:
     """A forward pass that takes each product from the quantized matrix, in the order in which a graph is written."""
 
     def __init__(self, source: Source, tokens: NDArray[np.int64]) -> None:
-        self._steps = products(source, tokens)
+        self._steps = steps_of(source, tokens)
         self._matrix, self._inputs = next(self._steps)
 
     def inputs(self, name: str) -> Floats:
@@ -50,7 +50,7 @@ class Calibration:
         self._matrix, self._inputs = self._steps.send(product)
 
 
-def calibration_tokens(tokenizer: Tokenizer) -> NDArray[np.int64]:
+def gptq_tokens(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """Tokens `[sequences, length]` of real code."""
     return code_tokens(tokenizer, MODULES, _LENGTH)
 

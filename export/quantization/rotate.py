@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.sources import Floats, Source
-from export.weights.slices import on_slices
+from export.sources.slices import on_slices
 
 _SEED = 20251005
 _SAMPLES = 512

@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 from engine.decoding.ngrams import NgramWeights
 from export.architecture import ExportError, tensor_shapes
 from export.config import read_config
+from export.sources.files.safetensors_file import SafetensorsFile
 from export.sources.folder import NO_PICKLE, PICKLES
-from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"

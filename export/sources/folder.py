@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from export.architecture import ExportError, tensor_shapes
 from export.config import architecture_of, read_config
-from export.sources.safetensors_file import SafetensorsFile
+from export.sources.files.safetensors_file import SafetensorsFile
+from export.sources.files.tokenizer_file import read_tokenizer
 from export.sources.source import Floats, Opened
-from export.sources.tokenizer_file import read_tokenizer
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NO_PICKLE = "is a pickle, which can run code when it is opened; only safetensors and GGUF are read"
@@ -51,7 +51,7 @@ class FolderSource(Opened):
         try:
             for path in shards_of(folder):
                 self._files.append(SafetensorsFile(path))
-            self._file_of = self._places()
+            self._file_of = self._by_tensor()
             self._check()
         except BaseException:
             self.close()
@@ -77,14 +77,14 @@ class FolderSource(Opened):
         for file in self._files:
             file.close()
 
-    def _places(self) -> Mapping[str, SafetensorsFile]:
-        places: dict[str, SafetensorsFile] = {}
+    def _by_tensor(self) -> Mapping[str, SafetensorsFile]:
+        found: dict[str, SafetensorsFile] = {}
         for file in self._files:
             for name in file.tensors:
-                if name in places:
-                    raise ExportError(f"{name:.80} is in {places[name].name} and in {file.name}; get the folder again")
-                places[name] = file
-        return places
+                if name in found:
+                    raise ExportError(f"{name:.80} is in {found[name].name} and in {file.name}; get the folder again")
+                found[name] = file
+        return found
 
     def _check(self) -> None:
         """All tensors of the architecture are there in their shapes, and none besides that would change the model."""

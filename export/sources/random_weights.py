@@ -13,9 +13,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from export.architecture import Architecture, ExportError, tensor_shapes
 from export.config import architecture_of, read_config
+from export.sources.files.tokenizer_file import read_tokenizer
+from export.sources.slices import on_slices
 from export.sources.source import Floats, span
-from export.sources.tokenizer_file import read_tokenizer
-from export.weights.slices import on_slices
 
 PREFIX = "random:"
 _SEED = 20251005

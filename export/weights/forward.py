@@ -17,11 +17,11 @@ from export.weights import matrices
 from export.weights.matrices import Matrix
 from export.weights.rope import rotary_caches
 
-Products = Generator[tuple[Matrix, Floats], Floats, None]
+Steps = Generator[tuple[Matrix, Floats], Floats, None]
 """Yields each matrix with its inputs `[n, columns]`; is sent their product `[n, rows]`, without the bias."""
 
 
-def products(source: Source, tokens: NDArray[np.int64]) -> Products:
+def steps_of(source: Source, tokens: NDArray[np.int64]) -> Steps:
     """Run sequences `[sequences, length]` through the model; whoever drives it decides how matrices are multiplied."""
     architecture = source.architecture
     sequences, length = tokens.shape
@@ -53,7 +53,7 @@ def products(source: Source, tokens: NDArray[np.int64]) -> Products:
 
 def head_inputs(source: Source, tokens: NDArray[np.int64]) -> Floats:
     """Run sequences `[sequences, length]` up to the head; returns what it reads, `[sequences, length, hidden]`."""
-    steps = products(source, tokens)
+    steps = steps_of(source, tokens)
     matrix, inputs = next(steps)
     while matrix.name != "lm_head":
         matrix, inputs = steps.send(matrix.product(inputs))

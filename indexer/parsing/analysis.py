@@ -75,7 +75,7 @@ def parse(
 
 
 def analyse(parsed: Parsed, path: str, *, within: float = _WITHIN) -> Analysis:
-    """Cut a text into pieces: by its grammar, or by its lines where there is none, or no time for it."""
+    """Cut a text into chunks: by its grammar, or by its lines where there is no grammar or no time."""
     try:
         return _analysis(parsed.text, path, parsed.language, within)
     except NotRead:
@@ -98,7 +98,7 @@ def analyse_file(text: str, path: str) -> Analysis:
 
 def analyse_here(text: str, path: str) -> Analysis:
     """Analyse the text of a file in this process, which the grammar may end: only for processes that may die."""
-    from indexer.parsing.trees import pieces_of, read_tree
+    from indexer.parsing.trees import chunks_in, read_tree
     from syntax.parsing.grammars import TooSlow, allow
 
     language, text = language_of(path), text.replace("\r\n", "\n")
@@ -107,7 +107,7 @@ def analyse_here(text: str, path: str) -> Analysis:
     allow(SECONDS)
     try:
         read = read_tree(text, language)
-        return Analysis(text, family(path, language), read.outline, tuple(pieces_of(read)))
+        return Analysis(text, family(path, language), read.outline, tuple(chunks_in(read)))
     except TooSlow:
         return _by_lines(text, path, language)
 
@@ -119,9 +119,9 @@ def _is_for_grammar(text: str, language: str) -> bool:
 def _analysis(text: str, path: str, language: str, within: float) -> Analysis:
     if not _is_for_grammar(text, language):
         return _by_lines(text, path, language)
-    answer = grammars.ask("pieces", language, text, path, within=within, name=path)
-    pieces = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["pieces"])
-    return Analysis(text, family(path, language), _outline(answer), pieces)
+    answer = grammars.ask("chunks", language, text, path, within=within, name=path)
+    chunks = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["chunks"])
+    return Analysis(text, family(path, language), _outline(answer), chunks)
 
 
 def _by_lines(text: str, path: str, language: str, outline: Outline = _NO_OUTLINE) -> Analysis:

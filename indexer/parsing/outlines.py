@@ -3,7 +3,7 @@
 A query marks a definition's node with `@definition.KIND`, its name with `@name`, a container that is not around it with
 `@container`, what only contains others with `@scope`, and an import with `@import`. A file whose first line begins with
 `; with the grammar's own tags` is read together with the `tags.scm` that the grammar's wheel ships. References are not
-listed one by one: `chunks.py` knows the names that each piece of a file uses.
+listed one by one: `chunks.py` knows the names that each chunk of a file uses.
 
 Only for processes that may die: it searches syntax trees.
 """

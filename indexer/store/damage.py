@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from indexer.files.disk import look
-from indexer.store.store import Damaged
+from indexer.store.database import Damaged
 
 _REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python does not name before 3.12

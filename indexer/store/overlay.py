@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from indexer.store.store import Piece, Place, Store
+from indexer.store.rows import Definition, StoredChunk
+from indexer.store.store import Store
 from syntax import DocumentId
 
 _APART = "/" * 8  # no path has two slashes in a row
-F = TypeVar("F", Place, Piece)
+F = TypeVar("F", Definition, StoredChunk)
 
 
 def mount_of(number: int) -> str:
@@ -85,14 +86,14 @@ class Library:
 
     def definitions(
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
-    ) -> list[Place]:
+    ) -> list[Definition]:
         """Definitions of some names in files of a family; see `Store.definitions`."""
         found = self._opened(self._open.definitions(names, family, most, imported)) if self._visible else []
         for layer in self._layers:
             found += self._closed(layer, layer.store.definitions(names, family, most, imported))
         return found
 
-    def definitions_in(self, key: str, container: str | None = None) -> list[Place]:
+    def definitions_in(self, key: str, container: str | None = None) -> list[Definition]:
         """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
         if key in self._visible:
             return self._open.definitions_in(key, container)
@@ -101,21 +102,21 @@ class Library:
         layer, path = found
         return self._closed(layer, layer.store.definitions_in(path, container))
 
-    def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
+    def chunks_with(self, names: Collection[str], family: str, most: int) -> list[StoredChunk]:
         """Chunks that use any of these names, the best of each store first."""
-        found = self._opened(self._open.pieces_with(names, family, most)) if self._visible else []
+        found = self._opened(self._open.chunks_with(names, family, most)) if self._visible else []
         for layer in self._layers:
-            found += self._closed(layer, layer.store.pieces_with(names, family, most))
+            found += self._closed(layer, layer.store.chunks_with(names, family, most))
         return found
 
-    def pieces_of(self, key: str) -> list[Piece]:
+    def chunks_of(self, key: str) -> list[StoredChunk]:
         """All chunks of a file, in order."""
         if key in self._visible:
-            return self._open.pieces_of(key)
+            return self._open.chunks_of(key)
         if (found := self._in_folder(key)) is None:
             return []
         layer, path = found
-        return self._closed(layer, layer.store.pieces_of(path))
+        return self._closed(layer, layer.store.chunks_of(path))
 
     def frequencies(self, names: Collection[str]) -> dict[str, int]:
         """In how many chunks each name stands."""

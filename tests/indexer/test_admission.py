@@ -216,7 +216,7 @@ def test_a_closed_document_leaves_nothing(index: Index, root: Path) -> None:
         index.forget(one)
     index.context_for(DocumentId.in_folder(root, "main.py"), "python", ASKING, 0, within=30)
     opened = index._opened
-    tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans)
+    tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans._plans)
     assert sum(map(len, tables)) <= 2  # what the last one that asked has of its own
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from export.architecture import Architecture, ExportError, RopeScaling, tensor_shapes
-from export.sources.flat_file import FlatFile, StoredTensor
+from export.sources.files.flat_file import FlatFile, StoredTensor
+from export.sources.files.tokenizer_file import read_tokenizer
 from export.sources.gguf.header import READABLE, read_header
 from export.sources.gguf.tokenizer import tokenizer_from_gguf
 from export.sources.source import Floats, Opened, span
-from export.sources.tokenizer_file import read_tokenizer
 
 NAMES = {
     "model.embed_tokens": "token_embd",

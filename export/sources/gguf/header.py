@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 from export.architecture import ExportError
-from export.sources.flat_file import FlatFile, StoredTensor
+from export.sources.files.flat_file import FlatFile, StoredTensor
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _MOST_HEADER_BYTES = 256 << 20  # the largest vocabularies there are take 20 MB

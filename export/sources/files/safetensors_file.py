@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from export.architecture import ExportError
-from export.sources.flat_file import FlatFile, StoredTensor, widen
+from export.sources.files.flat_file import FlatFile, StoredTensor, widen
 from export.sources.source import Floats, span
 
 _MOST_HEADER_BYTES = 32 << 20  # a thousand tensors take 0.1 MB

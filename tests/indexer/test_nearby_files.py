@@ -12,7 +12,7 @@ import pytest
 
 from indexer import Index, Neighbour, database_of
 from indexer.store.damage import remove_database
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
 from syntax import DocumentId
 
@@ -63,7 +63,7 @@ def index(tmp_path: Path, root: Path, database: Path) -> Iterator[Index]:
 
 def read(root: Path, database: Path) -> None:
     """What the worker does when it is told of changes."""
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     Folder(root, store).scan()
     store.close()
 

@@ -9,28 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 import indexer.files.text
-import indexer.sync.file_state
-from indexer.sync.pool import readings
-from indexer.sync.supervisor import WorkerProcess
+import indexer.sync.file_update
+from indexer.sync.messages import IndexMessage, Resting, UpToDate
+from indexer.sync.pool import read_files
+from indexer.sync.supervisor import Supervisor
 from syntax import children
-from tests.indexer.working import SOON, index_once, indexed, problems, until
+from tests.indexer.sync_loops import SOON, index_once, indexed, problems, until
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 
 _DEADLY = """
 import os, signal, sys
-import indexer.sync.file_state
+import indexer.sync.file_update
 import indexer.files.text
 from syntax import children
 
 command = children.python_command
-read_text = indexer.sync.file_state.read_text
+read_text = indexer.sync.file_update.read_text
 
 def deadly_command(module, *arguments):
     words = command(module, *arguments)
@@ -48,7 +48,7 @@ def read_or_die(data):
         pass
     return read_text(data)
 
-indexer.sync.file_state.read_text = read_or_die
+indexer.sync.file_update.read_text = read_or_die
 """
 
 
@@ -76,18 +76,18 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Children that die of some texts and hang with others, as a parser of another language's code may."""
     (tmp_path / "deadly.py").write_text(_DEADLY)
     monkeypatch.setattr(children, "python_command", children.python_command)
-    monkeypatch.setattr("indexer.sync.file_state.read_text", indexer.sync.file_state.read_text)
+    monkeypatch.setattr("indexer.sync.file_update.read_text", indexer.sync.file_update.read_text)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("deadly")
-    monkeypatch.setattr("indexer.sync.file_state.read_text", indexer.files.text.read_text)  # not here
+    monkeypatch.setattr("indexer.sync.file_update.read_text", indexer.files.text.read_text)  # not here
     del sys.modules["deadly"]
 
 
 @on_posix
 def test_a_worker_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path, database: Path) -> None:
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    worker = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     child = family_of_workers()[0]
     child.suspend()
     began = time.monotonic()
@@ -101,9 +101,9 @@ def test_a_worker_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path,
 
 @on_posix
 def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) -> None:
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    worker = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     child = family_of_workers()[0]
     child.suspend()
     for number in range(2400):
@@ -118,9 +118,9 @@ def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) 
 
 @on_posix
 def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: Path) -> None:
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    worker = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     os.mkfifo(root / "pipe.py")
     os.mkfifo(root / ".gitignore")
     worker.tell(["pipe.py", ".gitignore"])
@@ -136,9 +136,9 @@ def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: P
 def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, database: Path) -> None:
     (root / "bad.py").write_text("die_of_this = 1\n")
     (root / "more.py").write_text("more = 1\n")
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    worker = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     assert indexed(database) == {"ok.py", "more.py"}
     (sentence,) = problems(said)
     assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: reading it crashes")
@@ -146,8 +146,8 @@ def test_a_text_that_workers_die_of_is_left_out_and_named_once(root: Path, datab
     worker.close()
     assert psutil.wait_procs(descendants, SOON)[1] == []
     said.clear()
-    worker = WorkerProcess(root, database, said.append)  # the next one does not try it again
-    until(lambda: any("ready" in one for one in said))
+    worker = Supervisor(root, database, said.append)  # the next one does not try it again
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     assert problems(said) == []
     (root / "bad.py").write_text("good_again = 1\n")
     until(lambda: "bad.py" in indexed(database))
@@ -168,7 +168,7 @@ def test_of_many_files_the_one_that_readers_die_of_is_refused(
     for path in paths:
         (root / path).write_text("x = 1\n")
     (root / "m0.py").write_text(text)
-    found = dict(readings(root, paths, {}, suspects={"m0.py"}))
+    found = dict(read_files(root, paths, {}, suspects={"m0.py"}))
     assert found.keys() == set(paths)
     failed = {path for path, reading in found.items() if getattr(reading, "has_failed", True)}
     assert failed == {"m0.py"}
@@ -200,14 +200,14 @@ def test_one_that_never_stays_up_says_so_rests_and_tries_again(
 
     monkeypatch.setattr(children, "python_command", breakable)
     monkeypatch.setattr("indexer.sync.supervisor._LEAST_REST", 0.1)
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("resting" in one for one in said))
+    said: list[IndexMessage] = []
+    worker = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, Resting) for one in said))
     (sentence,) = problems(said)
     assert sentence.startswith(f"The index of {root} does not stay up (exit code 7); it is tried again later.")
     switch.unlink()
     worker.tell(["ok.py"])  # a changed file ends the rest
-    until(lambda: any("ready" in one for one in said))
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     worker.close()
 
 
@@ -232,9 +232,9 @@ def test_what_a_worker_writes_to_stderr_is_logged_once_and_not_without_end(
     noise = "import sys\nfor n in range(20000): print('same', file=sys.stderr); print(n, 'x' * 1000, file=sys.stderr)"
     monkeypatch.setattr(children, "python_command", lambda module, *arguments: [sys.executable, "-c", noise])
     with caplog.at_level(logging.WARNING, "indexer.sync.supervisor"):
-        said: list[dict[str, Any]] = []
-        worker = WorkerProcess(root, database, said.append)
-        until(lambda: any("resting" in one for one in said))
+        said: list[IndexMessage] = []
+        worker = Supervisor(root, database, said.append)
+        until(lambda: any(isinstance(one, Resting) for one in said))
         worker.close()
     lines = [record.getMessage() for record in caplog.records]
     assert lines.count("same") <= 3
