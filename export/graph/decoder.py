@@ -1,6 +1,6 @@
 """The decoder as an ONNX graph, written one block of rows at a time so that a large model needs little memory.
 
-The graph, for S new tokens of which the K at `logit_positions` are asked for their logits:
+The graph, for S new tokens and the logits of the K among them at `logit_positions`:
 
     input_ids int64[1, S], logit_positions int64[K], seqlens_k int32[1], total_sequence_length int32[]
     past_key_values.{layer}.{key,value} float[1, kv_heads, capacity, head_size]
@@ -36,7 +36,7 @@ from export.weights.rope import rotary_caches
 Format = Literal["fp32", "fp16", "int8", "int4"]
 Target = Literal["cpu", "cuda"]
 FORMATS: dict[Target, tuple[Format, ...]] = {"cpu": ("int8", "int4", "fp32"), "cuda": ("fp16", "int4")}
-"""What can be written for each target, the default first."""
+"""The formats of each target, the default first."""
 
 
 def write_graph(
@@ -113,7 +113,7 @@ class _Decoder:
         else:
             logits = self.matmul_format.multiply(head, wanted, "lm_head.product")
             writer.node("Cast", [logits], "logits", to=TensorProto.FLOAT)
-            # a softmax and TopK need no cuDNN there, as ArgMax and ReduceLogSumExp do
+            # a softmax and TopK need no cuDNN there; ArgMax and ReduceLogSumExp do
             surely = writer.node("LogSoftmax", ["logits"], "log_probabilities", axis=-1)
             one = writer.constant("one", np.array([1], np.int64))
             writer.node("TopK", [surely, one], "likeliest", outputs=[PICKED_SURELY, PICKED], axis=-1)

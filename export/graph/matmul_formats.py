@@ -1,4 +1,4 @@
-"""How each format multiplies activations with a matrix: the nodes, and the weights that are streamed for them."""
+"""The matmul formats: for each, the nodes of a product with a matrix, and the weights that are streamed for them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from export.sources import Floats
 from export.sources.slices import on_slices
 from export.weights.matrices import Matrix
 
-_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step wants many of them
+_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step needs many of them
 
 OnTensor = Callable[[str, float], None]
-"""Told of every matrix written: its name, and the error that quantization made, relative to the weights (both as roots
-of mean squares)."""
+"""Called for every matrix written, with its name and its quantization error relative to the weights (both as root mean
+squares)."""
 
 
 class MatmulFormat(Protocol):
@@ -31,13 +31,13 @@ class MatmulFormat(Protocol):
 
 
 class PlainMatmul:
-    """Floating-point weights, as they are in the source."""
+    """Floating-point weights, as the source has them."""
 
     def __init__(self, writer: GraphWriter, dtype: DTypeLike, on_tensor: OnTensor) -> None:
         self._writer, self._dtype, self._on_tensor = writer, np.dtype(dtype), on_tensor
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Leave weights `[out, in]`, as they are read: `FusedMatMul` transposes them, `MatMul` cannot."""
+        """Leave weights as `[out, in]`: `FusedMatMul` transposes them, `MatMul` cannot."""
         error = _Error()
 
         def blocks() -> Iterator[NDArray[Any]]:
@@ -65,9 +65,9 @@ class PlainMatmul:
 class Int8Matmul:
     """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
 
-    With `unsigned`, 128 is added to the weights, which the product takes off again: for processors whose sums of
-    unsigned and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20%
-    slower in prefill, and the same in decoding, as signed weights that are kept to 7 bits.
+    With `unsigned`, 128 is added to the weights, and the product subtracts it: for processors on which sums of unsigned
+    and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20% slower in prefill than
+    signed weights of 7 bits, and as fast in decoding.
     """
 
     def __init__(self, writer: GraphWriter, unsigned: bool, on_tensor: OnTensor) -> None:
@@ -150,7 +150,7 @@ class Int4Matmul:
         return self.node(matrix, activations, output)
 
     def node(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Write the product with a matrix that is there already; returns `output`."""
+        """Write the product with a matrix whose weights are written already; returns `output`."""
         name = matrix.name
         return self._writer.node(
             "MatMulNBits",
@@ -168,7 +168,7 @@ class Int4Matmul:
     def _quantize(
         self, block: Floats, order: Floats | None, scales: NDArray[Any], zero_points: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], Floats]:
-        """Quantize rows `[n, in]` and fill their scales and zero points; returns what is written, and what it means."""
+        """Quantize rows `[n, in]` and fill their scales and zero points; returns packed values and restored weights."""
         values = np.empty((*scales.shape, BLOCK // 2), np.uint8)
         restored = np.empty_like(block)
 

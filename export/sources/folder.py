@@ -1,4 +1,4 @@
-"""A folder as the Hugging Face hub has it: `config.json`, `tokenizer.json`, and one or many safetensors files."""
+"""A folder in the layout of the Hugging Face hub: `config.json`, `tokenizer.json`, and safetensors files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HARMLESS = re.compile(r"rotary_emb\.inv_freq$|^lm_head\.weight$|masked_bias$")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder of published weights, not opened yet."""
+    """A folder of published weights that is not opened yet."""
 
     folder: Path
     description: str
@@ -36,12 +36,12 @@ class Checkpoint:
 
 
 def local_checkpoint(folder: Path) -> Checkpoint:
-    """Take a folder as it is on the disk."""
+    """Describe a folder on the disk."""
     return Checkpoint(folder, folder.resolve().name, license_of(folder))
 
 
 class FolderSource(Opened):
-    """The weights of a folder. Headers are read and compared with the configuration at once, tensors when asked for."""
+    """The weights of a folder. Headers are read and compared with the configuration at once, tensors on demand."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         folder = checkpoint.folder
@@ -73,7 +73,7 @@ class FolderSource(Opened):
         return self._checkpoint.tokenizer()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for file in self._files:
             file.close()
 
@@ -87,7 +87,7 @@ class FolderSource(Opened):
         return found
 
     def _check(self) -> None:
-        """All tensors of the architecture are there in their shapes, and none besides that would change the model."""
+        """Check that all tensors of the architecture exist in their shapes, and none that would change the model."""
         if self.architecture.layers > len(self._file_of):
             raise ExportError(f"config.json says {self.architecture.layers} layers, for which tensors are missing")
         expected = dict(tensor_shapes(self.architecture))
@@ -101,7 +101,7 @@ class FolderSource(Opened):
                     f"{name} in {file.name} has the shape {list(found)}, and config.json says {list(shape)}; "
                     "they do not belong together"
                 )
-            file.rows(name, slice(0, 0))  # its type can be read
+            file.rows(name, slice(0, 0))  # raises an error for an unknown type
         unknown = [name for name in self._file_of if name not in expected and not _HARMLESS.search(name)]
         if unknown:
             raise ExportError(
@@ -111,7 +111,7 @@ class FolderSource(Opened):
 
 
 def license_of(folder: Path) -> str:
-    """The licence that a folder's model card or licence text names; `unknown` where it cannot be told."""
+    """The licence that a folder's model card or licence text names; else `unknown`."""
     card = _start_of(folder / "README.md")
     if card.startswith("---") and (named := re.search(r"^license:\s*([\w.-]+)", card.partition("\n---")[0], re.M)):
         return named[1]

@@ -1,4 +1,4 @@
-"""What a file defines and imports, as the index keeps it. How it is found: `outlines.py`."""
+"""Definitions and imports as the index keeps them; `outlines.py` finds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SECONDS = 3.0
-"""Of the processor's time, which the grammar of a text may take to find it all. A large text takes 0.3."""
+"""Processor time that the grammar may take for one text; a large text takes 0.3."""
 
 TYPES = frozenset({"class", "interface", "enum", "type", "module"})
 
@@ -31,7 +31,7 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """One import statement, as its words: those of the module, and those that it binds, in order."""
+    """One import statement as its words, in order: those of the module, and those that it binds."""
 
     words: tuple[str, ...]
     text: str
@@ -39,7 +39,7 @@ class Imports:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a file defines, in order, and what it imports."""
+    """A file's definitions, in order, and its imports."""
 
     symbols: tuple[Symbol, ...]
     imports: tuple[Imports, ...]

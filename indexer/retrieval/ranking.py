@@ -1,8 +1,8 @@
-"""From a question to chunks of other files, the best first.
+"""From a question to candidate lines of other files, the best first.
 
-Each source (definitions, members, modules, similar code, what was edited, neighbours) makes a ranked list of its own;
-reciprocal rank fusion (Cormack and others, 2009) makes one of them: what
-several lists have, or what one has at its top, comes first. A source that has no time left is left out.
+Each source (definitions, members, modules, similar code, visited places, neighbours) makes a ranked list of its own.
+Reciprocal rank fusion (Cormack and others, 2009) makes one list of them: first comes what several lists have, or what
+one has at its top. A source that has no time left is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from indexer.store.rows import Definition, StoredChunk
 
 _FUSION = 20  # the constant k; the paper's 60 finds 2 points less: what leads a list matters most here
 _MOST_NAMES = 160
-_COMMON = 24  # definitions of one name; a name that has more says little
+_COMMON = 24  # definitions of one name; a name with more of them tells little
 _SHORT = 6  # lines that are shown whole
 _MOST_TYPES = 8
 _MOST_MODULES = 12
@@ -62,9 +62,9 @@ class Ranked(NamedTuple):
 def retrieve(
     question: Question, library: Library, recent: Sequence[tuple[str, int]] = (), *, deadline: float = math.inf
 ) -> list[Ranked]:
-    """Find what may help, the best first. `recent`: paths and lines that were edited or viewed, the last one first.
+    """Find candidates, the best first. `recent`: paths and lines that were edited or viewed, the last one first.
 
-    What is not done at `deadline` (of `time.monotonic`) is left out.
+    Sources that have not begun at `deadline` (of `time.monotonic`) are left out.
     """
     lists: list[list[Candidate]] = []
     definitions = _definitions(question, library)
@@ -120,7 +120,7 @@ def _brief(definition: Definition, source: str, *, documented: bool = False) -> 
 
 
 def _definitions(question: Question, library: Library) -> list[tuple[float, Definition]]:
-    """Definitions of names near the cursor: those that the imports lead to first, then by rarity and by nearness."""
+    """Definitions of names near the cursor: imported ones first, then by rarity and nearness."""
     names = sorted(question.weights, key=lambda name: (-question.weights[name], name))[:_MOST_NAMES]
     by_name: dict[str, list[Definition]] = {}
     for definition in library.definitions(names, question.family, _COMMON, question.imported):
@@ -154,7 +154,7 @@ def _definitions(question: Question, library: Library) -> list[tuple[float, Defi
 
 
 def _members(question: Question, library: Library, definitions: list[tuple[float, Definition]]) -> list[Candidate]:
-    """What the types in play offer: members of the types among the best definitions, those used most often first."""
+    """Members of the types among the best definitions, those used most often first."""
     types = [(score, definition) for score, definition in definitions if definition.symbol.kind in TYPES][:_MOST_TYPES]
     members = [
         (score, one)
@@ -168,7 +168,7 @@ def _members(question: Question, library: Library, definitions: list[tuple[float
 def _interesting(
     question: Question, library: Library, definitions: Sequence[tuple[float, Definition]]
 ) -> list[Definition]:
-    """What of a type or a module somebody may want, the likeliest first: often used, near, and meant for others."""
+    """Definitions of a type or a module, the likeliest first: those used often, used near the cursor, and public."""
     often = library.frequencies({definition.symbol.name for _, definition in definitions})
     scored: list[tuple[float, Definition]] = []
     for score, definition in definitions:
@@ -184,7 +184,7 @@ def _is_private(name: str) -> bool:
 
 
 def _modules(question: Question, library: Library, definitions: list[tuple[float, Definition]]) -> list[Candidate]:
-    """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
+    """The other definitions at the top of the imported files."""
     best = {
         path: agrees * question.weights.get(module_of(path), 0.1)
         for path, agrees in imported_files(question, library).items()
@@ -243,7 +243,7 @@ def _similar(question: Question, library: Library, likeness: _Likeness) -> list[
 
 
 def _recent(question: Question, library: Library, recent: Sequence[tuple[str, int]]) -> list[Candidate]:
-    """The chunks round what was edited or viewed last."""
+    """The chunks that were edited or viewed last."""
     found = []
     for path, line in recent:
         if path == question.path:

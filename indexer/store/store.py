@@ -58,35 +58,35 @@ class Store:
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """Answer all that is asked inside from one moment: what another process writes meanwhile is seen afterwards."""
+        """Answer all questions inside from one moment: writes of another process are seen afterwards."""
         self._connection.execute("BEGIN")
         try:
-            self.version()  # what has changed is noticed before anything is remembered
+            self.version()  # notices a change before any answer is remembered
             yield
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
 
     def states(self, paths: Collection[str] | None = None) -> dict[str, FileState]:
-        """Every file that is known, or those of some that are; refused ones too."""
+        """The states of all known files, or of those among `paths`; refused files are known, too."""
         where, values = ("", ()) if paths is None else (f" WHERE path IN ({_marks(paths)})", (*paths,))
         rows = self._connection.execute(f"SELECT path, modified, size, hash FROM files{where}", values)
         return {row[0]: FileState._make(row[1:]) for row in rows}
 
     def below(self, folder: str) -> list[str]:
-        """Every file that is known below a folder."""
+        """All known files below a folder."""
         query = "SELECT path FROM files WHERE path > ? AND path < ?"  # "0" follows on "/"
         return [path for (path,) in self._connection.execute(query, (f"{folder}/", f"{folder}0"))]
 
     def counts(self) -> tuple[int, int, int]:
-        """How many files are kept, how many are refused by what they contain, and how many definitions there are."""
+        """How many files are kept, how many are refused for their content, and how many definitions there are."""
         kept, refused = self._connection.execute(
             "SELECT count(*) - count(refusal), count(refusal) FROM files"
         ).fetchone()
         return kept, refused, self._connection.execute("SELECT count(*) FROM symbols").fetchone()[0]
 
     def version(self) -> int:
-        """A number that changes whenever another process has written. Asking for it is what notices that."""
+        """A number that changes whenever another process has written. A call of this is what notices it."""
         version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         if version != self._version:
             self._version = version
@@ -94,12 +94,12 @@ class Store:
         return version
 
     def _forget(self) -> None:
-        """Forget which files there are; how often names stand in all of them changes slowly."""
+        """Forget remembered file numbers; frequencies are kept, as they change slowly."""
         self._ids.clear()
         self._counts.clear()
 
     def refusal(self, path: str) -> str | None:
-        """Why a file's content is not used; None where it is, or where the file is not known."""
+        """Why a file's content is refused; None if it is used, or the file is not known."""
         row = self._connection.execute("SELECT refusal FROM files WHERE path = ?", (path,)).fetchone()
         return row[0] if row is not None else None
 
@@ -109,7 +109,7 @@ class Store:
         return row is not None and bool(row[0])
 
     def text(self, path: str) -> str | None:
-        """A file's text as it was read; None where it is not kept."""
+        """A file's text as it was read; None if it is not kept."""
         if (file := self._id(path)) is None:
             return None
         query = "SELECT lines FROM texts WHERE id >= ? AND id < ? ORDER BY id"
@@ -117,7 +117,7 @@ class Store:
         return "\n".join(database.unpacked(block) for (block,) in rows)
 
     def lines(self, path: str, wanted: Sequence[int]) -> list[str] | None:
-        """Some lines of a file's text, by their numbers from 0; None where the file is not kept, or is shorter."""
+        """Some lines of a file's text, by their numbers from 0; None if the file is not kept, or is shorter."""
         if (file := self._id(path)) is None:
             return None
         found, number, block = [], -1, list[str]()
@@ -138,7 +138,7 @@ class Store:
         return _remember(self._texts, number, block, _TEXTS)
 
     def _id(self, path: str) -> int | None:
-        """The number of a file whose content is used; None where there is none."""
+        """The number of a file whose content is used; None for any other path."""
         if path not in self._ids:
             row = self._connection.execute(
                 "SELECT id FROM files WHERE path = ? AND refusal IS NULL", (path,)
@@ -147,7 +147,7 @@ class Store:
         return self._ids[path]
 
     def paths(self, family: str, **where: Collection[str]) -> list[str]:
-        """Files of a family, in order; `folder`, `module` or `subject` of one of these only (see `paths.py`)."""
+        """Files of a family, in order; only those with one of these values of `folder`, `module` or `subject`."""
         conditions, values = ["family = ?"], [family]
         for column, wanted in where.items():
             conditions.append(f"{column} IN ({_marks(wanted)})")
@@ -164,10 +164,10 @@ class Store:
     ) -> list[Definition]:
         """Definitions of some names in files of a family.
 
-        Of a name with more than `most` of them, none unless it is among the words of import statements, `imported`, and
-        then those in files whose module or package is named there, too.
+        A name with more than `most` of them has none, unless it is among `imported`, the words of import statements;
+        then it has those in files whose module or package is among these words, too.
         """
-        self.version()  # whoever asks outside of `unchanging` begins with this one
+        self.version()  # a question outside of `unchanging` begins here
         counts = self._counts.setdefault(most, {})
         if new := [name for name in names if name not in counts]:
             counted = "SELECT count(*) FROM (SELECT 1 FROM symbols WHERE name = value LIMIT ?)"
@@ -202,7 +202,7 @@ class Store:
         return [Definition(row[0], Symbol._make(row[1:])) for row in rows]
 
     def frequencies(self, names: Collection[str]) -> list[int]:
-        """In how many chunks each name stands, in any case of its letters. Remembered, as it changes slowly."""
+        """How many chunks use each name, in any case. Answers are remembered, as they change slowly."""
         folded = [name.lower() for name in names]
         if new := [name for name in dict.fromkeys(folded) if name not in self._frequencies]:
             query = f"SELECT name, chunks FROM frequencies WHERE name IN ({_marks(new)})"

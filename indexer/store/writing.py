@@ -48,7 +48,7 @@ class WritableStore(Store):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all or nothing of what is written inside."""
+        """Write everything that the block writes, or nothing."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -62,14 +62,14 @@ class WritableStore(Store):
                 self._connection.execute("ROLLBACK")
             self._forget()
             for remembered in (self._texts, self._definitions, self._chunks):
-                remembered.clear()  # the numbers of what is undone are given again
+                remembered.clear()  # their numbers are given to other files
             raise
         finally:
             self._counted.clear()
         self._connection.execute("COMMIT")
 
     def put(self, path: str, state: FileState, content: Analysis | str) -> None:
-        """Keep a file: its analysis, or the reason why it has none."""
+        """Keep a file: its analysis, or the reason for its refusal."""
         analysis = content if isinstance(content, Analysis) else None
         self._remove(path, for_good=analysis is None)
         file = self._connection.execute(
@@ -118,16 +118,16 @@ class WritableStore(Store):
         )
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Forget files; those that are not there do not matter. `wipe` removes what is left of them in the file."""
+        """Forget files; unknown paths are ignored. `wipe` removes their traces from the database."""
         for path in paths:
             self._remove(path, for_good=True)
 
     def wipe(self) -> None:
-        """Leave nothing in the file of what was removed since, or had to be left out: it may have become private.
+        """Remove the traces of files that were removed or refused since: they may have become private.
 
-        The names would stay in the full-text index and in the table of frequencies, and all of it in the log. Takes a
-        tenth of a second a thousand files, and nothing where nothing was removed. Where a reader is in the way, the
-        next call does it.
+        Their names would stay in the full-text index and in the table of frequencies, and all of them in the log. It
+        takes a tenth of a second for a thousand files, and nothing where no file was removed. While a reader is in the
+        way, it leaves the log to the next call.
         """
         if not self._has_remains:
             return

@@ -22,7 +22,7 @@ class FileUpdate:
     content: Analysis | str | None
     """None where the content is the known one; a text is the reason why the content is refused."""
     has_failed: bool = False
-    """Whether an error caused the refusal, which the user is told of."""
+    """Whether an error caused the refusal; then the user sees the reason."""
 
 
 Outcome = FileUpdate | str | None

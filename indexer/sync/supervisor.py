@@ -1,6 +1,6 @@
 """The indexer process as its parent sees it: started, told of changes, and started again if it dies.
 
-No call here waits for that process, in whatever state it is.
+No call here waits for that process, even if it is suspended.
 """
 
 from __future__ import annotations
