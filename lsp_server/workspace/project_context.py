@@ -89,7 +89,7 @@ class Context:
                 near.pop(document, None)
 
     def opened(self) -> None:
-        """Look at new documents before anyone asks about them: the first of a language loads its grammar.
+        """Look at new documents before the first request: the first of a language loads its grammar.
 
         However many are opened, one look waits, and it gives way to requests.
         """
@@ -141,7 +141,7 @@ class Context:
             return near.texts if near is not None and near.generation == self.generation else ()
 
     def look_around(self, snapshot: Snapshot, read: Read) -> None:
-        """Read what is new near a document, in the background; it competes with no one who waits for an answer."""
+        """Read what is new near a document, in the background, so that no request waits for it."""
         now = time.monotonic()
         with self._lock:
             near = self._near.setdefault(_owner(read), {}).setdefault(snapshot.identity, _Near())

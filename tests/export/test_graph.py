@@ -40,7 +40,7 @@ def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: Sou
     tokens = engine._tokenizer.encode(TEXT)[:384]
     expected = forward(source, tokens)
     slot = engine._model.new_slot(len(tokens))
-    logits = np.concatenate(  # in three parts: prefill behind a cached state is part of the claim
+    logits = np.concatenate(  # in three parts: prefill after a cached state is part of the claim
         [engine._model.run(slot, part, range(len(part))) for part in (tokens[:200], tokens[200:201], tokens[201:])]
     )
     agreement = (logits.argmax(axis=1) == expected.argmax(axis=1)).mean()

@@ -38,7 +38,7 @@ def load(folder: Path, source: RandomSource, *, half: bool = False) -> Model:
 
 
 def run(model: Model, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-    """All logits, in three runs: prefill behind a cached state is part of the claim."""
+    """All logits, in three runs: prefill after a cached state is part of the claim."""
     slot = model.new_slot(len(tokens))
     parts = (tokens[:20], tokens[20:21], tokens[21:])
     return np.concatenate([model.run(slot, part.tolist(), range(len(part))) for part in parts])

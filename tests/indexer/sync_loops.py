@@ -1,4 +1,4 @@
-"""What the tests of the index share: workers on threads and in processes, waited for by what they say."""
+"""What the tests of the index share: sync loops on threads and indexer processes, waited for by their messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def until(condition: Callable[[], Any]) -> Any:
 
 @contextmanager
 def working(root: Path, database: Path) -> Iterator[list[IndexMessage]]:
-    """A worker on a thread, with what it says; ready, or at rest after an error, when the block begins."""
+    """A sync loop on a thread, with its messages; up to date, or at rest after an error, when the block begins."""
     changes, said = Changes(), list[IndexMessage]()
     thread = threading.Thread(target=run, args=(root, database, changes, said.append))
     thread.start()
@@ -50,7 +50,7 @@ def index_once(root: Path, database: Path) -> list[str]:
 
 
 def problems(said: list[IndexMessage]) -> list[str]:
-    """The problems among what a worker said."""
+    """The problems among messages."""
     return [one.sentence for one in said if isinstance(one, Problem)]
 
 

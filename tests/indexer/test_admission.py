@@ -79,7 +79,7 @@ def test_files_of_the_index_follow_the_rules_of_now_though_it_was_made_before(ro
     index.open_folder(root, watched=False)
     main = DocumentId.in_folder(root, "main.py")
     assert helped(index, main) == SEEN
-    (root / ".aiignore").write_text("private.py\n")  # which no worker has seen
+    (root / ".aiignore").write_text("private.py\n")  # which no indexer process has seen
     assert helped(index, main) == HIDDEN
     (root / ".aiignore").unlink()
     assert helped(index, main) == SEEN

@@ -104,7 +104,7 @@ if sys.platform == "win32":
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_a_worker_makes_a_damaged_index_anew(root: Path, database: Path, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_index_is_made_anew(root: Path, database: Path, damage: Callable[[Path], object]) -> None:
     damage(database)
     with working(root, database) as said:
         (root / "new.py").write_text("def brand_new(): pass\n")
@@ -202,8 +202,8 @@ def test_the_command_makes_it_anew_when_asked(root: Path, database: Path, monkey
 
 def test_an_index_that_is_removed_is_made_again(root: Path, database: Path, tmp_path: Path) -> None:
     said: list[IndexMessage] = []
-    worker = Supervisor(root, database, said.append)
-    reader = StoreConnection(database, worker.check)
+    supervisor = Supervisor(root, database, said.append)
+    reader = StoreConnection(database, supervisor.check)
     until(lambda: any(isinstance(one, UpToDate) for one in said))
     assert reader.store() is not None
     for place in (database, tmp_path / "cache"):
@@ -211,7 +211,7 @@ def test_an_index_that_is_removed_is_made_again(root: Path, database: Path, tmp_
         assert reader.store() is None
         until(lambda: (store := reader.store()) is not None and store.counts()[0] == len(FILES))
     reader.close()
-    worker.close()
+    supervisor.close()
     assert problems(said) == []
 
 
@@ -272,15 +272,15 @@ def test_a_full_disk_is_told_once_and_waited_for(root: Path, tmp_path: Path, mon
     database, said, changes = database_of(root, tmp_path / "cache"), list[IndexMessage](), Changes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
-    worker = threading.Thread(target=run, args=(root, database, changes, said.append))
+    loop = threading.Thread(target=run, args=(root, database, changes, said.append))
     try:
-        worker.start()
+        loop.start()
         until(lambda: sum(isinstance(one, Resting) for one in said) > 3)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     until(lambda: any(isinstance(one, UpToDate) for one in said))
     changes.stop()
-    worker.join(SOON)
+    loop.join(SOON)
     (sentence,) = problems(said)
     assert sentence.endswith(f"free some space in {database.parent}.")
     assert indexed(database) == FILES

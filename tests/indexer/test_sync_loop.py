@@ -157,22 +157,22 @@ def test_killed_at_any_moment_it_leaves_a_whole_index(root: Path, database: Path
     assert content(database) == fresh(root, tmp_path)
 
 
-def test_a_worker_that_dies_is_started_again_and_ends_with_its_parent(root: Path, database: Path) -> None:
+def test_an_indexer_process_that_dies_is_started_again_and_ends_with_its_parent(root: Path, database: Path) -> None:
     import psutil
 
     said: list[IndexMessage] = []
-    worker = Supervisor(root, database, said.append)
+    supervisor = Supervisor(root, database, said.append)
     until(lambda: any(isinstance(one, UpToDate) for one in said))
     (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     said.clear()
     child.kill()
     until(lambda: any(isinstance(one, UpToDate) for one in said))
     (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
-    worker.close()
+    supervisor.close()
     assert psutil.wait_procs([child], SOON)[1] == []
 
 
-def test_of_two_workers_one_writes_and_the_other_waits_in_line(root: Path, database: Path) -> None:
+def test_of_two_indexer_processes_one_writes_and_the_other_waits_in_line(root: Path, database: Path) -> None:
     changes, said = Changes(), list[IndexMessage]()
     with working(root, database):
         second = threading.Thread(target=run, args=(root, database, changes, said.append))

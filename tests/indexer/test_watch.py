@@ -12,7 +12,7 @@ import pytest
 from indexer.sync.watch import Changes, Watcher, is_remote
 from tests.indexer.sync_loops import indexed, problems, until, working
 
-pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the worker's process ignores
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the indexer process ignores
 _LIMITED = """
 import os, sys, time
 from pathlib import Path
