@@ -1,4 +1,4 @@
-"""What the index's workers say, made visible: a progress bar, a line in the client's log, figures for the status."""
+"""The indexer processes' messages, made visible: a progress bar, a line in the client's log, figures for the status."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pygls.lsp.server import LanguageServer
 
+from indexer import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
 from lsp_server.reporting.progress import ProgressBar
 
 _WORTH_A_BAR = 50  # files; fewer are read before a bar is seen
@@ -44,26 +44,26 @@ class IndexProgress:
         return IndexFacts(sum(self._files.values()), bool(self._busy), next(iter(self._problems.values()), None))
 
     def begin(self, root: Path) -> None:
-        """A folder's worker has been started."""
+        """A folder's indexer process was started."""
         self._busy.add(root)
 
-    def hear(self, root: Path, message: dict[str, Any]) -> None:
-        """Take in what a worker says: see `indexer.sync.sync_loop`."""
-        if "problem" in message:
-            self._last_problem[root] = message["problem"]
-            self._complain(message["problem"])
-        elif "progress" in message:
-            done, total = message["progress"]
-            self._busy.add(root)
-            if total >= _WORTH_A_BAR:
-                self._bar(root).report(f"{done:,} of {total:,} files", done / total)
-        elif "resting" in message:
-            self._problems[root] = self._last_problem.get(root, "The index has stopped")
-            self.end(root)
-        else:
-            self._files[root] = message.get("ready", self._files.get(root, 0))
-            self._problems.pop(root, None)
-            self.end(root)
+    def hear(self, root: Path, message: IndexMessage) -> None:
+        """Take in a message of a folder's indexer process."""
+        match message:
+            case Problem(sentence):
+                self._last_problem[root] = sentence
+                self._complain(sentence)
+            case FilesRead(done, total):
+                self._busy.add(root)
+                if total >= _WORTH_A_BAR:
+                    self._bar(root).report(f"{done:,} of {total:,} files", done / total)
+            case Resting():
+                self._problems[root] = self._last_problem.get(root, "The index has stopped")
+                self.end(root)
+            case UpToDate() | WaitingInLine():
+                self._files[root] = message.files if isinstance(message, UpToDate) else self._files.get(root, 0)
+                self._problems.pop(root, None)
+                self.end(root)
 
     def forget(self, root: Path) -> None:
         """A folder was removed from the workspace."""

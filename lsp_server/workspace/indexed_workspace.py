@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -23,6 +23,7 @@ from syntax import DocumentId, normalized, path_in, resolved
 
 if TYPE_CHECKING:  # imported at run time only on a thread of its own: it takes most of a second
     from engine import ContextSnippet
+    from indexer import IndexMessage
     from lsp_server.completer import Completer
     from lsp_server.workspace.project_context import Context
 
@@ -177,7 +178,7 @@ class IndexedWorkspace:
     async def _make_context(self) -> None:
         loop = asyncio.get_running_loop()
 
-        def hear(root: Path, message: dict[str, Any]) -> None:
+        def hear(root: Path, message: IndexMessage) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(self._hear, root, message)
 
@@ -194,6 +195,6 @@ class IndexedWorkspace:
             return
         self.folders_changed()
 
-    def _hear(self, root: Path, message: dict[str, Any]) -> None:
+    def _hear(self, root: Path, message: IndexMessage) -> None:
         if root in self._roots:
             self._progress.hear(root, message)

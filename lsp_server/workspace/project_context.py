@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine import ContextSnippet
 from engine.model_folders.locations import cache_folder
-from indexer import Index, why_not_root
+from indexer import Index, IndexMessage, why_not_root
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
 from syntax import DocumentId, path_in
@@ -49,7 +48,7 @@ class Context:
     A request begins with `why_not`, which reads changed rules: the answers that follow obey these rules.
     """
 
-    def __init__(self, hear: Callable[[Path, dict[str, Any]], None]) -> None:
+    def __init__(self, hear: Callable[[Path, IndexMessage], None]) -> None:
         self._index = Index(cache_folder(), hear)
         self._admission = self._index.admission
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="context")

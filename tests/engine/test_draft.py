@@ -24,7 +24,7 @@ from engine.runtime.benchmark import gives_same_bits
 from engine.runtime.session import Model
 from export.graph.decoder import Format
 from tests.export.small import LLAMA, RandomSource
-from tests.export.test_formats import load, write
+from tests.export.test_matmul_formats import load, write
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))

@@ -244,8 +244,8 @@ def test_an_open_document_without_a_blank_line_keeps_its_choice(tmp_path: Path) 
     assert "pay_the_bill" in chosen[0].text
     assert STRIPE not in chosen[0].text
     assert index.context_for(shop, "python", "pay_the_bill()", 0, within=30) == chosen
-    assert index._plans[shop][0].snippets == chosen  # and it was not made anew
-    assert len(index._plans[shop]) == 1
+    assert index._plans._plans[shop][0].snippets == chosen  # and it was not made anew
+    assert len(index._plans._plans[shop]) == 1
     index.close()
 
 

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,7 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from engine.model_folders.locations import cache_folder
-from indexer import counts_of, database_of, index_now, note_on, why_not, why_not_root
+from indexer import (
+    FilesRead,
+    IndexMessage,
+    Problem,
+    UpToDate,
+    counts_of,
+    database_of,
+    index_now,
+    note_on,
+    why_not,
+    why_not_root,
+)
 from lsp_server.cli.location import workspace_of
 from syntax import resolved
 
@@ -74,13 +85,13 @@ def _read(root: Path, *, again: bool = False) -> int:
     with Progress(*columns, console=_err, transient=True) as bars:
         bar = bars.add_task("", total=None)
 
-        def hear(message: dict[str, Any]) -> None:
+        def hear(message: IndexMessage) -> None:
             nonlocal is_current
-            if "progress" in message:
-                bars.update(bar, completed=message["progress"][0], total=message["progress"][1])
-            elif "problem" in message:
-                problems.append(message["problem"])
-            is_current = "ready" in message or (is_current and "problem" not in message)
+            if isinstance(message, FilesRead):
+                bars.update(bar, completed=message.done, total=message.total)
+            elif isinstance(message, Problem):
+                problems.append(message.sentence)
+            is_current = isinstance(message, UpToDate) or (is_current and not isinstance(message, Problem))
 
         is_ours = index_now(root, database, hear, again=again)
     for problem in problems:

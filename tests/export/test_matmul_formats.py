@@ -22,7 +22,7 @@ from export.weights.forward import logits
 from tests.export.small import KINDS, LLAMA, RandomSource, parameters_of
 
 TOKENS = np.random.default_rng(5).integers(0, LLAMA.vocabulary, (2, 48))
-CALIBRATION = np.random.default_rng(6).integers(0, LLAMA.vocabulary, (8, 64))
+GPTQ_TOKENS = np.random.default_rng(6).integers(0, LLAMA.vocabulary, (8, 64))
 EVERY = [(format, target) for target, formats in FORMATS.items() for format in formats]
 
 # How far logits may be from float32 ones, root of the mean square, as a share of the logits' spread.
@@ -53,7 +53,7 @@ def write(source: RandomSource, folder: Path, format: Format, target: Target) ->
         format=format,
         target=target,
         on_tensor=errors.__setitem__,
-        calibration=CALIBRATION if format == "int4" else None,
+        gptq_tokens=GPTQ_TOKENS if format == "int4" else None,
     )
     return errors
 

@@ -1,7 +1,7 @@
 """Tensors of a safetensors file: a JSON header that is checked against the file, then rows read as float32.
 
 The layout is that of the safetensors README: the header's size in 8 bytes, JSON, then data without holes. numpy has no
-bfloat16, and the library reads no slices of it without torch: hence a reader of our own.
+bfloat16, and the library reads no slices of it without torch: hence this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from export.architecture import ExportError
-from export.sources.flat_file import FlatFile, StoredTensor, widen
+from export.sources.files.flat_file import FlatFile, StoredTensor, widen
 from export.sources.source import Floats, span
 
 _MOST_HEADER_BYTES = 32 << 20  # a thousand tensors take 0.1 MB
@@ -30,7 +30,7 @@ _OTHER_BYTES = {
 
 
 class SafetensorsFile:
-    """One open file. Raises ExportError, and nothing else, whatever it holds."""
+    """One open file. Raises no error but ExportError, for any content of the file."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -42,7 +42,7 @@ class SafetensorsFile:
             raise
 
     def rows(self, name: str, rows: slice) -> Floats:
-        """Read rows of a tensor that is there, as float32."""
+        """Read rows of an existing tensor, as float32."""
         stored = self.tensors[name]
         if stored.dtype not in _BYTES:
             raise ExportError(f"{name:.80} is stored as {stored.dtype}; give weights in float32, float16 or bfloat16")
@@ -51,12 +51,12 @@ class SafetensorsFile:
         return widen(data, stored.dtype).reshape(stop - start, *stored.shape[1:])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def _read_header(file: FlatFile) -> dict[str, StoredTensor]:
-    """Read the header, and check that the data behind it are all there and belong to one tensor each."""
+    """Read the header, and check that the data after it are complete and that each byte belongs to one tensor."""
     if file.size < 8:
         raise ExportError(f"{file.name} is truncated: it has {file.size} bytes; get the file again")
     (size,) = struct.unpack("<Q", file.read(0, 8).tobytes())
@@ -83,7 +83,7 @@ def _read_header(file: FlatFile) -> dict[str, StoredTensor]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets a key stand twice; a header does not."""
+    """Refuse a key that JSON allows twice; a header does not."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands in it twice")
@@ -91,7 +91,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(file: FlatFile, name: str, entry: object, data: int) -> tuple[StoredTensor, int]:
-    """One tensor's place, and its length in bytes."""
+    """The position of a tensor, and its length in bytes."""
     damaged = ExportError(f"The header of {file.name} is damaged (at {name:.80}); get the file again")
     if not isinstance(entry, dict):
         raise damaged

@@ -12,7 +12,7 @@ from indexer.retrieval.pack import estimated_tokens, pack
 from indexer.retrieval.query import ask
 from indexer.retrieval.ranking import Ranked, retrieve
 from indexer.store.overlay import Layer, Library
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
 
 FILES = {
@@ -39,9 +39,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    store = Store.in_memory()
+    store = WritableStore.in_memory()
     Folder(Path(root), store).scan()
-    return Library(Store.in_memory(), [Layer(root, store)], lambda root, path: True)
+    return Library(WritableStore.in_memory(), [Layer(root, store)], lambda root, path: True)
 
 
 def ranked(library: Library, text: str, path: str = "shop/invoice.py", **more: list[tuple[str, int]]) -> list[Ranked]:

@@ -15,7 +15,7 @@ from export.architecture import ExportError
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies in its file."""
+    """The position of a tensor in its file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ class StoredTensor:
 
 
 class FlatFile:
-    """An open file that bytes are read from at any place, by any thread."""
+    """An open file; any thread may read bytes at any offset."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -38,7 +38,7 @@ class FlatFile:
         self._lock = threading.Lock()
 
     def read(self, offset: int, size: int) -> NDArray[np.uint8]:
-        """Read exactly `size` bytes. Raises ExportError where the file has fewer; allocates nothing then."""
+        """Read exactly `size` bytes. Raises ExportError, before it allocates anything, if the file has fewer."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise ExportError(f"{self.name} is truncated: it ends at byte {self.size}; get the file again")
         values = np.empty(size, np.uint8)
@@ -57,7 +57,7 @@ class FlatFile:
         return values
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the index share: workers on threads and in processes, waited for by what they say."""
+"""What the tests of the index share: sync loops on threads and indexer processes, waited for by their messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.store.store import Store
+from indexer.sync.messages import IndexMessage, Problem, Resting, UpToDate
 from indexer.sync.sync_loop import run
 from indexer.sync.watch import Changes
 
@@ -27,13 +28,13 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
-    """A worker on a thread, with what it says; ready, or at rest after an error, when the block begins."""
-    changes, said = Changes(), list[dict[str, Any]]()
+def working(root: Path, database: Path) -> Iterator[list[IndexMessage]]:
+    """A sync loop on a thread, with its messages; up to date, or at rest after an error, when the block begins."""
+    changes, said = Changes(), list[IndexMessage]()
     thread = threading.Thread(target=run, args=(root, database, changes, said.append))
     thread.start()
     try:
-        until(lambda: any("ready" in one or "resting" in one for one in said))
+        until(lambda: any(isinstance(one, UpToDate | Resting) for one in said))
         yield said
     finally:
         changes.stop()
@@ -43,14 +44,14 @@ def working(root: Path, database: Path) -> Iterator[list[dict[str, Any]]]:
 
 def index_once(root: Path, database: Path) -> list[str]:
     """Index a folder; returns the problems that were told."""
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     run(root, database, Changes(), said.append, once=True)
     return problems(said)
 
 
-def problems(said: list[dict[str, Any]]) -> list[str]:
-    """The problems among what a worker said."""
-    return [one["problem"] for one in said if "problem" in one]
+def problems(said: list[IndexMessage]) -> list[str]:
+    """The problems among messages."""
+    return [one.sentence for one in said if isinstance(one, Problem)]
 
 
 def indexed(database: Path) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from indexer import Index, Neighbour, database_of
 from indexer.store.damage import remove_database
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
 from syntax import DocumentId
 
@@ -62,8 +62,8 @@ def index(tmp_path: Path, root: Path, database: Path) -> Iterator[Index]:
 
 
 def read(root: Path, database: Path) -> None:
-    """What the worker does when it is told of changes."""
-    store = Store.writable(database)
+    """What the sync loop does with reported changes."""
+    store = WritableStore.on_disk(database)
     Folder(root, store).scan()
     store.close()
 
@@ -239,7 +239,7 @@ def test_a_damaged_index_is_no_error(
     caplog.set_level("INFO")
     assert near(index) == []
     assert "cannot be read" in caplog.text
-    remove_database(database)  # as the worker does
+    remove_database(database)  # as the sync loop does
     read(root, database)
     open_document(index, "json/tool.py", "opened = 1\n")
     assert near(index)[0] == Neighbour(document(index, "json/tool.py"), "opened = 1\n")

@@ -14,9 +14,9 @@ from indexer import database_of, index_now, why_not
 from indexer.files.walk import walk
 from indexer.rules.consulted import LARGEST
 from indexer.rules.exclusion import Rules
-from indexer.store.connection import Reader
+from indexer.store.connection import StoreConnection
+from tests.indexer.sync_loops import until, working
 from tests.indexer.test_walk import lay
-from tests.indexer.test_worker import until, working
 
 pytestmark = pytest.mark.usefixtures("own_home")
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files, or wants a privilege for them")
@@ -89,7 +89,7 @@ def test_index_and_explanation_agree_with_git(tmp_path: Path, case: str) -> None
     assert paths(root) == shown
     database = database_of(root, tmp_path / "cache")
     assert index_now(root, database, lambda message: None)
-    reader = Reader(database)
+    reader = StoreConnection(database)
     store = reader.store()
     assert store is not None
     assert {path for path in files if store.has(path)} == shown
@@ -380,7 +380,7 @@ def test_new_excludes_of_a_repository_reach_a_running_index(tmp_path: Path) -> N
     root = repository(tmp_path / "root", {"private.py": "def p(): return 1\n", "main.py": "def m(): return 1\n"})
     database = database_of(root, tmp_path / "cache")
     with working(root, database):
-        reader = Reader(database)
+        reader = StoreConnection(database)
         store = reader.store()
         assert store is not None
         assert store.has("private.py")

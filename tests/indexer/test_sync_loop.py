@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 
 from indexer import Index, database_of, why_not
-from indexer.store.connection import Reader
+from indexer.store.connection import StoreConnection
 from indexer.store.schema import SCHEMA
 from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
-from indexer.sync.supervisor import WorkerProcess
+from indexer.sync.messages import IndexMessage, Problem, UpToDate, WaitingInLine
+from indexer.sync.supervisor import Supervisor
 from indexer.sync.sync_loop import run
 from indexer.sync.watch import Changes, Watcher
 from syntax import DocumentId
-from tests.indexer.working import SOON, until, working
+from tests.indexer.sync_loops import SOON, problems, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -75,7 +77,7 @@ def fresh(root: Path, folder: Path) -> dict[str, Any]:
 
 def test_what_changes_on_disk_is_soon_in_the_index(root: Path, database: Path, tmp_path: Path) -> None:
     with working(root, database):
-        reader = Reader(database)
+        reader = StoreConnection(database)
         store = reader.store()
         assert store is not None
         (root / "new.py").write_text("def brand_new(): pass\n")
@@ -93,7 +95,7 @@ def test_what_changes_on_disk_is_soon_in_the_index(root: Path, database: Path, t
 
 def test_a_burst_of_changes_misses_nothing(root: Path, database: Path, tmp_path: Path) -> None:
     with working(root, database):
-        reader = Reader(database)
+        reader = StoreConnection(database)
         store = reader.store()
         assert store is not None
         for number in range(700):
@@ -108,7 +110,7 @@ def test_a_burst_of_changes_misses_nothing(root: Path, database: Path, tmp_path:
 
 
 def test_a_restart_reads_only_what_has_changed(root: Path, database: Path) -> None:
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     assert Folder(root, store).scan() == 5
     assert Folder(root, store).scan() == 0
     (root / "json" / "tool.py").write_text("x = 1\n")
@@ -125,7 +127,7 @@ def test_a_restart_reads_only_what_has_changed(root: Path, database: Path) -> No
 
 def test_refused_files_are_remembered_with_their_reason(root: Path, database: Path) -> None:
     (root / "keys.py").write_text('token = "AKIAIOSFODNN7EXAMPLE"\n')
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     Folder(root, store).scan()
     assert "an AWS access key" in str(store.refusal("keys.py"))
     assert "an AWS access key" in str(why_not(root / "keys.py", root))
@@ -155,28 +157,28 @@ def test_killed_at_any_moment_it_leaves_a_whole_index(root: Path, database: Path
     assert content(database) == fresh(root, tmp_path)
 
 
-def test_a_worker_that_dies_is_started_again_and_ends_with_its_parent(root: Path, database: Path) -> None:
+def test_an_indexer_process_that_dies_is_started_again_and_ends_with_its_parent(root: Path, database: Path) -> None:
     import psutil
 
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    supervisor = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
     said.clear()
     child.kill()
-    until(lambda: any("ready" in one for one in said))
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     (child,) = (one for one in psutil.Process().children() if str(database) in one.cmdline())
-    worker.close()
+    supervisor.close()
     assert psutil.wait_procs([child], SOON)[1] == []
 
 
-def test_of_two_workers_one_writes_and_the_other_waits_in_line(root: Path, database: Path) -> None:
-    changes, said = Changes(), list[dict[str, Any]]()
+def test_of_two_indexer_processes_one_writes_and_the_other_waits_in_line(root: Path, database: Path) -> None:
+    changes, said = Changes(), list[IndexMessage]()
     with working(root, database):
         second = threading.Thread(target=run, args=(root, database, changes, said.append))
         second.start()
-        until(lambda: {"waiting": True} in said)
-    until(lambda: any("ready" in one for one in said))
+        until(lambda: WaitingInLine() in said)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     changes.stop()
     second.join(SOON)
     assert not second.is_alive()
@@ -185,9 +187,9 @@ def test_of_two_workers_one_writes_and_the_other_waits_in_line(root: Path, datab
 def test_a_damaged_index_is_made_anew_with_one_sentence(root: Path, database: Path, tmp_path: Path) -> None:
     database.parent.mkdir(parents=True)
     database.write_bytes(b"this is no database, although it is long enough to be taken for one" * 100)
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     run(root, database, Changes(), said.append, once=True)
-    assert [one["problem"] for one in said if "problem" in one] == [
+    assert [one.sentence for one in said if isinstance(one, Problem)] == [
         f"The index of {root} was damaged (file is not a database) and is made anew."
     ]
     assert content(database) == fresh(root, tmp_path)
@@ -197,14 +199,14 @@ def test_a_damaged_index_is_made_anew_with_one_sentence(root: Path, database: Pa
 def test_a_full_disk_is_one_sentence(root: Path, database: Path) -> None:
     import resource
 
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
         run(root, database, Changes(), said.append, once=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    (problem,) = [one["problem"] for one in said if "problem" in one]
+    (problem,) = [one.sentence for one in said if isinstance(one, Problem)]
     assert problem.startswith(f"The index of {root} cannot be written (")
     assert problem.endswith(f"free some space in {database.parent}.")
     run(root, database, Changes(), said.append, once=True)
@@ -235,7 +237,7 @@ def test_where_the_system_watches_no_more_it_says_so_and_looks_by_itself(
     monkeypatch.setattr(Watcher, "start", refuse)
     monkeypatch.setattr("indexer.sync.sync_loop._LOOK_EVERY", 0.2)
     with working(root, database) as said:
-        assert any("watches no more files" in one.get("problem", "") for one in said)
+        assert any("watches no more files" in sentence for sentence in problems(said))
         (root / "new.py").write_text("def brand_new(): pass\n")
         store = Store.readable(database)
         until(lambda: store.definitions(["brand_new"], "python", 5))
@@ -243,10 +245,10 @@ def test_where_the_system_watches_no_more_it_says_so_and_looks_by_itself(
 
 
 def test_the_index_sees_folders_come_and_go_and_open_documents_over_files(root: Path, tmp_path: Path) -> None:
-    cache, said = tmp_path / "cache", list[dict[str, Any]]()
+    cache, said = tmp_path / "cache", list[IndexMessage]()
     index = Index(cache, lambda root, message: said.append(message))
     index.open_folder(root)
-    until(lambda: any("ready" in one for one in said))
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     text = "from json.scanner import make_scanner\n\nscanner = make_scanner(\n"
     main, scanner = (DocumentId.in_folder(root, path) for path in ("main.py", "json/scanner.py"))
 

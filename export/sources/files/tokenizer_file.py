@@ -10,7 +10,7 @@ from export.architecture import ExportError
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer; what it says of truncation and padding is dropped. Raises ExportError."""
+    """Read a tokenizer, without its truncation and padding. Raises ExportError."""
     if not path.is_file():
         raise ExportError(
             f"{path.parent.name} has no tokenizer.json; save the model's fast tokenizer there "

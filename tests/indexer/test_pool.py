@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync import pool
 from indexer.sync.folder import Folder
-from indexer.sync.pool import readings
+from indexer.sync.pool import read_files
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
 
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One helper beside this process, both with something to read, however few files and processors there are."""
+    """One pool process beside this one, both with something to read, however few files and processors there are."""
     monkeypatch.setattr(pool, "_WORTH_IT", 1)
     monkeypatch.setattr(pool, "_AHEAD", 6)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def content(root: Path, file: Path) -> list[object]:
-    store = Store.writable(file)
+    store = WritableStore.on_disk(file)
     Folder(root, store).scan()
     questions = (
         "SELECT path, hash, refusal FROM files",
@@ -58,17 +58,17 @@ def test_an_index_made_by_two_processes_is_that_of_one(
 
 @pytest.mark.usefixtures("two_processes")
 def test_what_a_process_that_dies_was_given_is_read_by_the_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[pool._Helper] = []
-    begin = pool._Helper.__init__
+    started: list[pool.PoolProcess] = []
+    begin = pool.PoolProcess.__init__
 
-    def note(helper: pool._Helper, folder: Path) -> None:
-        begin(helper, folder)
-        started.append(helper)
+    def note(process: pool.PoolProcess, folder: Path) -> None:
+        begin(process, folder)
+        started.append(process)
 
-    monkeypatch.setattr(pool._Helper, "__init__", note)
+    monkeypatch.setattr(pool.PoolProcess, "__init__", note)
     paths = [file.name for file in sorted(root.glob("*.py"))]
     found = []
-    for path, reading in readings(root, paths, {}):
+    for path, reading in read_files(root, paths, {}):
         found.append(path)
         assert reading is not None
         if len(found) == 5:
@@ -78,13 +78,13 @@ def test_what_a_process_that_dies_was_given_is_read_by_the_other(root: Path, mon
 
 
 @pytest.mark.usefixtures("two_processes")
-def test_processes_end_when_nobody_wants_more(tmp_path: Path) -> None:
+def test_processes_end_when_no_more_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text("x = 1\n", encoding="utf-8")
-    arriving = readings(tmp_path, ["gone.py", "never.py"], {})
+    arriving = read_files(tmp_path, ["gone.py", "never.py"], {})
     answers = dict([next(arriving)])
-    helper = arriving.gi_frame.f_locals["helpers"][0]
+    process = arriving.gi_frame.f_locals["pool"][0]
     arriving.close()
-    assert helper._process.returncode is not None
+    assert process._process.returncode is not None
     assert answers
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_ends_a_grammar_costs_that_file(tmp_path: Path) -> None:
     for number in range(30):
         (root / f"m{number}.py").write_text(f"def function_{number}(): pass\n")
     (root / "crash.yaml").write_text(" -" * 254)
-    store = Store.in_memory()
+    store = WritableStore.in_memory()
     Folder(root, store).scan()
     assert {
         one.symbol.name for one in store.definitions([f"function_{number}" for number in range(30)], "python", 9)

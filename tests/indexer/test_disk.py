@@ -14,9 +14,9 @@ from indexer import why_not
 from indexer.files.disk import NotAFile, read_regular
 from indexer.files.text import LARGEST, Refusal, read_text
 from indexer.problems import Problems
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
-from tests.indexer.working import index_once, indexed, without_privileges
+from tests.indexer.sync_loops import index_once, indexed, without_privileges
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets such things be made")
 
@@ -114,7 +114,7 @@ def test_a_folder_that_may_not_be_read_costs_itself(root: Path, database: Path) 
     (root / "closed.py").write_text("x = 1\n")
     (root / "closed.py").chmod(0)
     code = (
-        "import sys; from pathlib import Path; from tests.indexer.working import index_once, indexed\n"
+        "import sys; from pathlib import Path; from tests.indexer.sync_loops import index_once, indexed\n"
         "root, database = map(Path, sys.argv[1:])\n"
         "print(*index_once(root, database), *indexed(database), sep='\\n')"
     )
@@ -155,7 +155,7 @@ def test_a_file_without_a_size_is_read_as_long_as_it_is(tmp_path: Path) -> None:
     ["a" * 300 + ".py", "nul\0byte.py", "half \ud800 of a pair.py", "d/" * 3000 + "x.py", "../x.py", "/x.py", ""],
 )
 def test_a_name_that_cannot_be_is_of_no_interest(root: Path, database: Path, name: str) -> None:
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     said: list[str] = []
     folder = Folder(root, store, problems=Problems(said.append))
     folder.scan()
@@ -168,7 +168,7 @@ def test_a_name_that_cannot_be_is_of_no_interest(root: Path, database: Path, nam
 
 
 def test_folders_become_files_and_files_folders(root: Path, database: Path) -> None:
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     folder = Folder(root, store)
     (root / "one.py").mkdir()
     (root / "one.py" / "inside.py").write_text("x = 1\n")

@@ -1,7 +1,7 @@
 """Work on the rows of large arrays in slices that fit a core's cache, on all cores.
 
-Numpy alone would take one core for most of it, and carry every intermediate result to memory and back; and BLAS, which
-takes all, loses more time to waking threads than small products need.
+Numpy alone would use one core for most of it, and carry every intermediate result to memory and back; BLAS uses all
+cores, but for small products it takes longer to wake its threads than to multiply.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SLICE_BYTES = 1 << 20
 
 
 def on_slices(work: Callable[[slice], None], count: int, bytes_each: int, *, slice_bytes: int = _SLICE_BYTES) -> None:
-    """Call `work` with slices that together are `range(count)`, several at once; each writes where no other does."""
+    """Call `work` in parallel with slices that together are `range(count)`; each must write to its own rows only."""
     step = max(slice_bytes // bytes_each, 1)
     slices = [slice(start, min(start + step, count)) for start in range(0, count, step)]
     with _blas().limit(limits=1, user_api="blas"):
