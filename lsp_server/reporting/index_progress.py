@@ -72,7 +72,7 @@ class IndexProgress:
         self.end(root)
 
     def end(self, root: Path) -> None:
-        """A folder's index is in step, or is no longer kept for this client."""
+        """A folder's index is in step, or the folder was removed."""
         self._busy.discard(root)
         if (bar := self._bars.pop(root, None)) is not None:
             bar[0].end()
