@@ -112,13 +112,15 @@ def remove(name: _Name) -> None:
 @app.command()
 def use(name: _NameOrFolder) -> None:
     """Choose the model that servers use whose settings name none."""
+    if not name:
+        raise typer.BadParameter("the name is empty; mellum-lsp models shows those that are there")
     try:
         if name != DEFAULT_MODEL:  # that one may be chosen before it is set up
             folder = find_model(name)
             read_manifest(folder)
             name = folder.name if folder.parent == models_folder() else str(folder.resolve())
     except ModelError as error:
-        raise _failure(str(error)) from error
+        raise _failure(str(error), code=2) from error
     choose_model(name)
     _out.print(Text(f"{name} is in use from the server's next start on."))
 
@@ -151,6 +153,6 @@ def _as_json(model: _Listed, chosen: str) -> dict[str, object]:
     return {**fields, "style": manifest.prompt.style, **{name: getattr(manifest, name) for name in names}}
 
 
-def _failure(sentence: str) -> typer.Exit:
+def _failure(sentence: str, *, code: int = 1) -> typer.Exit:
     _err.print(Text(sentence, style="red"), soft_wrap=True)
-    return typer.Exit(1)
+    return typer.Exit(code)
