@@ -25,7 +25,15 @@ _QUOTES = {
 }
 # What begins and ends comments and strings of several lines.
 _LONG: dict[str, tuple[tuple[Surroundings, str, str], ...]] = {
-    "html": (("comment", "<!--", "-->"),),
+    **dict.fromkeys(("html", "xml"), (("comment", "<!--", "-->"),)),
+    **dict.fromkeys(
+        ("dart", "groovy", "less", "objective-c", "proto3", "scss", "solidity"), (("comment", "/*", "*/"),)
+    ),
+    **dict.fromkeys(("elm", "haskell", "purescript"), (("comment", "{-", "-}"),)),
+    **dict.fromkeys(("fsharp", "ocaml"), (("comment", "(*", "*)"),)),
+    "julia": (("comment", "#=", "=#"), ("string", '"""', '"""')),
+    "elixir": (("string", '"""', '"""'),),
+    "powershell": (("comment", "<#", "#>"),),
     "lua": (("comment", "--[[", "]]"), ("string", "[[", "]]")),
     "ruby": (("comment", "\n=begin", "\n=end"), ("string", "%w[", "]"), ("string", "%i[", "]")),
 }

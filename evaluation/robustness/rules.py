@@ -55,7 +55,8 @@ def rules_hold(prefix: str, suffix: str, language: str, generated: str, chance: 
         yield f"{language}: {trimmed.replaces} code points are replaced, more than the line has"
     if trimmed.text != trimmed.text.rstrip() or (trimmed.replaces and not trimmed.text):
         yield f"{language}: what is left is {trimmed!r}"
-    del again
+    if again != trimmed:
+        yield f"{language}: {trimmed!r}, trimmed again, is {again!r}"
 
 
 @contextlib.contextmanager

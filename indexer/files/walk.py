@@ -56,7 +56,9 @@ def _look_into(rules: Rules, folder: str, deeper: list[str], problems: Problems)
     with os.scandir(f"{rules.root}/{folder}") as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     files = {entry.name for entry in entries if entry.name == FOR_AI or _is_file(entry)}
-    if rules.why_not_inside(folder, files) is not None:
+    if (reason := rules.why_not_inside(folder, files)) is not None:
+        if not folder:  # else, the workspace folder is empty without a reason
+            problems.add("folder", folder, f"{rules.root} is left out of the index: it is {reason}.")
         return []
     found = []
     for entry in entries:

@@ -1,8 +1,9 @@
 """The ignore files of a workspace folder: where each of them counts, and which one is stronger.
 
-A file is judged as its own repository judges it, whichever folder the editor has opened: by `.gitignore` and `.ignore`
-of all folders from the repository's top down, by its `info/exclude` and by git's `core.excludesFile`. In no repository,
-the folders below the home folder count. `.aiignore` counts in all folders above, and no other file overrules it.
+A file is judged as its own repository judges it: by `.gitignore` and `.ignore` of all folders from the repository's top
+down, by its `info/exclude` and by git's `core.excludesFile`. In no repository, the folders below the home folder count.
+A repository that another one ignores counts where it is opened itself, or a folder in it; from outside, it is ignored
+like any folder. `.aiignore` counts in all folders above, and no other file overrules it.
 """
 
 from __future__ import annotations
@@ -81,11 +82,7 @@ class Ignored:
         `for_ai`: only `.aiignore` counts.
         """
         place, absolute = self._place(path.rpartition("/")[0]), os.fsencode(self._above + path)
-        reason = place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
-        if for_ai or reason is None or not is_folder:
-            return reason
-        begins = repository_at(self._root / path, self._consulted) is not None
-        return place.ignored(absolute, is_folder=True, for_ai=True) if begins else reason
+        return place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
 
     def why_not_inside(self, folder: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, whose files have these names: an ignore file of it cannot be read."""

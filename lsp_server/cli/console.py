@@ -28,10 +28,10 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def failure(sentence: str) -> typer.Exit:
+def failure(sentence: str, *, code: int = 1) -> typer.Exit:
     """Print a sentence in red; the caller raises the returned error."""
     err.print(Text(sentence, style="red"), soft_wrap=True)
-    return typer.Exit(1)
+    return typer.Exit(code)
 
 
 def error_sentence(error: Exception) -> str:

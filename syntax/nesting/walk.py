@@ -132,7 +132,7 @@ def _may_begin_statement(stack: Stack) -> bool:
 def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
     """Pass a leaf: what is open behind it, whether it closes, whether it is stray. None where it changes nothing."""
     top = stack[-1] if stack else ""
-    if kind in ("", "comment") or top == COMMENT:
+    if kind in ("", "comment") or kind.isalpha() or top == COMMENT:
         return None
     if is_quote(top):
         if kind.lstrip("f") == top.lstrip("f"):

@@ -12,6 +12,7 @@ import pytest
 
 from indexer import database_of, index_now, why_not
 from indexer.files.walk import walk
+from indexer.problems import Problems
 from indexer.rules.consulted import LARGEST
 from indexer.rules.exclusion import Rules
 from indexer.store.connection import StoreConnection
@@ -168,7 +169,18 @@ def test_submodules_and_inner_repositories_follow_their_own_rules(tmp_path: Path
     assert by_git(outer / "sub") == {"a.py", "local.py", "never.py"}
     assert paths(outer / "sub") == {"a.py", "local.py"}
     assert paths(outer / "clone") == {"local.py"}
-    assert paths(outer) == {"sub/a.py", "sub/local.py", "clone/local.py"}  # build/ is not even looked into
+    assert paths(outer) == {"sub/a.py", "sub/local.py"}  # what is ignored is not even looked into
+    assert "ignored by .gitignore, line 2" in str(Rules(outer).why_not("clone/local.py"))
+
+
+def test_a_folder_that_is_ignored_from_outside_says_so(tmp_path: Path) -> None:
+    outer = repository(tmp_path / "outer", {".gitignore": "/versions/\n", "versions/3.11/lib/a.py": ""})
+    said: list[str] = []
+    inside = outer / "versions" / "3.11"
+    assert list(walk(Rules(inside), Problems(said.append))) == []
+    assert said == [f"{inside} is left out of the index: it is ignored by {outer}/.gitignore, line 1: /versions/."]
+    git(inside, "init", "-q", ".")
+    assert paths(inside) == {"lib/a.py"}  # a repository that is opened itself has its own rules
 
 
 def test_git_folders_may_lie_elsewhere(tmp_path: Path) -> None:

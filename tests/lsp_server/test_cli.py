@@ -113,6 +113,10 @@ def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path,
         assert done.returncode == 1
         assert "ignored by .aiignore, line 1: private*.py" in done.stdout
     assert run("index", "why", str(tmp_path / "link" / "public.py"), cache=tmp_path / "cache").returncode == 0
+    for words in ([""], ["why", ""]):
+        done = run("index", *words, cache=tmp_path / "cache")
+        assert done.returncode == 2
+        assert "a name is empty" in done.stderr
     for named in (project, tmp_path / "link", tmp_path, Path(tmp_path.anchor)):
         done = run("index", str(named), cache=tmp_path / "cache", HOME=str(project), USERPROFILE=str(project))
         assert done.returncode == 2

@@ -45,7 +45,9 @@ def index(
     again: Annotated[bool, typer.Option("--again", help="Make the index anew, whatever is in it.")] = False,
 ) -> None:
     """Index a project folder, and show what is in its index; or explain why a file is not."""
-    given = words or ["."]
+    given = ["."] if words is None else words
+    if "" in given:
+        raise typer.BadParameter("a name is empty; this folder is written as .")
     if given[0] == _WHY and len(given) == 2:
         raise typer.Exit(_explain(Path(given[1]).expanduser()))
     if len(given) != 1:

@@ -117,13 +117,15 @@ def remove(name: _Name) -> None:
 @app.command()
 def use(name: _NameOrFolder) -> None:
     """Choose the model that servers use whose settings name none."""
+    if not name:
+        raise typer.BadParameter("the name is empty; mellum-lsp models shows those that are there")
     try:
         if name != DEFAULT_MODEL:  # the default model may be chosen before it is set up
             folder = find_model(name)
             read_manifest(folder)
             name = folder.name if folder.parent == models_folder() else str(folder.resolve())
     except ModelError as error:
-        raise failure(str(error)) from error
+        raise failure(str(error), code=2) from error
     choose_model(name)
     out.print(Text(f"{name} is in use from the server's next start on."))
 
