@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.manifest import GRAPH_FILE, read_manifest
-from engine.model import InPlaceSlot
+from engine.model import InPlaceSlot, Results
 from engine.models import find_model
 from engine.onnx_runtime import onnxruntime
 from engine.threads import default_threads
@@ -39,7 +39,8 @@ class _Candidate:
         self.session = onnxruntime.InferenceSession(
             str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
         )
-        self.slot = InPlaceSlot(self.session, read_manifest(folder), 1024)
+        manifest = read_manifest(folder)
+        self.slot = InPlaceSlot(self.session, manifest, 1024, Results(self.session, manifest))
 
     def seconds(self, count: int, past: int) -> float:
         """Time one run of `count` tokens behind `past` others."""
