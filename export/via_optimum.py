@@ -151,7 +151,7 @@ def _try(folder: Path, manifest: Manifest) -> None:
     try:
         model = Model(folder, manifest)
         slot = model.new_slot(_TRIED)
-        whole = model.run(slot, tokens, [_TRIED - 1]).copy()  # the next run may write to the same memory
+        whole = model.run(slot, tokens, [_TRIED - 1])
         slot.keep(_TRIED // 2)
         continued = model.run(slot, tokens[_TRIED // 2 :], [_TRIED // 2 - 1])
     except (ModelError, RuntimeError, ValueError, KeyError) as error:

@@ -24,6 +24,7 @@ from tokenizers.decoders import DecodeStream
 from engine.model_folders.manifest import ModelError
 
 _REMEMBERED_SEGMENTS = 16384
+_REMEMBERED_CHARACTERS = 1_000_000  # code points in them: lines of 60 on average; 10 to 20 MB with their tokens
 _LONGEST_WORD = 48  # letters of the vocabulary's spelling
 
 # Where splitting rules cut for sure. GPT-2's: between a visible character and a line's end. Those of the GPT-4 kind,
@@ -72,7 +73,8 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} is not a tokenizer ({error}). Run: mellum-lsp setup --force") from error
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()
-        self._lock = threading.Lock()  # for `_remembered`; not held while the library works
+        self._characters = 0  # code points in `_remembered`
+        self._lock = threading.Lock()  # for both; not held while the library works
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
         special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
@@ -101,9 +103,10 @@ class Tokenizer:
             made = {segment: encoding.ids for segment, encoding in zip(new, encodings, strict=True)}
             found |= made
             with self._lock:
+                self._characters += sum(len(segment) for segment in made if segment not in self._remembered)
                 self._remembered |= made
-                while len(self._remembered) > _REMEMBERED_SEGMENTS:
-                    self._remembered.popitem(last=False)
+                while len(self._remembered) > _REMEMBERED_SEGMENTS or self._characters > _REMEMBERED_CHARACTERS:
+                    self._characters -= len(self._remembered.popitem(last=False)[0])
         return list(chain.from_iterable(map(found.__getitem__, segments)))
 
     def encode_once(self, text: str) -> list[int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from engine import CompletionRequest, Engine
 from engine.runtime.kv_slots import Slots, common_prefix
+from engine.runtime.session import Slot
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 HERE, THERE, FAR = 4000, 9000, 14000
@@ -92,6 +95,41 @@ def test_one_place_is_held_however_small_the_memory(engine: Engine) -> None:
         assert engine.complete(replace(request(THERE), max_tokens=2)).computed_tokens == 1
     finally:
         engine._slots = before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count what a process holds otherwise")
+def test_a_state_takes_the_memory_that_it_fills_whatever_was_there_before(engine: Engine) -> None:
+    """What an allocator hands out again is full of what was let go: in the end it held all of these states whole."""
+    model, process = engine._model, psutil.Process()
+    source = model.new_slot(1000)
+    source.tokens = [7] * 1000
+    before, slots = process.memory_info().rss, list[Slot]()
+    for tokens in (1000, 8, 1000, 8):
+        slots.clear()
+        for _ in range(12):
+            slots.append(model.new_slot(1000))
+            slots[-1].copy(source, tokens)
+    whole = sum(slot.capacity for slot in slots) * engine.manifest.kv_bytes_per_token
+    assert process.memory_info().rss - before < whole / 8
+    slots.append(model.new_slot(1000))
+    slots[-1].copy(source, 1000)
+    assert process.memory_info().rss - before > whole / len(slots) / 2, "filled memory is seen by this measure"
+
+
+def test_logits_of_one_state_stay_when_another_one_is_run(engine: Engine) -> None:
+    model = engine._model
+    one, other = model.new_slot(8), model.new_slot(8)
+    first = model.run(one, [100, 200], [0, 1])
+    kept = first.copy()
+    second = model.run(other, [300, 400], [0, 1])
+    assert np.array_equal(first, kept)
+    assert not np.array_equal(first, second)
+
+
+def test_states_share_the_room_for_logits(engine: Engine) -> None:
+    model = engine._model
+    one, other = (model.predict(model.new_slot(8), tokens, [0, 1]).logits for tokens in ([100, 200], [300, 400]))
+    assert np.shares_memory(one, other)
 
 
 def test_common_prefixes_are_counted_to_the_token() -> None:
