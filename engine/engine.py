@@ -20,13 +20,13 @@ from engine.devices.providers import Provider
 from engine.ending.assembly import Composition
 from engine.ending.block_policy import BlockPolicy
 from engine.ending.closers import look_around
-from engine.ending.region import surroundings
+from engine.ending.region import region_at
 from engine.ending.trim import Trimmed, trim
 from engine.model_folders.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.runtime.benchmark import calibrate, gives_same_bits
+from engine.runtime.benchmark import benchmark, gives_same_bits
 from engine.runtime.kv_slots import Slots
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
@@ -70,7 +70,7 @@ class Engine:
         self.opened = model.opened
         self.threads = model.threads
         self._model, self._tokenizer = model, tokenizer
-        self.rates = calibrate(model)
+        self.rates = benchmark(model)
         memory = state_memory or _state_memory(model)
         limits = _ON_CARD if model.on_card else _ON_CPU
         least, most = limits.prompt
@@ -272,7 +272,7 @@ class Engine:
         """Whether a suggestion is wanted at this place; False in a comment or a string where that is set."""
         if request.explicit or not request.disabled_in:
             return True
-        return surroundings(_around(request)[0], request.language) not in request.disabled_in
+        return region_at(_around(request)[0], request.language) not in request.disabled_in
 
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
         """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""

@@ -13,7 +13,7 @@ _OPENING = ("(", "[", "{")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Surroundings:
     """A cursor, with what stands around it."""
 
     language: Language
@@ -36,7 +36,7 @@ class Place:
     in_comment: bool
 
     @classmethod
-    def of(cls, *, prefix: str, suffix: str, language: str) -> Place:
+    def of(cls, *, prefix: str, suffix: str, language: str) -> Surroundings:
         """Look around the cursor, in a bounded part of the document."""
         row = language_named(language)
         delimiters, closers = look_around(prefix, suffix, language)

@@ -56,7 +56,7 @@ class Prompt:
     """The tokens of a prompt, in order, and how many of them each part has."""
 
     tokens: tuple[int, ...]
-    context_tokens: int
+    snippet_tokens: int
     suffix_tokens: int
     prefix_tokens: int
     prefix_end: int

@@ -42,7 +42,7 @@ class Rates:
     """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
 
 
-def calibrate(model: Model) -> Rates:
+def benchmark(model: Model) -> Rates:
     """Measure this machine for a fraction of a second; warms the model up, too."""
     read = _READ_BY_CARD if model.on_card else READ
     timer = _Timer(model, read)
