@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import CompletionRequest
-from engine.decoding.decode import log_sum_exp, prefill
+from engine.decoding.decode import prefill
 from engine.decoding.ngrams import LEVELS, SMALLEST_DOUBT, SOURCES, Ngrams, NgramWeights
 from engine.decoding.passages import Lookup
+from engine.decoding.pickers import log_sum_exp
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest, write_manifest
 from engine.prompt.layout import Budget, lay_out

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import eq
 
-from engine.decoding.decode import is_looping
 from engine.ending.block_policy import BlockPolicy
 from engine.request import StopReason
 
@@ -107,6 +107,15 @@ class Composition:
         while end and _is_word(self.generated[end - 1]):
             end -= 1
         return end
+
+
+def is_looping(tokens: Sequence[int], *, longest: int = 8, times: int = 4, least: int = 16) -> bool:
+    """Whether the last tokens are a unit of at most `longest` tokens, `times` times in a row, `least` tokens in all."""
+    for unit in range(1, longest + 1):
+        tail = tokens[-max(unit * times, least) :]
+        if len(tail) >= max(unit * times, least) and all(map(eq, tail[unit:], tail)):
+            return True
+    return False
 
 
 def _is_word(character: str) -> bool:

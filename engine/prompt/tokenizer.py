@@ -11,7 +11,7 @@ import re
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,13 @@ class Tokenizer:
         spelled, (start, _) = pieces[-1]
         return text[: line + start], text[line + start :], spelled
 
-    def decode(self, tokens: list[int]) -> str:
+    def count(self, text: str) -> int:
+        """Count the tokens of a text."""
+        return len(self.encode(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens`, special ones shown by their names."""
-        text: str = _call(self._tokenizer.decode, tokens, skip_special_tokens=False)
+        text: str = _call(self._tokenizer.decode, list(tokens), skip_special_tokens=False)
         return text
 
     def stream(self) -> Callable[[int], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from engine.decoding.decode import pick
+from engine.decoding.pickers import pick
 from engine.devices import cuda as nvidia
 from engine.devices.providers import try_provider
 from engine.model_folders.manifest import GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest
