@@ -38,7 +38,7 @@ class _Limits:
     """What prompts and their parts may cost, and how many tokens they have at least and at most."""
 
     prompt_seconds: float
-    """What a jump to a new place may cost: a prompt takes as many tokens as this machine reads in this time."""
+    """What a prompt with nothing cached may cost: it has as many tokens as this machine reads in this time."""
     prompt: tuple[int, int]
     chunk_seconds: float
     chunk: tuple[int, int]
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """A model, its tokenizer, and the KV states of the places that it was asked about."""
+    """A model, its tokenizer, and the cached KV states of earlier prompts."""
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, *, prompt_tokens: int | None = None, state_memory: int | None = None
@@ -139,9 +139,9 @@ class Engine:
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
-        `expected`: what an earlier suggestion had in mind for this place; it saves time where the model still agrees.
+        `expected`: what an earlier suggestion predicted for this cursor; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
-        not even a word, it takes longer: an empty answer helps nobody, and who types on cancels it.
+        not even a word, it takes longer: an empty answer is useless, and the next keystroke cancels it.
         """
         clock = _Clock()
         self._model.begin()
@@ -243,13 +243,13 @@ class Engine:
         return trim(composition.text, prefix=before, suffix=after, language=request.language)
 
     def is_wanted(self, request: CompletionRequest) -> bool:
-        """Whether a suggestion is wanted at this place; False in a comment or a string where that is set."""
+        """Whether a suggestion is wanted at this cursor; False in a comment or a string where the settings say so."""
         if request.explicit or not request.disabled_in:
             return True
         return region_at(_around(request)[0], request.language) not in request.disabled_in
 
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
-        """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
+        """Compute the KV state for a request ahead of it, all but the prompt's last token. Raises Cancelled."""
         self._model.begin()
         if not self.is_wanted(request):
             return
@@ -266,7 +266,7 @@ class Engine:
 
 
 def _state_memory(model: Model) -> int:
-    """Bytes for the states of all places together, where no setting says it."""
+    """Bytes for all cached KV states together, where no setting says it."""
     free = cuda.free_memory() if model.on_card else None
     return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
 

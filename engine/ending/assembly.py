@@ -32,13 +32,13 @@ class Composition:
         self.tokens: list[int] = []
         self.log_probabilities: list[float] = []
         self.generated = ""
-        """All text so far, behind the last word."""
+        """All text so far, after the last word."""
         self.stop = StopReason.LENGTH
         self._policy, self._characters_of, self._ends = policy, characters_of, ends
         self._max_tokens, self._calibration = max_tokens, calibration
         self._gate = math.log(gate) if gate > 0 else -math.inf
         self._ahead = last_word  # what is still to come of it
-        self._certainty = [0.0]  # logarithm of the joint probability, calibrated, before each token and behind the last
+        self._certainty = [0.0]  # logarithm of the joint probability, calibrated, before each token and after the last
         self._offsets = [0]  # where each token's text starts in `generated`, and the end
         self._end = 0
 
@@ -49,7 +49,7 @@ class Composition:
 
     @property
     def dropped(self) -> str:
-        """What was decoded behind that."""
+        """What was decoded after that."""
         return self.generated[self._end :]
 
     @property
@@ -99,7 +99,7 @@ class Composition:
         return max(self.generated.rfind("\n"), 0)
 
     def _whole_words(self, end: int) -> int:
-        """The last place up to `end` that does not cut a word of the text in two: half a name is nobody's wish."""
+        """The last offset up to `end` that does not cut a word of the text in two."""
         is_inside = end < len(self.generated) and _is_word(self.generated[end])
         return self._before_word(end) if is_inside else end
 

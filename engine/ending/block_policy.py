@@ -66,7 +66,7 @@ class BlockPolicy:
         if end is None and meeting.end is not None and not meeting.is_undecided:
             self.reason, end = StopReason.SUFFIX, meeting.end
         if not surroundings.closers.rest_is_closers and "\n" in generated[:end]:
-            return generated.index("\n")  # code goes on behind the cursor: only this line can be meant
+            return generated.index("\n")  # code follows the cursor on its line: the suggestion has one line
         if end is None and len(generated) - generated.rfind("\n") > _LONGEST_LINE:
             return max(generated.rfind("\n"), 0)  # no code is written so
         return end
@@ -175,7 +175,7 @@ class _Walk:
         return continues(line.text, self._language, is_whole=line.is_whole)
 
     def _at_end(self, line: _Line, written: str) -> int | None:
-        """Judge a whole line, whose code without comments is `written`: whether the suggestion ends behind it."""
+        """Judge a whole line, whose code without comments is `written`: whether the suggestion ends after it."""
         surroundings = self._surroundings
         self._open = at_line_end(self._reading.open_at(line.end, surroundings.delimiters.at_cursor))
         if line.is_first:

@@ -55,7 +55,7 @@ class Vocabulary:
         self._sorted_ids = np.array([spellings[word] for word in self._sorted], np.int64)
 
     def agreeing_with(self, text: str) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind the latter."""
+        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left after the latter."""
         first, last = bisect_left(self._sorted, text), bisect_left(self._sorted, text + chr(0x10FFFF))
         begun = {
             self._ids[text[:length]]: text[length:] for length in range(1, len(text)) if text[:length] in self._ids
@@ -171,7 +171,7 @@ def is_control(added: str) -> bool:
 
 
 def _without_control(path: Path) -> tokenizers.Tokenizer:
-    """Read a tokenizer that never makes a control token of a text. Raises whatever the library raises."""
+    """Read a tokenizer that never makes a control token of a text. Raises what the library raises."""
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     added = tokenizer.get_added_tokens_decoder().values()
     if any(not token.special and is_control(token.content) for token in added):

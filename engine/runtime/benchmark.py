@@ -120,7 +120,7 @@ def _measure(model: Model) -> tuple[Measurement, float]:
 
 
 class _Timer:
-    """Times runs of a model: of `read` tokens from nothing, of fewer behind `read` others."""
+    """Times runs of a model: of `read` tokens from nothing, of fewer after `read` others."""
 
     def __init__(self, model: Model, read: int = READ) -> None:
         self._model, self._slot, self._read = model, model.new_slot(read + LONGEST + 1), read
