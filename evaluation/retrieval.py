@@ -291,7 +291,9 @@ def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
             _say(f"lines, {name}: {index + 1} of {len(tasks)}")
             library = _library(task.package, stores[task.package.name])
             question = ask(parse(task.text, task.path), task.path, task.line)
-            snippets = pack(strategy(question, library), question, library, engine.budget.context, engine.count_tokens)
+            snippets = pack(
+                strategy(question, library), question, library, engine.budget.context, engine.tokenizer.count
+            )
             near = nearest(question, library, (), MOST_NEIGHBOURS, MOST_CHARACTERS) if looks_up else []
             lines = task.text.split("\n")
             offset = sum(len(line) + 1 for line in lines[: task.line]) + len(lines[task.line])

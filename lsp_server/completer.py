@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
+from engine import CompletionRequest, ContextSnippet, Engine, InferenceThread, ModelError, Suggestion
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import MANIFEST_FILE
 from engine.runtime.memory import give_back
 from lsp_server.configuration.settings import ModelChoice, Settings
 from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
+from syntax import Cursor
 
 _CANDIDATES = 3  # to choose from, when explicitly invoked
 
@@ -27,7 +28,7 @@ class Completer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Engine | None = engine
-        self._scheduler: Scheduler | None = Scheduler(engine)
+        self._thread: InferenceThread | None = InferenceThread(engine)
         manifest = engine.manifest
         self.facts = ModelFacts(
             name=manifest.name,
@@ -65,24 +66,24 @@ class Completer:
         settings: Settings,
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
-        if self._scheduler is None:
+        if self._thread is None:
             raise RuntimeError("This model was let go")
-        return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
+        return self._thread.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
         """In idle time, compute the state for a request at this place."""
-        if self._scheduler is not None:
-            self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
+        if self._thread is not None:
+            self._thread.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
-        if self._scheduler is not None:
-            self._scheduler.rest(uri)
+        if self._thread is not None:
+            self._thread.rest(uri)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text; 0 once the model is unloaded. Thread-safe."""
         engine = self._engine
-        return engine.count_tokens(text) if engine is not None else 0
+        return engine.tokenizer.count(text) if engine is not None else 0
 
     def read(self, neighbours: tuple[str, ...]) -> None:
         """Prepare n-grams of these neighbours: see `Engine.read`. Thread-safe."""
@@ -91,29 +92,26 @@ class Completer:
 
     def forget(self) -> None:
         """Drop cached suggestions and cancel requests: the model may no longer see the texts that they contain."""
-        if self._scheduler is not None:
-            self._scheduler.forget()
+        if self._thread is not None:
+            self._thread.forget()
 
     def close(self) -> None:
         """Cancel all work, wait for the inference thread, which takes milliseconds, and free the model.
 
         Another thread may keep this completer, for example to count tokens: that keeps no part of the model in memory.
         """
-        scheduler, self._scheduler, self._engine = self._scheduler, None, None
-        if scheduler is not None:
-            scheduler.close()
-        del scheduler
+        thread, self._thread, self._engine = self._thread, None, None
+        if thread is not None:
+            thread.close()
+        del thread
         give_back()
 
 
 def _request(
     snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], neighbours: tuple[str, ...], settings: Settings
 ) -> CompletionRequest:
-    return CompletionRequest(
-        path=snapshot.path,
-        language=snapshot.language,
-        text=snapshot.text,
-        offset=snapshot.offset,
+    return CompletionRequest.at(
+        Cursor(snapshot.identity, snapshot.language, snapshot.text, snapshot.offset),
         context=snippets,
         neighbours=neighbours,
         explicit=snapshot.explicit,
@@ -122,7 +120,6 @@ def _request(
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         disabled_in=settings.disabled_in,
         confidence=settings.confidence_in(snapshot.language),
-        document=snapshot.identity.uri,
     )
 
 

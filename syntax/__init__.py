@@ -25,6 +25,7 @@ try:
 except OSError:  # the current folder was removed: nothing can be imported from it
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
 
+from syntax.cursor import Cursor  # noqa: E402
 from syntax.document import DocumentId, file_uri, identify, normalized, path_in, resolved  # noqa: E402
 from syntax.languages import Language, WordBlock, has_grammar, language_named, language_of  # noqa: E402
 from syntax.nesting.around import Delimiter, Reading  # noqa: E402
@@ -49,6 +50,7 @@ from syntax.statements import (  # noqa: E402
 __all__ = [
     "CLOSERS",
     "COMMENT",
+    "Cursor",
     "Delimiter",
     "Delimiters",
     "DocumentId",

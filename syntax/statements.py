@@ -98,7 +98,7 @@ def _begins_with(line: str, keywords: frozenset[str], *, is_whole: bool) -> bool
 
 
 def first_word(line: str) -> str:
-    """The word that a line begins with, behind a closing brace; empty where it begins with something else."""
+    """The word that a line begins with, after a closing brace; empty where it begins with something else."""
     stripped = line.strip().lstrip("}").lstrip()
     end = next((index for index, character in enumerate(stripped) if not character.isalnum()), len(stripped))
     return stripped[:end]

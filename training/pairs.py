@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.decoding.decode import pick, prefill
+from engine.decoding.decode import prefill
+from engine.decoding.pickers import pick
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.session import Model

@@ -11,7 +11,7 @@ import re
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Vocabulary:
         self._sorted_ids = np.array([spellings[word] for word in self._sorted], np.int64)
 
     def agreeing_with(self, text: str) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind the latter."""
+        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left after the latter."""
         first, last = bisect_left(self._sorted, text), bisect_left(self._sorted, text + chr(0x10FFFF))
         begun = {
             self._ids[text[:length]]: text[length:] for length in range(1, len(text)) if text[:length] in self._ids
@@ -127,9 +127,13 @@ class Tokenizer:
         spelled, (start, _) = pieces[-1]
         return text[: line + start], text[line + start :], spelled
 
-    def decode(self, tokens: list[int]) -> str:
+    def count(self, text: str) -> int:
+        """Count the tokens of a text."""
+        return len(self.encode(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens`, special ones shown by their names."""
-        text: str = _call(self._tokenizer.decode, tokens, skip_special_tokens=False)
+        text: str = _call(self._tokenizer.decode, list(tokens), skip_special_tokens=False)
         return text
 
     def stream(self) -> Callable[[int], str]:
@@ -170,7 +174,7 @@ def is_control(added: str) -> bool:
 
 
 def _without_control(path: Path) -> tokenizers.Tokenizer:
-    """Read a tokenizer that never makes a control token of a text. Raises whatever the library raises."""
+    """Read a tokenizer that never makes a control token of a text. Raises what the library raises."""
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     added = tokenizer.get_added_tokens_decoder().values()
     if any(not token.special and is_control(token.content) for token in added):

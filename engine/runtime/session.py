@@ -64,7 +64,7 @@ class Slot(ABC):
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
     ) -> Predictions:
-        """Run tokens behind those that are there; returns what comes after the wanted ones.
+        """Run tokens after those that the slot has; returns what comes after the wanted ones.
 
         It holds until the session's next run, which may write to the same memory. `picked`: the graph picks the
         likeliest token of each row, and the rows stay where they are until they are asked for.
@@ -220,7 +220,7 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
-        # Threads spin within a step (without: 1.5 times as long) but not between steps (no CPU while nobody types);
+        # Threads spin within a step (without: 1.5 times as long) but not between steps (no CPU while the user rests);
         # measured by `python -m evaluation.runtime`.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
@@ -279,7 +279,7 @@ class Model:
 
         It holds until the model's next run, of whichever slot.
         `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
-        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read. Raises
+        `interrupt` was called; then the slot is as before, for what lies after its tokens is never read. Raises
         ModelError where the model's files have changed.
         """
         return self._append(slot, tokens, wanted, picked=self.picks)

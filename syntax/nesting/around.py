@@ -27,7 +27,7 @@ class Delimiter:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found in a text behind the cursor; offsets in code points from the cursor."""
+    """What was found in a text after the cursor; offsets in code points from the cursor."""
 
     delimiters: list[Delimiter]
     comments: list[tuple[int, int]]

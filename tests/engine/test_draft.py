@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine import CompletionRequest, Engine, Suggestion
 from engine.decoding.decode import decode
 from engine.decoding.draft import EXPECTED, LONGEST, Drafts, Speculation
-from engine.prompt.tokenizer import Vocabulary
+from engine.decoding.pickers import Plain
 from engine.runtime.benchmark import gives_same_bits
 from engine.runtime.session import Model
 from export.graph.decoder import Format
@@ -153,8 +153,7 @@ def decoded(
         model,
         model.new_slot(128),
         prompt,
-        vocabulary=Vocabulary({}),
-        required="",
+        picker=Plain(),
         drafts=drafts,
         is_cancelled=lambda: False,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.decoding.decode import pick
+from engine.decoding.pickers import pick
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.session import Model

@@ -82,7 +82,7 @@ def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path
     main.write_text("from shapes import Rectangle\n\nrectangle = Rectangle(width=2, height=3)\nprint(rectangle.area(")
     prompt = json.loads(run("context", "--json", str(main), "--open", str(other), cache=model_cache).stdout)
     assert "<filename>shapes.py\nclass Rectangle" in prompt["text"]
-    assert prompt["context_tokens"] > 20
+    assert prompt["snippet_tokens"] > 20
 
 
 def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Pat
     assert snippet["path"] == "package/shapes.py"
     assert "definition" in snippet["sources"]
     assert snippet["text"] in prompt["text"]
-    assert prompt["context_tokens"] - 5 <= snippet["tokens"] <= prompt["context_tokens"] + 5
+    assert prompt["snippet_tokens"] - 5 <= snippet["tokens"] <= prompt["snippet_tokens"] + 5
     assert prompt["looked_up"] == ["package/shapes.py"]
     shown = run("context", main, cache=cache).stdout
     assert re.search(r"^package/shapes\.py +definition", shown, re.MULTILINE)

@@ -42,7 +42,7 @@ def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) ->
     suggestion = engine.complete(request)
     beginnings = []
     for count in range(1, len(suggestion.tokens) + 1):
-        written = engine.decode_text(suggestion.tokens[:count])[healed:]
+        written = engine.tokenizer.decode(suggestion.tokens[:count])[healed:]
         common = common_length(suggestion.text, written)
         joint = engine.manifest.calibration * sum(suggestion.log_probabilities[:count])
         beginnings.append((suggestion.text[:common], math.exp(joint)))

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import CompletionRequest
-from engine.decoding.decode import log_sum_exp, prefill
+from engine.decoding.decode import prefill
 from engine.decoding.ngrams import LEVELS, SOURCES, Ngrams, NgramWeights
 from engine.decoding.passages import Lookup
+from engine.decoding.pickers import log_sum_exp
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
 from engine.prompt.layout import Budget, lay_out
 from engine.prompt.tokenizer import Tokenizer

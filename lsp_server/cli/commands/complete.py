@@ -91,13 +91,13 @@ def context(
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
     if as_json:
         chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
-        more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        more = {"text": engine.tokenizer.decode(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
         print_json({**asdict(prompt), **more})
         return
-    out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
+    out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     out.rule(style="dim")
     out.print(
-        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.snippet_tokens}, "
         f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
         + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
         + "; "
@@ -151,7 +151,7 @@ def _request(
         found.offset,
         within=1.0,
         tokens=engine.budget.context_at(found.offset),
-        count=engine.count_tokens,
+        count=engine.tokenizer.count,
     )
     near = index.neighbours(found.identity, found.language, found.text, found.offset)
     index.close()

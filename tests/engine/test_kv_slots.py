@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine
 from engine.runtime.kv_slots import Slots, common_prefix
-from engine.runtime.session import Slot
+from engine.runtime.session import Model, Slot
+from tests.engine.slot_integrity import assert_intact
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 HERE, THERE, FAR = 4000, 9000, 14000
@@ -62,7 +66,7 @@ def test_deleting_a_little_rewinds_and_copies_nothing(places: Engine) -> None:
 
 
 def test_a_copied_state_is_as_good_as_a_computed_one(engine: Engine) -> None:
-    tokens = engine._tokenizer.encode(SOURCE)[:96]
+    tokens = engine.tokenizer.encode(SOURCE)[:96]
     model = engine._model
     source, copy, fresh = (model.new_slot(256) for _ in range(3))
     model.run(source, tokens, [95])
@@ -137,3 +141,38 @@ def test_common_prefixes_are_counted_to_the_token() -> None:
         one = list(range(length))
         assert common_prefix([*one, -1, 7], (*one, -2, 7)) == length
         assert common_prefix(one, [*one, 5]) == length
+
+
+class NaivePool:
+    """The oracle: it caches nothing and computes every prompt from its first token."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def logits(self, tokens: list[int]) -> NDArray[np.float32]:
+        return self._model.run(self._model.new_slot(512), tokens, [len(tokens) - 1])[0].copy()
+
+
+# Prompts share prefixes of 0 to 180 tokens with each other, so slots are rewound, copied and evicted.
+PROMPTS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 20, 100, 180]), st.integers(0, 12)), max_size=6)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompts=PROMPTS, memory=st.sampled_from([1, 300, 5000]))
+def test_a_pool_of_any_size_computes_what_a_pool_that_caches_nothing_does(
+    engine: Engine, prompts: list[tuple[int, int, int]], memory: int
+) -> None:
+    model = engine._model
+    slots = Slots(model, capacity=256, memory=memory * engine.manifest.kv_bytes_per_token)
+    naive = NaivePool(model)
+    for document, shared, own in prompts:
+        tokens = [1000 + 50 * document + index % 40 for index in range(shared)] + [3000 + 7 * own] * own
+        slot = slots.take(tokens)
+        held = len(slot.tokens)
+        assert held < len(tokens)
+        assert slot.tokens == tokens[:held]
+        computed = model.run(slot, tokens[held:], [len(tokens) - held - 1])[0].copy()
+        assert slot.tokens == tokens
+        expected = naive.logits(tokens)
+        assert np.abs(computed - expected).max() < 1e-3 * np.abs(expected).max()
+        assert_intact(slots)

@@ -91,7 +91,7 @@ def test_the_lines_just_above_come_before_other_files(tokenizer: Tokenizer) -> N
     snippets = tuple(ContextSnippet(f"{name}.py", f"{name} = 1\n" * 30) for name in ("far", "near", "nearest"))
     for size, offset, shown in ((512, 9000, False), (512, 600, True), (1024, 9000, True)):
         prompt = lay_out(request(offset, SOURCE[:offset], snippets), tokenizer, prompt_format("plain"), Budget(size))
-        assert (prompt.context_tokens > 0) is shown
+        assert (prompt.snippet_tokens > 0) is shown
         alone = lay_out(request(offset, SOURCE[:offset]), tokenizer, prompt_format("plain"), Budget(size))
         assert prompt.prefix_tokens >= min(alone.prefix_tokens, 512 * 3 // 8)
 

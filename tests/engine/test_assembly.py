@@ -18,7 +18,7 @@ SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 
 def written(engine: Engine, probabilities: list[tuple[str, float]], *, confidence: float = 0.7) -> Composition:
     """A composition of tokens with these spellings and probabilities, as far as it wants them."""
-    tokenizer = engine._tokenizer
+    tokenizer = engine.tokenizer
     composition = Composition(
         BlockPolicy(prefix="x = ", suffix="", language="python"),
         tokenizer.stream(),

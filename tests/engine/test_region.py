@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from engine.ending.region import surroundings
+from engine.ending.region import region_at
 
 CASES = [
     ("python", "x = 1  # a com", "comment"),
@@ -142,7 +142,7 @@ CASES = [
 
 @pytest.mark.parametrize(("language", "before", "expected"), CASES)
 def test_comments_and_strings_are_told_from_code(language: str, before: str, expected: str) -> None:
-    assert surroundings(before, language) == expected
+    assert region_at(before, language) == expected
 
 
 @pytest.mark.parametrize("module", [textwrap, shlex, fnmatch], ids=lambda module: module.__name__)
@@ -161,6 +161,6 @@ def test_every_comment_and_string_of_a_real_file_is_found(module: ModuleType) ->
             if expected is None or len(token.string) < 4 or token.string.startswith("f"):
                 continue
             offset = starts[token.start[0] - 1] + token.start[1] + len(token.string) // 2
-            assert surroundings(text[:offset], "python") == expected, token
+            assert region_at(text[:offset], "python") == expected, token
             checked[expected] += 1
     assert all(count > 10 for count in checked.values()), checked
