@@ -40,11 +40,6 @@ WORDS = ("nobody", "somebody", "whoever")
 
 OPEN: set[tuple[str, str]] = set()
 """Promises that a package does not keep yet, by test and package."""
-OPEN |= {("circles", "lsp_server")}  # delete this line once session and warm-up no longer import each other
-OPEN |= {("lengths", "indexer")}  # delete this line once the store is split
-OPEN |= {("lengths", "lsp_server")}  # delete this line once the session is split
-OPEN |= {("names", "indexer")}  # delete this line once indexer/README.md links to the folder of its queries
-OPEN |= {("words", package) for package in INSTALLED}  # delete this line once their docstrings are rewritten
 
 
 def promised(test: str, *packages: str) -> list[object]:
@@ -258,7 +253,7 @@ def test_what_prose_names_is_there(folder: str) -> None:
 TWICE = {
     # importing the engine takes most of a second: settings and the command line name its types again
     "lsp_server.configuration.settings.Settings.provider": ("engine.devices.providers.Provider", set()),
-    "lsp_server.configuration.settings.Settings.disabled_in": ("engine.ending.region.Surroundings", {"code"}),
+    "lsp_server.configuration.settings.Settings.disabled_in": ("engine.ending.region.Region", {"code"}),
     "lsp_server.configuration.settings.Settings.log_level": ("lsp_server.wire.logs._LEVELS", set()),
     "lsp_server.cli.commands.export.Format": ("export.graph.decoder.Format", {"auto"}),
     "lsp_server.cli.commands.export.Target": ("export.graph.decoder.Target", {"auto"}),

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from syntax.grammars import parser_for
 from tree_sitter import Node, Parser
 
 from engine.ending.trim import trim
 from syntax import language_of
+from syntax.parsing.grammars import parser_for
 
 SAMPLES = sorted(Path(__file__).with_name("samples").iterdir())
 MULTILINE = 2  # lines

@@ -77,7 +77,9 @@ def lesson(model_wheel: Path) -> Iterator[Lesson]:
             for path in sorted((HOUSE / "engine").rglob("*.py"))
         ]
         drawn = Teacher(files, tokenizer, style).examples(24, seed=1)
-        yield Lesson(base, tokenizer, [example for example in drawn if len(example.tokens) < 300][:4])
+        yield Lesson(
+            base, tokenizer, [example for example in drawn if example.prompt + 4 < len(example.tokens) < 300][:4]
+        )
 
 
 def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> None:
