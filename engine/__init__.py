@@ -1,9 +1,9 @@
 """From a prompt to a suggestion: model, KV state, decoding, stopping, trimming. Knows no LSP and no workspace."""
 
 from engine.engine import Engine
+from engine.inference_thread import InferenceThread
 from engine.model_folders.manifest import ModelError
 from engine.request import Alternative, Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
-from engine.scheduler import Scheduler
 
 __all__ = [
     "Alternative",
@@ -11,8 +11,8 @@ __all__ = [
     "CompletionRequest",
     "ContextSnippet",
     "Engine",
+    "InferenceThread",
     "ModelError",
-    "Scheduler",
     "StopReason",
     "Suggestion",
 ]

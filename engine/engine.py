@@ -5,28 +5,28 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from engine.decoding.decode import decode, likeliest, prefill
+from engine.decoding.decode import decode, prefill
 from engine.decoding.draft import Drafts, Speculation
-from engine.decoding.ngrams import Ngrams
 from engine.decoding.passages import Lookup
+from engine.decoding.pickers import Mixed, Picker, Required, likeliest
 from engine.devices import cuda
 from engine.devices.providers import Provider
 from engine.ending.assembly import Composition
 from engine.ending.block_policy import BlockPolicy
 from engine.ending.closers import look_around
-from engine.ending.region import surroundings
+from engine.ending.region import region_at
 from engine.ending.trim import Trimmed, trim
 from engine.model_folders.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.runtime.benchmark import calibrate, gives_same_bits
+from engine.runtime.benchmark import benchmark, gives_same_bits
 from engine.runtime.kv_slots import Slots
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
@@ -38,7 +38,7 @@ class _Limits:
     """What prompts and their parts may cost, and how many tokens they have at least and at most."""
 
     prompt_seconds: float
-    """What a jump to a new place may cost: the first prompt there has as many tokens as this machine reads in it."""
+    """What the first prompt at a new place may cost: it has as many tokens as this machine reads in this time."""
     prompt: tuple[int, int]
     idle_seconds: float
     """What a prompt may cost that is computed ahead, in idle time: a keystroke then costs what it always does."""
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """A model, its tokenizer, and the KV states of the places that it was asked about."""
+    """A model, its tokenizer, and the cached KV states of earlier prompts."""
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, *, prompt_tokens: int | None = None, state_memory: int | None = None
@@ -73,8 +73,8 @@ class Engine:
         self.providers = model.providers
         self.opened = model.opened
         self.threads = model.threads
-        self._model, self._tokenizer = model, tokenizer
-        self.rates = calibrate(model)
+        self._model, self.tokenizer = model, tokenizer
+        self.rates = benchmark(model)
         memory = state_memory or _state_memory(model)
         limits = _ON_CARD if model.on_card else _ON_CPU
         least, most = limits.prompt
@@ -128,27 +128,19 @@ class Engine:
         return gives_same_bits(self._model)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:
-        """Lay out the prompt that `complete` gives to the model once its state is mostly there."""
-        return lay_out(request, self._tokenizer, self.manifest.prompt, self.budget)
+        """Lay out the prompt that `complete` gives to the model once most of its state is computed."""
+        return lay_out(request, self.tokenizer, self.manifest.prompt, self.budget)
 
     def _lay_out_now(self, request: CompletionRequest) -> tuple[Prompt, bool]:
-        """Lay out a prompt that is computed as quickly as a keystroke can wait for, and whether it is a first one.
+        """Lay out a prompt that costs no more than a keystroke can wait for; returns it, and whether it is a first one.
 
-        It is the whole one, unless more of its tokens are to be computed than a first one has.
+        It is the whole prompt, unless more of its tokens are missing than a first prompt has.
         """
         prompt = self.lay_out(request)
         missing = len(prompt.tokens) - self._slots.shared(prompt.tokens)
         if missing <= self.first_budget.prompt or self.first_budget == self.budget:
             return prompt, False
-        return lay_out(request, self._tokenizer, self.manifest.prompt, self.first_budget), True
-
-    def count_tokens(self, text: str) -> int:
-        """Count the tokens of a text. Thread-safe."""
-        return len(self._tokenizer.encode(text))
-
-    def decode_text(self, tokens: tuple[int, ...]) -> str:
-        """Spell tokens out, special ones by their names: to show a prompt."""
-        return self._tokenizer.decode(list(tokens))
+        return lay_out(request, self.tokenizer, self.manifest.prompt, self.first_budget), True
 
     def read(self, neighbours: tuple[str, ...]) -> None:
         """Get ready for requests with these neighbours: tenths of a second where all are new. Thread-safe."""
@@ -166,10 +158,10 @@ class Engine:
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
-        `expected`: what an earlier suggestion had in mind for this place; it saves time where the model still agrees.
+        `expected`: what an earlier suggestion predicted for this cursor; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
-        not even a word, it takes longer: an empty answer helps nobody, and who types on cancels it.
-        `quick`: a keystroke waits, so where little of the whole prompt is computed, a shorter one is used.
+        not even a word, it takes longer: an empty answer is useless, and the next keystroke cancels it.
+        `quick`: a keystroke waits, so a shorter prompt is used where little of the whole one is computed.
         """
         clock = _Clock()
         self._model.begin()
@@ -182,8 +174,8 @@ class Engine:
         reused = len(slot.tokens)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         drafts = self._drafts(request, prompt, expected)
-        ngrams = self._ngrams(request, prompt)
-        steps = self._decode(slot, pending, prompt.last_word_spelled, drafts, ngrams, is_cancelled)
+        picker = self._picker(request, prompt)
+        steps = decode(self._model, slot, pending, picker=picker, drafts=drafts, is_cancelled=is_cancelled)
         composition = self._composition(request, prompt)
         for token, log_probability in steps:
             if not composition.tokens:
@@ -223,16 +215,16 @@ class Engine:
         """Begin with other tokens than the likeliest one, and go on from there."""
         slot.keep(len(prompt.tokens) - 1)
         logits = self._model.run(slot, prompt.tokens[-1:], [0])[0]
-        firsts = likeliest(logits, self._tokenizer.vocabulary, prompt.last_word_spelled, request.candidates)
-        for token, log_probability, required in firsts:
+        firsts = likeliest(logits, self.tokenizer.vocabulary, prompt.last_word_spelled, request.candidates)
+        for token, log_probability in firsts:
             if token == chosen or log_probability < _LEAST_CHANCE:
                 continue
             slot.keep(len(prompt.tokens))
             composition, drafts = self._composition(request, prompt), self._drafts(request, prompt)
+            picker = self._picker(request, prompt)
             drafts.take(token)
-            if (ngrams := self._ngrams(request, prompt)) is not None:
-                ngrams.take(token)
-            steps = self._decode(slot, [token], required, drafts, ngrams, is_cancelled)
+            picker.take(token)
+            steps = decode(self._model, slot, [token], picker=picker, drafts=drafts, is_cancelled=is_cancelled)
             is_complete = composition.add(token, log_probability)
             while not is_complete and (step := next(steps, None)) is not None:
                 is_complete = composition.add(*step)
@@ -243,7 +235,7 @@ class Engine:
         before, after = _around(request)
         return Composition(
             BlockPolicy(prefix=before, suffix=after, language=request.language),
-            self._tokenizer.stream(),
+            self.tokenizer.stream(),
             ends=self.manifest.prompt.stop,
             last_word=prompt.last_word,
             gate=request.gate,
@@ -256,47 +248,29 @@ class Engine:
             self._speculation,
             prompt.tokens,
             prefix_end=prompt.prefix_end,
-            expected=self._tokenizer.encode(prompt.last_word + with_line_feeds(expected)) if expected else (),
+            expected=self.tokenizer.encode(prompt.last_word + with_line_feeds(expected)) if expected else (),
             around=self._lookup.around(request),
         )
 
-    def _ngrams(self, request: CompletionRequest, prompt: Prompt) -> Ngrams | None:
-        weights = self.manifest.ngrams
-        return None if weights is None else self._lookup.ngrams(request, prompt.last_word, weights)
-
-    def _decode(
-        self,
-        slot: Slot,
-        pending: Sequence[int],
-        required: str,
-        drafts: Drafts,
-        ngrams: Ngrams | None,
-        is_cancelled: IsCancelled,
-    ) -> Iterator[tuple[int, float]]:
-        vocabulary = self._tokenizer.vocabulary
-        return decode(
-            self._model,
-            slot,
-            pending,
-            vocabulary=vocabulary,
-            required=required,
-            drafts=drafts,
-            ngrams=ngrams,
-            is_cancelled=is_cancelled,
-        )
+    def _picker(self, request: CompletionRequest, prompt: Prompt) -> Picker:
+        """Compose what picks the tokens: the model, the last word before the cursor, and n-grams where they are set."""
+        required = Required(self.tokenizer.vocabulary, prompt.last_word_spelled)
+        if (weights := self.manifest.ngrams) is None:
+            return required
+        return Mixed(self._lookup.ngrams(request, prompt.last_word, weights), required)
 
     def _trim(self, request: CompletionRequest, composition: Composition) -> Trimmed:
         before, after = _around(request)
         return trim(composition.text, prefix=before, suffix=after, language=request.language)
 
     def is_wanted(self, request: CompletionRequest) -> bool:
-        """Whether a suggestion is wanted at this place; False in a comment or a string where that is set."""
+        """Whether a suggestion is wanted at this cursor; False in a comment or a string where the settings say so."""
         if request.explicit or not request.disabled_in:
             return True
-        return surroundings(_around(request)[0], request.language) not in request.disabled_in
+        return region_at(_around(request)[0], request.language) not in request.disabled_in
 
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
-        """Compute the state for a place ahead of its request, all but its last token. Raises Cancelled."""
+        """Compute the KV state for a request ahead of it, all but the prompt's last token. Raises Cancelled."""
         self._model.begin()
         if not self.is_wanted(request):
             return
@@ -313,7 +287,7 @@ class Engine:
 
 
 def _state_memory(model: Model) -> int:
-    """Bytes for the states of all places together, where no setting says it."""
+    """Bytes for all cached KV states together, where no setting says it."""
     free = cuda.free_memory() if model.on_card else None
     return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict, Unpack
+
+from syntax import Cursor
 
 
 class Cancelled(Exception):
@@ -20,9 +23,22 @@ class ContextSnippet:
     text: str
 
 
+class RequestOptions(TypedDict, total=False):
+    """What a request says apart from its cursor: see the fields of `CompletionRequest`."""
+
+    context: tuple[ContextSnippet, ...]
+    neighbours: tuple[str, ...]
+    explicit: bool
+    candidates: int
+    max_tokens: int
+    deadline: float | None
+    disabled_in: tuple[str, ...]
+    confidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A place in a document at which text is wanted."""
+    """A cursor at which a suggestion is wanted, and the settings that it is made with."""
 
     path: str
     """Relative to the workspace, with forward slashes."""
@@ -37,22 +53,34 @@ class CompletionRequest:
     neighbours: tuple[str, ...] = ()
     """Texts of files near it: n-grams are looked up in them, and nothing of them stands in the prompt."""
     explicit: bool = False
-    """Asked for by a key, not by typing: whatever the model has to say is shown, however unsure it is."""
+    """Explicitly invoked by a key, not by typing: the suggestion is shown at any probability."""
     candidates: int = 1
     """How many different suggestions are wanted at most."""
     max_tokens: int = 96
     deadline: float | None = None
-    """Seconds after which the answer leaves with what is complete by then; None where nobody is in a hurry."""
+    """Seconds after which the answer leaves with what is complete by then; None for no deadline."""
     disabled_in: tuple[str, ...] = ()
-    """Where nothing is wanted unless a key has asked: in a `comment`, in a `string`, or in both."""
+    """Where only explicitly invoked requests get a suggestion: in a `comment`, in a `string`, or in both."""
     confidence: float = 0.0
     """The joint probability, calibrated, that shown text keeps, from 0 (all is shown) to 1."""
     document: str = ""
-    """Which document it is, where several may have the same path: what was suggested in one is not said in another."""
+    """The document's URI: several documents may have the same path, and cached suggestions belong to one document."""
+
+    @classmethod
+    def at(cls, cursor: Cursor, **options: Unpack[RequestOptions]) -> CompletionRequest:
+        """Ask for a suggestion at a cursor. Options have the names of the fields."""
+        return cls(
+            path=cursor.document.shown,
+            language=cursor.language,
+            text=cursor.text,
+            offset=cursor.offset,
+            document=cursor.document.uri,
+            **options,
+        )
 
     @property
     def gate(self) -> float:
-        """The same, or 0 where a key has asked."""
+        """The same, or 0 where the request was explicitly invoked."""
         return 0.0 if self.explicit else self.confidence
 
 
@@ -62,9 +90,9 @@ class StopReason(StrEnum):
     END = "end"  # the model said so, by an end or FIM token
     BLOCK = "block"  # the block policy: statement or block complete
     GATE = "gate"  # with one more token the text would be less sure than `confidence`
-    SUFFIX = "suffix"  # the text reached what already stands below
-    DEADLINE = "deadline"  # time was up; more of it is being made
-    LOOP = "loop"  # the model says the same over and over
+    SUFFIX = "suffix"  # the text reached lines that the document has already
+    DEADLINE = "deadline"  # time was up; the rest is made in idle time
+    LOOP = "loop"  # the model repeats itself
     LENGTH = "length"  # max_tokens, or the context is full
     PLACE = "place"  # nothing is wanted there: see `disabled_in`
 
@@ -96,16 +124,16 @@ class Suggestion:
     probability: float = 1.0
     """The joint probability of the tokens that wrote the text, to the power of the manifest's `calibration`."""
     dropped: str = ""
-    """What was decoded behind the text: not sure enough, or not complete."""
+    """What was decoded after the text: below the gate, or not complete."""
     is_first: bool = False
-    """Whether the prompt was a short one, for a place of which the whole prompt was not computed."""
+    """Whether the prompt was a short one, because little of the whole prompt's state was computed."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
     steps: int = 0
     """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where a scheduler ran it. Empty, like
-    `tokens`, for what is left of an earlier suggestion."""
+    """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where the inference thread ran it. Empty,
+    like `tokens`, for the rest of a cached suggestion."""
 
     @property
     def computed_tokens(self) -> int:

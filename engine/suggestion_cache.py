@@ -1,4 +1,4 @@
-"""Suggestions that were made already: typing what one says, or deleting back to where it was made, asks no model."""
+"""Cached suggestions: typing the text of one, or deleting back to where it was made, needs no run of the model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from engine.request import CompletionRequest, Suggestion
 
 _REMEMBERED = 250
-_AROUND = 2000  # code points on each side of a place that have to be the same
-_TYPED = 256  # code points behind the place of a suggestion in which it is looked for
+_AROUND = 2000  # code points on each side of the cursor that have to be the same
+_TYPED = 256  # code points after a suggestion's cursor in which it is looked for
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A suggestion and the place it was made for."""
+    """A suggestion and the cursor it was made for."""
 
     document: tuple[str, str]
     offset: int
@@ -28,19 +28,19 @@ class _Made:
     suggestion: Suggestion
 
     def is_answer_to(self, request: CompletionRequest) -> bool:
-        """What was asked for by a key stays on screen; and who asks by a key wants all that there is."""
+        """Whether it may answer: explicit suggestions stay on screen, and explicit requests get ungated ones only."""
         if request.explicit:
             return self.gate == 0 and bool(self.suggestion.text)
         return self.explicit or self.gate == request.gate
 
     def is_around(self, request: CompletionRequest, typed: str) -> bool:
-        """Whether the text around a place is that of this one with `typed` in it."""
+        """Whether the text around the request's cursor is the text around this one with `typed` in it."""
         before, after = _around(request.text, request.offset)
         return after == self.after and before.endswith(self.before[-_AROUND // 2 :] + typed)
 
 
 class Suggestions:
-    """The last few suggestions, found again by their place. Thread-safe."""
+    """The last few suggestions, found again by their cursor. Thread-safe."""
 
     def __init__(self) -> None:
         self._made: deque[_Made] = deque(maxlen=_REMEMBERED)
@@ -60,9 +60,9 @@ class Suggestions:
             self._made.clear()
 
     def find(self, request: CompletionRequest) -> Suggestion | None:
-        """What is left of a suggestion whose beginning was typed since it was made, the newest first; None without one.
+        """Find the rest of a suggestion whose beginning was typed since it was made, the newest first; or None.
 
-        Where a suggestion was empty or cut by the gate, asking again by a key asks the model again.
+        An explicitly invoked request runs the model again where the suggestion was empty or cut by the gate.
         """
         for made, typed in self._candidates(request):
             text = made.suggestion.text
@@ -80,7 +80,7 @@ class Suggestions:
         return None
 
     def expected(self, request: CompletionRequest) -> str:
-        """What the model had in mind for this place when it was asked shortly before it, shown or not; or nothing."""
+        """What an earlier suggestion predicts for this cursor, shown or not; empty without one."""
         for made, typed in self._candidates(request):
             text = made.suggestion.text + made.suggestion.dropped
             if text.startswith(typed) and len(typed) < len(text) and made.is_around(request, typed):
@@ -88,7 +88,7 @@ class Suggestions:
         return ""
 
     def _candidates(self, request: CompletionRequest) -> Iterator[tuple[_Made, str]]:
-        """Those of the same document that were made at the cursor or shortly before it, and what stands between."""
+        """Suggestions made at the cursor or shortly before it in the same document, each with the text between."""
         with self._lock:
             newest_first = list(reversed(self._made))
         for made in newest_first:

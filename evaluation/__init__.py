@@ -1,4 +1,7 @@
-"""Benchmarks that drive the real server from outside. Not part of the installed package."""
+"""Benchmarks: of what users see, through the real server over stdio; and of parts, which they import.
+
+Not part of the installed package.
+"""
 
 # The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
 # programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.

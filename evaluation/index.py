@@ -2,10 +2,11 @@
 
 The workspace is 10,000 Python files: those of this Python's standard library and packages, copied until there are
 enough. Prints: seconds of the first index, time to suggestion (p90, at 60 new places) before and meanwhile, memory of
-the worker and of the server, milliseconds until a saved file is searchable, seconds of a restart without a change,
-milliseconds of context at 200 new places (of documents that nobody has looked at, and of those that were opened before,
-as a server's are), of opening them, and while typing, and seconds until the index is in step after a branch switch
-that rewrites 5,000 files, and whether it then equals a fresh one. `--files N` takes fewer, `--json FILE` keeps them.
+the indexer process and of the server, milliseconds until a saved file is searchable, seconds of a restart without a
+change, milliseconds of context at 200 new places (of documents that were never looked at, and of those that were opened
+before, as a server's are), of opening them, and while typing, and seconds until the index is in step after a branch
+switch that rewrites 5,000 files, and whether it then equals a fresh one. `--files N` takes fewer, `--json FILE` keeps
+them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from engine.model_folders.locations import DEFAULT_MODEL, cache_folder
 from evaluation.harness.client import Client, serving
 from indexer import Index, database_of, index_now
 from indexer.store.store import Store
-from indexer.sync.supervisor import WorkerProcess
+from indexer.sync.messages import IndexMessage, UpToDate
+from indexer.sync.supervisor import Supervisor
 from syntax import identify
 
 _FILES, _SWITCHED = 10_000, 5_000
@@ -57,15 +59,15 @@ def _measure(folder: Path, files: int) -> dict[str, float]:
     figures = _make_workspace(root, files)
     database = database_of(root, cache)
     figures |= asyncio.run(_first_index(root, cache))
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     started = time.perf_counter()
-    worker = WorkerProcess(root, database, said.append)
-    _until(lambda: any("ready" in one for one in said))
+    supervisor = Supervisor(root, database, said.append)
+    _until(lambda: any(isinstance(one, UpToDate) for one in said))
     figures["restart without a change, s"] = time.perf_counter() - started
     figures |= _saves(root, database)
     figures |= _contexts(root, cache)
     figures |= _branch_switch(root, database, min(_SWITCHED, files // 2), folder / "fresh.sqlite")
-    worker.close()
+    supervisor.close()
     return figures
 
 
@@ -98,13 +100,13 @@ async def _first_index(root: Path, cache: Path) -> dict[str, float]:
         started = time.perf_counter()
         await client.initialize(workspaceFolders=[{"uri": root.as_uri(), "name": "workspace"}])
         await client.state("ready", within=120)
-        (worker,) = await asyncio.to_thread(_until, psutil.Process(server.process.pid).children)
+        (indexer,) = await asyncio.to_thread(_until, psutil.Process(server.process.pid).children)
         meanwhile = await _jumps(client)
         is_still_busy = (await client.request("mellum/status"))["index"]["busy"]
         most = 0
         async with asyncio.timeout(_PATIENCE):
             while (await client.request("mellum/status"))["index"]["busy"]:
-                most = max(most, worker.memory_info().rss)
+                most = max(most, indexer.memory_info().rss)
                 await asyncio.sleep(0.2)
         seconds = time.perf_counter() - started
         await _jumps(client)
@@ -114,7 +116,7 @@ async def _first_index(root: Path, cache: Path) -> dict[str, float]:
         "time to suggestion p90 without an index, ms": 1e3 * _percentile(idle, 90),
         "time to suggestion p90 during the first index, ms": 1e3 * _percentile(meanwhile, 90),
         "the first index lasted longer than these (1 yes)": float(is_still_busy),
-        "memory of the worker, MB": most / 1e6,
+        "memory of the indexer process, MB": most / 1e6,
         "memory that the server has more, MB": (together - alone) / 1e6,
     }
 

@@ -5,7 +5,7 @@ out, the model fills the hole, and the program has to pass the problem's tests. 
 for `--single` holes of one line and `--multi` of several lines, drawn by `--seed`; `--json FILE` keeps the answers.
 
 A suggestion ends with its statement, so a hole of several lines is filled as a user would do it who accepts everything:
-asked again behind what was accepted, until the model says that it is done. The cursor stands behind the first line's
+asked again after what was accepted, until the model says that it is done. The cursor stands after the first line's
 indentation, where an editor puts it; the published figures are without that help. Programs run in
 `evaluation.harness.sandbox`.
 """
@@ -44,7 +44,7 @@ class Hole:
     kind: Kind
     before: str
     truth: str
-    """The missing lines, from the first one's indentation on; the newline behind them belongs to `after`."""
+    """The missing lines, from the first one's indentation on; the newline after them belongs to `after`."""
     after: str
     tests: str
     """What is appended to the filled program, and fails where it is wrong."""

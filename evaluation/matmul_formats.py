@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 
 from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.thread_count import default_threads
-from export.graph.matmul_formats import Int4Products, Int8Products, Products
+from export.graph.matmul_formats import Int4Matmul, Int8Matmul, MatmulFormat
 from export.graph.writer import DATA_FILE, MICROSOFT, GraphWriter
 from export.sources.random_weights import RandomSource
 from export.weights.matrices import Matrix
@@ -64,15 +64,15 @@ def main() -> None:
     _compare("int4: with / without zero points", hidden, _bits4(hidden, inner, True), _bits4(hidden, inner, False))
 
 
-def _int8(unsigned: bool) -> Callable[[GraphWriter], Products]:
-    return lambda writer: Int8Products(writer, unsigned, lambda name, error: None)
+def _int8(unsigned: bool) -> Callable[[GraphWriter], MatmulFormat]:
+    return lambda writer: Int8Matmul(writer, unsigned, lambda name, error: None)
 
 
-def _int4(writer: GraphWriter) -> Products:
-    return Int4Products(writer, np.float32, None, lambda name, error: None)
+def _int4(writer: GraphWriter) -> MatmulFormat:
+    return Int4Matmul(writer, np.float32, None, lambda name, error: None)
 
 
-def _matrices(products: Callable[[GraphWriter], Products], columns: int, rows: Sequence[int]) -> Write:
+def _matrices(products: Callable[[GraphWriter], MatmulFormat], columns: int, rows: Sequence[int]) -> Write:
     """Products with matrices of some rows each."""
 
     def write(writer: GraphWriter, name: str) -> list[str]:

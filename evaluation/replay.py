@@ -1,4 +1,4 @@
-"""How good suggestions are at places in held-out packages: `python -m evaluation.replay MODEL [MODEL ...]`.
+"""Suggestions of the engine at points in held-out packages: `python -m evaluation.replay MODEL [MODEL ...]`.
 
 A MODEL is a model folder, or a model's name. Packages are downloaded to `--sources` once. Prints, for each model side
 by side: at points of functions that are being written, how often a suggestion is shown, fully right, and how many
@@ -11,70 +11,27 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import CompletionRequest, Engine
+from engine import Engine
 from engine.model_folders.locations import find_model
-from evaluation.harness.points import Neighbourhoods, Point, function_points, middle_points
+from training.data.points import Neighbourhoods, Point, function_points, middle_points
 from training.data.sources import add_code, code_of
+from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
 
 GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10
-PROMPT_TOKENS = 384
-"""Of the longest prompt: as slow machines have it."""
-
 Figures = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A suggestion, and how probable each of its beginnings is."""
-
-    text: str
-    beginnings: tuple[tuple[str, float], ...]
-    """After each token: the text up to there as it would be shown, and its joint probability."""
-
-    def shown_at(self, gate: float) -> str:
-        """The longest beginning that is at least so probable: the token that breaks the gate and all behind it go."""
-        shown = ""
-        for text, probability in self.beginnings:
-            if probability < gate:
-                break
-            shown = text
-        return shown.rstrip()
-
-    @property
-    def probability(self) -> float:
-        """That of the whole text, as the model states it."""
-        return next((stated for text, stated in self.beginnings if text == self.text), 1.0)
-
-
-def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) -> Answer:
-    """Ask the engine, and spell out its suggestion token by token."""
-    request = CompletionRequest(point.path, point.language, point.text, point.offset, neighbours=neighbours)
-    healed = len(engine.lay_out(request).last_word)
-    suggestion = engine.complete(request)
-    beginnings = []
-    for count in range(1, len(suggestion.tokens) + 1):
-        written = engine.decode_text(suggestion.tokens[:count])[healed:]
-        common = _common(suggestion.text, written)
-        joint = engine.manifest.calibration * sum(suggestion.log_probabilities[:count])
-        beginnings.append((suggestion.text[:common], math.exp(joint)))
-        if common == len(suggestion.text):
-            break
-    return Answer(suggestion.text, tuple(beginnings))
 
 
 def at_gate(pairs: Sequence[tuple[Point, Answer]], gate: float) -> Figures:
     """What a user sees at functions that are being written; any beginning of the rest of the body is right."""
     shown = [(point.truth, text) for point, answer in pairs if (text := answer.shown_at(gate)).strip()]
     right = [text for truth, text in shown if truth.startswith(text)]
-    wrong = sum(len(text) - _common(text, truth) for truth, text in shown)
+    wrong = sum(len(text) - common_length(text, truth) for truth, text in shown)
     return {
         "shown": len(shown) / len(pairs),
         "fully right": len(right) / max(len(shown), 1),
@@ -223,10 +180,6 @@ def _counted(points: Sequence[Point], what: str, say: Callable[[str], None]) -> 
     for index, point in enumerate(points):
         say(f"{what} {index + 1} of {len(points)}   ")
         yield point
-
-
-def _common(a: str, b: str) -> int:
-    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ from indexer.retrieval.pack import Snippet, pack
 from indexer.retrieval.query import Question, ask
 from indexer.retrieval.ranking import Candidate, Ranked, retrieve
 from indexer.store.overlay import Layer, Library
-from indexer.store.store import Piece, Place, Store
+from indexer.store.rows import Definition, StoredChunk
+from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
 from syntax import language_of
 from syntax.parsing.grammars import parser_for
@@ -72,7 +74,7 @@ class Task:
     """The document, with only its indentation left of the line."""
     wanted: str
     """The line without its indentation."""
-    needed: Place
+    needed: Definition
     head: str
     """The first line of the needed definition."""
 
@@ -88,15 +90,15 @@ def by_path(question: Question, library: Library) -> Iterable[Ranked]:
         (path for path in library.paths(question.family) if path != question.path),
         key=lambda path: (-question.nearness(path), path),
     )
-    pieces = (piece for path in paths for piece in library.pieces_of(path))
-    return [_ranked(rank, piece) for rank, piece in zip(range(_CHUNKS), pieces, strict=False)]
+    chunks = (chunk for path in paths for chunk in library.chunks_of(path))
+    return [_ranked(rank, chunk) for rank, chunk in zip(range(_CHUNKS), chunks, strict=False)]
 
 
 def by_bm25(question: Question, library: Library) -> Iterable[Ranked]:
     """The chunks that SQLite's FTS5 finds best for all names round the cursor."""
     names = [name for name, count in library.frequencies(question.near).items() if count]
-    pieces = library.pieces_with(names, question.family, _CHUNKS) if names else []
-    return [_ranked(rank, piece) for rank, piece in enumerate(one for one in pieces if one.path != question.path)]
+    chunks = library.chunks_with(names, question.family, _CHUNKS) if names else []
+    return [_ranked(rank, chunk) for rank, chunk in enumerate(one for one in chunks if one.path != question.path)]
 
 
 def ours(question: Question, library: Library) -> Iterable[Ranked]:
@@ -155,7 +157,7 @@ def main() -> None:
 
 
 def _library(package: Package, store: Store) -> Library:
-    return Library(Store.in_memory(), [Layer(Path(package.name), store)], lambda root, path: True)
+    return Library(WritableStore.in_memory(), [Layer(Path(package.name), store)], lambda root, path: True)
 
 
 def _say(what: str) -> None:
@@ -170,7 +172,7 @@ def holds(snippets: list[Snippet], task: Task) -> bool:
 
 def make_tasks(package: Package, store: Store) -> list[Task]:
     """Choose lines that use a name which one other file defines, the same ones every time."""
-    places: dict[str, list[Place]] = defaultdict(list)
+    places: dict[str, list[Definition]] = defaultdict(list)
     wanted = _FAMILIES[package.language]
     paths = sorted(store.states())
     for path in paths:
@@ -198,12 +200,12 @@ def make_tasks(package: Package, store: Store) -> list[Task]:
 
 
 def _lines_in_definitions(parsed: Parsed) -> list[int]:
-    """Lines inside of functions and methods, behind their signatures."""
+    """Lines inside of functions and methods, after their signatures."""
     bodies = [one for one in parsed.outline.symbols if one.kind in ("function", "method")]
     return sorted({at for one in bodies for at in range(one.head + 1, one.last + 1)})
 
 
-def _is_visible(place: Place, path: str, parsed: Parsed) -> bool:
+def _is_visible(place: Definition, path: str, parsed: Parsed) -> bool:
     """Whether a document can mean this definition: its module is imported or its folder is the document's.
 
     A member counts where its type is named in the document. Without this, half of the lines that call `is_none` or
@@ -232,14 +234,14 @@ def _names_by_line(text: str, language: str) -> dict[int, set[str]]:
     return found
 
 
-def _needed(parsed: Parsed, at: int, visible: dict[str, Place]) -> str | None:
+def _needed(parsed: Parsed, at: int, visible: dict[str, Definition]) -> str | None:
     """The name on a line that another file defines, if there is just one."""
     names = _names_by_line(parsed.text, parsed.language).get(at, ())
     needed = [name for name in names if name in visible]
     return needed[0] if len(needed) == 1 and f"import {needed[0]}" not in parsed.lines[at] else None
 
 
-def _task(package: Package, parsed: Parsed, path: str, at: int, needed: Place, store: Store) -> Task:
+def _task(package: Package, parsed: Parsed, path: str, at: int, needed: Definition, store: Store) -> Task:
     line = parsed.lines[at]
     indentation = line[: len(line) - len(line.lstrip())]
     text = "\n".join([*parsed.lines[:at], indentation, *parsed.lines[at + 1 :]])
@@ -248,14 +250,14 @@ def _task(package: Package, parsed: Parsed, path: str, at: int, needed: Place, s
 
 
 def _indexed(package: Package) -> Store:
-    store = Store.in_memory()
+    store = WritableStore.in_memory()
     Folder(sources_of(package), store).scan()
     return store
 
 
-def _ranked(rank: int, piece: Piece) -> Ranked:
-    lines = tuple(range(piece.chunk.first, piece.chunk.last + 1))
-    return Ranked(Candidate(piece.path, lines, "similar"), 1 / (1 + rank), ("similar",))
+def _ranked(rank: int, stored: StoredChunk) -> Ranked:
+    lines = tuple(range(stored.chunk.first, stored.chunk.last + 1))
+    return Ranked(Candidate(stored.path, lines, "similar"), 1 / (1 + rank), ("similar",))
 
 
 def _print_recall(found: dict[tuple[str, int], dict[str, list[bool]]], seconds: list[float]) -> dict[str, float]:
@@ -289,7 +291,9 @@ def _print_lines(tasks: list[Task], engine: Engine) -> dict[str, float]:
             _say(f"lines, {name}: {index + 1} of {len(tasks)}")
             library = _library(task.package, stores[task.package.name])
             question = ask(parse(task.text, task.path), task.path, task.line)
-            snippets = pack(strategy(question, library), question, library, engine.budget.context, engine.count_tokens)
+            snippets = pack(
+                strategy(question, library), question, library, engine.budget.context, engine.tokenizer.count
+            )
             near = nearest(question, library, (), MOST_NEIGHBOURS, MOST_CHARACTERS) if looks_up else []
             lines = task.text.split("\n")
             offset = sum(len(line) + 1 for line in lines[: task.line]) + len(lines[task.line])

@@ -17,7 +17,7 @@ import numpy as np
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import GRAPH_FILE, read_manifest
 from engine.runtime.onnx_runtime import onnxruntime
-from engine.runtime.session import InPlaceSlot
+from engine.runtime.session import InPlaceSlot, Results
 from engine.runtime.thread_count import default_threads
 
 _SETTINGS: dict[str, dict[str, str]] = {
@@ -39,10 +39,11 @@ class _Candidate:
         self.session = onnxruntime.InferenceSession(
             str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
         )
-        self.slot = InPlaceSlot(self.session, read_manifest(folder), 1024)
+        manifest = read_manifest(folder)
+        self.slot = InPlaceSlot(self.session, manifest, 1024, Results(self.session, manifest))
 
     def seconds(self, count: int, past: int) -> float:
-        """Time one run of `count` tokens behind `past` others."""
+        """Time one run of `count` tokens after `past` others."""
         inputs = {
             "input_ids": np.arange(1000, 1000 + count, dtype=np.int64)[None],
             "logit_positions": np.array([count - 1], np.int64),

@@ -1,9 +1,9 @@
 """How fast the shape of a large model runs, ours beside llama.cpp's: `python -m evaluation.shape [SHAPE] [--layers N]`.
 
-Random weights, the same on both sides, of some of the shape's layers with its embeddings and head: what is measured are
-matrices, whose number does not change ratios by much. Prints how fast each side reads 512 tokens, writes one, and
-verifies 8. Ours are int8, and int4 with plain rounding, which is as fast as the recipe (see `evaluation.quality`).
-The first run builds llama.cpp, see `evaluation.versus`.
+Random weights, the same on both sides, of some of the shape's layers with its embeddings and head: the ratios depend on
+the matrices, and little on their number. Prints how fast each side reads 512 tokens, writes one, and verifies 8. Ours
+are int8, and int4 with plain rounding, which is as fast as the recipe (see `evaluation.quality`). The first run builds
+llama.cpp, see `evaluation.versus`.
 """
 
 from __future__ import annotations

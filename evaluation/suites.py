@@ -1,4 +1,4 @@
-"""Published suites that lie on your disk: `python -m evaluation.suites MODEL --safim FILE --repobench FILE`.
+"""Published suites from files on your disk: `python -m evaluation.suites MODEL --safim FILE --repobench FILE`.
 
 The files are JSON lines, one task each, as the data sets' own authors publish them (a parquet file becomes one with
 `pandas.read_parquet(FILE).to_json(OUT, orient="records", lines=True)`):

@@ -1,11 +1,11 @@
 """How fast a training step is here: `python -m evaluation.training --wheel WHEEL --examples FOLDER [--adapter FOLDER]`.
 
 Needs the extra `train`, and what `python -m training.data.examples` wrote. Reads held-out examples as
-`training.finetune` does, forward and back, with `--threads` threads of one process: where all tokens teach, and where
-only answers do (`--answers-only`), examples read first and again (`training.network.lower`), and with the whole way
-back through the prompts (`training.network.decoder`). Prints tokens a second, the best of five, for others on the
-machine only add to it; and how near the gradient of answers alone is to that of the whole way back, as the cosine
-between them.
+`training.finetune` does, forward and backward pass, with `--threads` threads of one process: if all tokens teach, and
+if only answers do (`--answers-only`); for examples that are read first and again (`training.network.lower`); and with
+the whole backward pass through the prompts (`training.network.decoder`). Prints tokens a second, the best of five,
+because other work on the machine only makes it slower; and the cosine between the gradient of answers alone and that of
+the whole backward pass.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.network.lower import LowerStates
 
 
 def backward(model: Model, batch: Batch, kept: LowerStates | None = None, *, whole: bool = False) -> Tensor:
-    """Go forward and back; returns the gradient of all factors, one behind the other."""
+    """Run a forward and a backward pass; returns the gradient of all factors, one after the other."""
     model.zero_grad()
     learned = list(batch.lengths if whole else batch.learned)
     lower = (model if kept is None else kept).lower(batch.tokens, batch.lengths)
@@ -91,7 +91,7 @@ def main() -> None:
             "all teach, read again": lambda: backward(model, everything, kept),
             "answers only, read first": lambda: backward(model, batch),
             "answers only, read again": lambda: backward(model, batch, kept),
-            "answers only, whole way back": lambda: backward(model, batch, whole=True),
+            "answers only, whole backward pass": lambda: backward(model, batch, whole=True),
         }
         for name, way in ways.items():
             print(f"{name:28} {best_rate(tokens, way):.0f} tokens a second")

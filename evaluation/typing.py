@@ -1,10 +1,10 @@
-"""What the server saves a programmer, in real time: `python -m evaluation.typing`.
+"""How many keystrokes the server saves, typing in real time: `python -m evaluation.typing`.
 
 Types real functions of three packages (see `evaluation.harness.functions`) into their real files in their real
 projects, key by key at 100 words a minute, against a real server over stdio. A suggestion that is right (all of it,
 else its first line, else its first word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints
-what DESIGN's measures ask for; `--json FILE` keeps it, `--compare FILE` sets an earlier run beside it, `--plot FILE`
-draws it.
+keystrokes saved, time to suggestion, wrong time on screen, and CPU seconds; `--json FILE` keeps it, `--compare
+FILE` sets an earlier run beside it, `--plot FILE` draws it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The same typist, the same functions, the same weights (llama.cpp's in Q8_0 and Q
 prompts of the same length; each side is used the way its editors use it (`evaluation.harness.sides` and `.llama`).
 `--rates` first shows how fast each side reads, writes and verifies. The first run builds llama.cpp, which wants a C++
 compiler and the extra `evaluation`. The sides take turns, so that a change of the machine's speed meets all of them;
-but a busy machine hurts most whoever computes with all cores in step: give it idle ones.
+but a busy machine slows most the side that computes with all cores in step: give it idle ones.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 async def rates(folders: Mapping[str, Path], tokens: list[int], servers: Mapping[str, LlamaServer]) -> None:
-    """Print how fast each side reads a prompt, writes behind it, and reads a few tokens more, in turns."""
+    """Print how fast each side reads a prompt, writes after it, and reads a few tokens more, in turns."""
     tokens = tokens[: _READ + _VERIFIED]
     models = {name: Model(folder, read_manifest(folder)) for name, folder in folders.items()}
     slots = {name: model.new_slot(_READ + _WRITTEN) for name, model in models.items()}

@@ -1,1 +1,1 @@
-"""From published weights to a folder that the engine loads. Knows the engine's manifest format, nothing else of it."""
+"""From published weights to a folder that the engine loads. It knows the engine's manifest format."""

@@ -1,4 +1,4 @@
-"""The shape of a Llama-family decoder: what a graph writer has to know about a model besides its numbers."""
+"""The shape of a decoder of the Llama family: everything about a model but its weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ LONGEST_CONTEXT = 32768
 
 
 class ExportError(Exception):
-    """Something about the source or the place to write to; its text is one sentence with the mend."""
+    """An error of the source or of the target folder; its text is one sentence with the mend."""
 
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """How the rotary embedding's frequencies were slowed down for a longer context; see `export/weights/rope.py`."""
+    """How the rotary embedding's frequencies are scaled for a longer context; see `export/weights/rope.py`."""
 
     kind: Literal["linear", "llama3", "factors"]
     """`linear` and `llama3` as in a `config.json`; `factors`: one divisor a frequency, as GGUF files store it."""
@@ -48,12 +48,12 @@ class Architecture:
     tied_embeddings: bool
     qkv_bias: bool = False
     output_bias: bool = False
-    """Of the attention's output projection."""
+    """Whether the attention's output projection has biases."""
     mlp_bias: bool = False
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        """Refuse shapes that no model has and no graph could be made of."""
+        """Refuse shapes of which no graph can be made."""
         object.__setattr__(self, "context", min(self.context, LONGEST_CONTEXT))
         if self.heads % self.kv_heads:
             raise ExportError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads; get the model again")

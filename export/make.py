@@ -1,4 +1,4 @@
-"""From a source to a finished model folder: written beside its place, renamed into it when it is whole."""
+"""From a source to a finished model folder, which is written under a temporary name and renamed when it is whole."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from export.folder.card import CARD_FILE, model_card
 from export.graph.decoder import Format, Target, write_graph
 from export.graph.matmul_formats import OnTensor
 from export.prompt_style import StyleChoice, prepare
-from export.quantization.gptq_data import calibration_tokens
+from export.quantization.gptq_data import gptq_tokens
 from export.quantization.rotate import RotatedSource
 from export.sources import Progress, Source
 
 RECIPE = 6
-"""Raise it whenever the same source would give other numbers, so that `setup` makes old folders again."""
+"""Raise it for every change after which the same source gives other numbers: `setup` then makes old folders anew."""
 
 _BYTES_A_PARAMETER = {"int4": 1.5, "int8": 2.0, "fp16": 2.5, "fp32": 4.5}  # with the embeddings, and room to spare
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
@@ -55,11 +55,11 @@ def export(
     calibration: float = 1.0,
     ngrams: NgramWeights | None = None,
 ) -> Manifest:
-    """Write the model folder `target`, replacing the model that is there. `name` is the folder's unless given.
+    """Write the model folder `target`, replacing an older model. `name` is the folder's by default.
 
-    `heal`: token healing, whatever the style: the model is not at home where text ends in the middle of a word.
-    `calibration`: how sure the model may say it is, see `Manifest.calibration`; `ngrams`: `Manifest.ngrams`.
-    Raises ExportError; leaves nothing half done, also when it is interrupted.
+    `heal`: token healing in any style, for models that are weak where text ends in the middle of a word.
+    `calibration`: the power that the gate applies, see `Manifest.calibration`; `ngrams`: see `Manifest.ngrams`.
+    Raises ExportError; leaves nothing half done, even if it is interrupted.
     """
     architecture = source.architecture
     check_replaceable(target)
@@ -111,7 +111,7 @@ def export(
 
 
 def complete_folder(folder: Path, tokenizer: Tokenizer, manifest: Manifest) -> Manifest:
-    """Put everything else beside the graph; returns the manifest with each file's sha256."""
+    """Write the other files of the folder; returns the manifest with each file's sha256."""
     tokenizer.save(str(folder / TOKENIZER_FILE))
     (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     manifest = replace(manifest, files={path.name: sha256_of(path) for path in sorted(folder.iterdir())})
@@ -139,19 +139,19 @@ def write_quantized(
     """Write the graph by the recipe that measured best for the format; see export/README.md."""
     if format in ("int8", "int4"):
         source = RotatedSource(source)
-    calibration = calibration_tokens(tokenizer) if format == "int4" else None
-    write_graph(source, folder, format=format, target=target, on_tensor=on_tensor, calibration=calibration)
+    tokens = gptq_tokens(tokenizer) if format == "int4" else None
+    write_graph(source, folder, format=format, target=target, on_tensor=on_tensor, gptq_tokens=tokens)
 
 
 def check_name(name: str) -> str:
-    """Refuse a name that is no plain folder name. Raises ExportError."""
+    """Refuse anything but a plain folder name. Raises ExportError."""
     if not _NAME.fullmatch(name):
         raise ExportError(f"{name!r:.80} cannot name a model; use letters, digits, dots, dashes and underscores")
     return name
 
 
 def is_current(folder: Path) -> bool:
-    """Whether a folder holds a whole model of today's recipe."""
+    """Whether a folder holds a whole model of the present recipe."""
     try:
         manifest = read_manifest(folder)
         check_files(folder, manifest)

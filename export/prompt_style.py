@@ -1,4 +1,4 @@
-"""Which prompt a model was taught to read: its FIM tokens, how they are spelled, and in which order they stand."""
+"""The prompt that a model was trained on: its FIM tokens, their spelling and their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Spelling:
     suffix: str
     middle: str
     filename: str | None
-    """In front of a path, which a newline ends."""
+    """Before a path, which a newline ends."""
 
 
 # Mellum's model card; StarCoder (Li et al. 2023, arXiv 2305.06161), whose vocabulary Granite Code has as well.
@@ -42,10 +42,10 @@ _MELLUM_VOCABULARY = 98304  # no other model of this architecture has it: a fine
 def prepare(
     tokenizer: Tokenizer, vocabulary: int, style: StyleChoice, name: str = ""
 ) -> tuple[Tokenizer, PromptFormat]:
-    """Choose the style, and make its tokens special, so that text that spells them stays text. `name` is the source's,
-    `vocabulary` how many tokens the model knows.
+    """Choose the style, and make its tokens special, so that the same letters in a document stay text. `name` is
+    the source's, `vocabulary` the number of tokens that the model knows.
 
-    Raises ExportError where the style needs a token that is not there, or the tokenizer is another model's.
+    Raises ExportError if the style needs a token that is missing, or the tokenizer is of another model.
     """
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if highest >= vocabulary:
@@ -69,7 +69,7 @@ def prepare(
 def prompt_format(tokenizer: Tokenizer, style: PromptStyle) -> PromptFormat:
     """Look up the ids of a style's tokens; any special token ends a suggestion."""
     spelling = _spelling_of(tokenizer)
-    heals = style == "plain"  # FIM training cuts words anywhere; a model without it never saw one cut
+    heals = style == "plain"  # FIM training cuts words anywhere; other training does not
     special = tuple(sorted(index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special))
     if spelling is None:
         return PromptFormat(style, tokenizer.token_to_id("<filename>"), None, None, None, special, heals)
@@ -93,6 +93,6 @@ def _names(spelling: Spelling) -> list[str]:
 
 
 def _is_mellum(spelling: Spelling, vocabulary: int, name: str) -> bool:
-    """Whether the suffix comes first: Mellum shares its tokens' names with models that want the prefix first."""
+    """Whether the suffix comes first: other models with the same token names expect the prefix first."""
     mellum = "mellum" in name.lower() or vocabulary == _MELLUM_VOCABULARY
     return spelling.prefix == _STARCODER.prefix and mellum

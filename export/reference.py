@@ -1,6 +1,6 @@
-"""The float32 graph against transformers and torch (extra `export`): is what is exported the model that was published?
+"""The float32 graph against transformers and torch (extra `export`): is the exported model the published one?
 
-The only file of `export/` that imports them, and only inside its functions; nothing that serves imports it.
+The only file of `export/` that imports them, and only inside its functions; the server never imports it.
 `python -m export.reference CHECKPOINT FOLDER` is `export_with_optimum` in a process of its own.
 """
 
@@ -21,7 +21,7 @@ from export.architecture import Architecture
 from export.sources import Source, tensor_names
 
 TOLERANCE = 1e-3
-"""Largest difference of any two logits that counts as the same model."""
+"""The largest difference of two logits at which two models count as the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Likeness:
     largest_difference: float
     """Of any two logits."""
     same_greedy_tokens: int
-    """How many greedy tokens behind the sequence are the same before the first that differs."""
+    """How many greedy tokens after the sequence are the same before the first difference."""
 
 
 def transformers_model(source: Source) -> Any:
@@ -67,7 +67,7 @@ def transformers_model(source: Source) -> Any:
 
 
 def _rope_scaling(architecture: Architecture) -> dict[str, Any] | None:
-    """As transformers spells it. Divisors from a GGUF file have no such spelling, and raise ValueError."""
+    """The scaling in the form of transformers. Divisors from a GGUF file have no such form, and raise ValueError."""
     scaling = architecture.rope_scaling
     if scaling is None:
         return None
@@ -82,7 +82,7 @@ def _rope_scaling(architecture: Architecture) -> dict[str, Any] | None:
 
 
 def compare(model: Model, published: Any, tokens: Sequence[int], greedy: int) -> Likeness:
-    """Compare all logits of `tokens`, then `greedy` tokens that each model adds to them by itself."""
+    """Compare all logits of `tokens`, then `greedy` tokens with which each model continues them."""
     import torch
 
     slot = model.new_slot(len(tokens) + greedy)
@@ -117,7 +117,7 @@ def reference_logits(checkpoint: Path, tokens: NDArray[np.int64]) -> Iterator[ND
 
 
 def export_with_optimum(checkpoint: Path, folder: Path) -> None:
-    """Let optimum write `model.onnx` of standard operators from a transformers checkpoint; the engine runs it."""
+    """Let optimum write a `model.onnx` of standard operators, which the engine runs, from a transformers checkpoint."""
     from optimum.exporters.onnx import main_export
 
     main_export(
@@ -131,7 +131,7 @@ def export_with_optimum(checkpoint: Path, folder: Path) -> None:
 
 
 def main(checkpoint: str, folder: str) -> None:
-    """Write the graph; where that fails, the last line on stderr says why."""
+    """Write the graph; after a failure, the last line on stderr says why."""
     warnings.simplefilter("ignore")
     try:
         export_with_optimum(Path(checkpoint), Path(folder))

@@ -1,4 +1,4 @@
-"""What a model folder computes, against float32: what quantization cost, in nats a token and in changed predictions.
+"""A model folder compared with float32: the cost of quantization, in nats a token and in changed predictions.
 
 The reference is the forward pass in numpy over the source itself: it needs one layer in memory at a time, so that a
 model can be verified where its float32 graph would not fit. `export.reference` compares that with transformers.
@@ -21,21 +21,21 @@ from export.sources import Floats, Source
 from export.weights.forward import logits
 
 MODULES = ("configparser", "difflib", "gettext", "shelve", "statistics", "textwrap", "tarfile", "zipfile")
-"""Real code that no quantization is tuned on; see `export.quantization.gptq_data.MODULES` for what it is tuned on."""
+"""Real code that quantization is not tuned on; `export.quantization.gptq_data.MODULES` is what it is tuned on."""
 
 _LENGTH = 384
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A model against float32, on the same tokens of real code."""
+    """A model compared with float32, on the same tokens of real code."""
 
     reference_nats: float
     """Loss of the float32 model, in nats a token."""
     lost_nats: float
-    """What the quantized model loses more than that."""
+    """How much more the quantized model loses."""
     agreement: float
-    """Share of the tokens after which both find the same next token likeliest."""
+    """Share of the tokens after which both models have the same likeliest token."""
     largest_difference: float
     """Of any two logits."""
     tokens: int
@@ -72,7 +72,7 @@ def _compare(folders: Iterable[Path], reference: Iterable[Floats], tokens: NDArr
 
 
 class _Tally:
-    """Sums over sequences; logits are too many to keep."""
+    """Sums over sequences, because the logits would take too much memory."""
 
     def __init__(self) -> None:
         self._expected: list[Floats] = []

@@ -1,7 +1,7 @@
 """A model folder around a graph of standard operators, which optimum writes (extra `export`).
 
 For decoders that this exporter does not write itself. Weights stay float32, and the engine copies keys and values from
-step to step, so that it is slower and larger than a graph of our own; what is suggested is the same.
+step to step, so that it is slower and larger than a graph of our own; its suggestions are the same.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from export.folder.atomic_folder import beside, check_replaceable, check_room, p
 from export.make import RECIPE, complete_folder, naming_full_disks
 from export.prompt_style import StyleChoice, prepare
 from export.sources import Checkpoint, Progress
+from export.sources.files.safetensors_file import SafetensorsFile
 from export.sources.folder import shards_of
-from export.sources.safetensors_file import SafetensorsFile
 from export.verify import verify_against
 from syntax.children import run_python
 
@@ -48,7 +48,7 @@ def export_via_optimum(
             raise ExportError(_INSTALL)
     config = read_config(checkpoint.folder / "config.json")
     architecture = check_decoder(config)
-    shards = shards_of(checkpoint.folder)  # of safetensors: without any, transformers would open a pickle
+    shards = shards_of(checkpoint.folder)  # safetensors: without any, transformers would open a pickle
     check_replaceable(target)
     check_room(target, _ROOM * sum(shard.stat().st_size for shard in shards))
     with naming_full_disks(target), beside(target) as temporary:
@@ -99,7 +99,7 @@ def verify_with_transformers(folder: Path, checkpoint: Checkpoint) -> Manifest:
 
 
 def _run_optimum(checkpoint: Path, folder: Path) -> None:
-    """Let optimum work in a process of its own: it prints walls of warnings, and takes the model's size in memory."""
+    """Run optimum in a process of its own: it prints many warnings, and needs the model's size in memory."""
     done = run_python("export.reference", str(checkpoint.absolute()), str(folder.absolute()))
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -109,7 +109,7 @@ def _run_optimum(checkpoint: Path, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What the engine has to know of a graph."""
+    """The facts about a graph that the engine needs."""
 
     layers: int
     kv_heads: int
@@ -146,17 +146,17 @@ def _parameters(shards: list[Path]) -> int:
 
 
 def _try(folder: Path, manifest: Manifest) -> None:
-    """Run the graph as the engine does: in parts, behind a state that was rewound, it must say the same."""
+    """Run the graph as the engine does: in parts, and after a rewound state, it must give the same logits."""
     tokens = np.random.default_rng(1).integers(0, manifest.vocabulary, _TRIED).tolist()
     try:
         model = Model(folder, manifest)
         slot = model.new_slot(_TRIED)
-        whole = model.run(slot, tokens, [_TRIED - 1]).copy()  # the next run may write to the same memory
+        whole = model.run(slot, tokens, [_TRIED - 1])
         slot.keep(_TRIED // 2)
-        behind = model.run(slot, tokens[_TRIED // 2 :], [_TRIED // 2 - 1])
+        continued = model.run(slot, tokens[_TRIED // 2 :], [_TRIED // 2 - 1])
     except (ModelError, RuntimeError, ValueError, KeyError) as error:
         raise ExportError(f"The engine cannot run the graph that optimum wrote ({error!s:.200})") from error
-    if not np.allclose(whole, behind, atol=1e-2):
+    if not np.allclose(whole, continued, atol=1e-2):
         raise ExportError("The graph that optimum wrote cannot go on from a cached state; choose another model")
 
 

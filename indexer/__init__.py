@@ -3,10 +3,10 @@
 Names are imported on first use, so that the processes which read with grammars load nothing else.
 """
 
-# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
+# The current folder may hold hostile code, and `python -m` looks for modules there first, as some dependencies do for
 # programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
-# Packages that `python -m` starts have these lines in common: to import them would be to look there for them, too. What
-# they import themselves is there already.
+# All packages that `python -m` starts repeat these lines, because an import of them would look in that folder, too. The
+# modules that they import are loaded already.
 import os
 import site
 import sys
@@ -39,13 +39,20 @@ if TYPE_CHECKING:
     from indexer.retrieval.pack import Snippet
     from indexer.store.connection import counts_of, database_of
     from indexer.sync.folder import note_on, why_not
+    from indexer.sync.messages import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
     from indexer.sync.sync_loop import index_now
 
 _WHERE = {
     "Admission": "admission",
+    "FilesRead": "sync.messages",
     "Index": "index",
+    "IndexMessage": "sync.messages",
     "Neighbour": "retrieval.nearby_files",
+    "Problem": "sync.messages",
+    "Resting": "sync.messages",
     "Snippet": "retrieval.pack",
+    "UpToDate": "sync.messages",
+    "WaitingInLine": "sync.messages",
     "counts_of": "store.connection",
     "database_of": "store.connection",
     "index_now": "sync.sync_loop",
@@ -57,9 +64,15 @@ _WHERE = {
 
 __all__ = [
     "Admission",
+    "FilesRead",
     "Index",
+    "IndexMessage",
     "Neighbour",
+    "Problem",
+    "Resting",
     "Snippet",
+    "UpToDate",
+    "WaitingInLine",
     "counts_of",
     "database_of",
     "index_now",

@@ -1,7 +1,7 @@
-"""Who may be seen: the one place that is asked before a document or a file reaches a prompt, or is completed itself.
+"""Permissions: every document or file is checked here before it reaches a prompt, or is completed itself.
 
-Permission belongs to a document, the workspace folders and the rules of its folder; it is no until it is known. Here a
-name decides; `files/text.py` judges texts, after this place has let them in.
+Permission belongs to a document, the workspace folders and the rules of its folder; it is no until it is known. Here
+the name decides; `files/text.py` judges the texts of admitted files.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class _Kind(Enum):
     SCRATCH = "the user's own text without a file"
     CELL = "a cell of a notebook on disk"
     FILE = "a file, saved or not"
-    OTHER = "an old version, a log, a library's source: what no one writes"
+    OTHER = "an old version, a log, a library's source: text that the user does not write"
 
 
 class Admission:
     """Which documents may help others, and which may be completed at all. Thread-safe.
 
-    Nothing but `use_folders` and `generation` may be used where a slow disk must not be waited for.
+    Only `use_folders` and `generation` never wait for a slow disk.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Admission:
 
     @property
     def generation(self) -> tuple[int, int]:
-        """What is another one as soon as permission may be another: by other folders, or by rules that have changed."""
+        """Changes as soon as a permission may change: with other folders, or with changed rules."""
         return self._folder_changes, self._rule_changes
 
     def use_folders(self, roots: Iterable[Path]) -> None:
@@ -57,7 +57,7 @@ class Admission:
             self._folder_changes += 1
 
     def refresh(self) -> None:
-        """Look whether ignore files have changed. What is asked afterwards is answered by what they say now."""
+        """Look whether ignore files have changed. Later questions are answered by their present rules."""
         with self._lock:
             for base in [base for base, rules in self._rules.items() if rules.has_changed()]:
                 del self._rules[base]
@@ -87,7 +87,7 @@ class Admission:
             return f"its rules cannot be read: {error}"
 
     def why_not_shown(self, document: DocumentId) -> str | None:
-        """Why no other document may be helped by this one; None if some may, see `may_help`."""
+        """Why this document may help no other one; None if it may help some, see `may_help`."""
         kind = _kind_of(document)
         if kind in (_Kind.SCRATCH, _Kind.CELL):
             return self.why_not_completed(document)  # a notebook is no code by its name, but its cells are
@@ -108,14 +108,14 @@ class Admission:
             return f"its rules cannot be read: {error}"
 
     def may_help(self, helper: DocumentId, asking: DocumentId) -> bool:
-        """Whether what a document says may be shown to the model while another one is completed."""
+        """Whether a document's text may be shown to the model while another one is completed."""
         if helper == asking:
             return False
         is_kin = helper.notebook is not None and helper.notebook == asking.notebook
         return (is_kin or self.helps_all(helper)) and self.why_not_shown(helper) is None
 
     def helps_all(self, helper: DocumentId) -> bool:
-        """Whether what `why_not_shown` lets in helps every document, and not the cells of its own notebook alone."""
+        """Whether an admitted document helps every document, and not only the cells of its own notebook."""
         return helper.root in self._folders or _kind_of(helper) is _Kind.SCRATCH
 
     def _why_not_link(self, opened: Path) -> str | None:
@@ -152,7 +152,7 @@ class Admission:
 
 
 def why_not_root(root: Path) -> str | None:
-    """Why a folder is never indexed, open or not: the home folder, all that it lies in, and whole disks."""
+    """Why a folder is never indexed: it is the home folder, a folder above it, or a whole disk."""
     root = resolved(root)
     if root == Path(root.anchor):
         return f"{root} is a whole disk"
@@ -166,7 +166,7 @@ def why_not_root(root: Path) -> str | None:
 
 
 class _FolderRules:
-    """The rules in and below a folder, with the answers that they gave, and whether they are still those on disk."""
+    """The rules in and below a folder, with remembered answers, and whether they are still those on disk."""
 
     def __init__(self, base: Path) -> None:
         self._rules = Rules(base)
@@ -174,7 +174,7 @@ class _FolderRules:
         self._ignored: dict[tuple[str, bool], str | None] = {}
 
     def has_changed(self) -> bool:
-        """Whether an ignore file was written, made or removed since it was asked for."""
+        """Whether an ignore file was written, made or removed since it was read."""
         if len(self._reasons) + len(self._ignored) > _MOST_ANSWERS:  # the same rules give the same answers again
             self._reasons.clear()
             self._ignored.clear()
@@ -187,14 +187,14 @@ class _FolderRules:
         return self._reasons[path]
 
     def why_ignored(self, path: str, *, for_ai: bool) -> str | None:
-        """Which line of an ignore file, or of `.aiignore` alone, names a file, whatever kind of file it is."""
+        """Which line of an ignore file, or of `.aiignore` alone, names a file of any kind."""
         if (path, for_ai) not in self._ignored:
             self._ignored[path, for_ai] = self._rules.why_ignored(path, for_ai=for_ai)
         return self._ignored[path, for_ai]
 
 
 def _links_on(file: Path) -> Iterator[tuple[Path, str]]:
-    """The folder of each link on a path, itself without links, and what leads on from there."""
+    """For each link on a path: its folder, itself without links, and the rest of the path."""
     at, parts = Path(file.anchor), file.parts[1:]
     for number, part in enumerate(parts):
         here = at / part

@@ -1,4 +1,4 @@
-"""What goes wrong, as sentences: each is said once, and of a kind that comes in thousands, the first few."""
+"""Problems as sentences for the user: each is said once, and of a kind that comes in thousands, the first few."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOST_OF_A_KIND = 10
 
 
 class Problems:
-    """Says sentences to `say`, each path of a kind once until `mended`."""
+    """Passes sentences to `say`: one for each kind and path, until the kind is `mended`."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -17,7 +17,7 @@ class Problems:
         self._counts: Counter[str] = Counter()
 
     def add(self, kind: str, path: str, sentence: str) -> None:
-        """Say a sentence about a path, unless something of this kind was said of it before."""
+        """Say a sentence about a path, unless one of this kind was said before."""
         if (kind, path) in self._said or self._counts[kind] > _MOST_OF_A_KIND:
             return
         self._said.add((kind, path))
@@ -26,6 +26,6 @@ class Problems:
         self._say(sentence + more)
 
     def mended(self, kind: str) -> None:
-        """Say problems of this kind again when they come back."""
+        """Let problems of this kind be said again when they come back."""
         self._said = {one for one in self._said if one[0] != kind}
         del self._counts[kind]

@@ -1,9 +1,9 @@
 """The language server and the command line: the only place that knows both the engine and the indexer."""
 
-# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
-# programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
-# Packages that `python -m` starts have these lines in common: to import them would be to look there for them, too. What
-# they import themselves is there already.
+# The current folder is not trusted, and `python -m` looks for modules there first; some dependencies look for programs.
+# So these lines take it out of both search paths before any other import, unless Python or this package lies in it.
+# Each package that `python -m` starts has these lines: importing them would search the current folder. Python itself
+# has imported the modules that they need.
 import os
 import site
 import sys
@@ -22,5 +22,18 @@ _trusted = (
 try:
     _strange = {*map(os.path.realpath, ("", *_relative))} - {*map(os.path.realpath, _trusted)}
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
-except OSError:  # the current folder was removed: nothing can be imported from it
+except OSError:  # the current folder was removed
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+
+# A user's own `engine` or `syntax` on PYTHONPATH must not take the place of ours, here and in child processes: a folder
+# with such a name in it goes after the one that this package lies in.
+_home = os.path.realpath(f"{__path__[0]}/..")
+_ours = [entry for entry in sys.path if os.path.realpath(entry) == _home] or [_home]
+_names = [f"{name}{end}" for name in ("engine", "export", "indexer", "syntax") for end in ("", ".py")]
+_others = [
+    entry
+    for entry in sys.path
+    if entry not in _ours and any(os.path.exists(os.path.join(entry, name)) for name in _names)
+]
+if _others:
+    sys.path[:] = [*(entry for entry in sys.path if entry not in (*_ours, *_others)), *_ours, *_others]

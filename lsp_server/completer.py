@@ -1,7 +1,7 @@
 """Everything of the server that touches the engine.
 
-Importing it takes most of a second (ONNX Runtime, tokenizers, grammars), so only the loading thread does so, while the
-event loop answers `initialize` already.
+Importing it takes most of a second (ONNX Runtime, tokenizers, grammars). So only the loading thread imports it, while
+the event loop answers `initialize`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from engine import CompletionRequest, ContextSnippet, Engine, ModelError, Scheduler, Suggestion
+from engine import CompletionRequest, ContextSnippet, Engine, InferenceThread, ModelError, Suggestion
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import MANIFEST_FILE
 from engine.runtime.memory import give_back
 from lsp_server.configuration.settings import ModelChoice, Settings
 from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
+from syntax import Cursor
 
-_CANDIDATES = 3  # for who asks by a key, to choose from
+_CANDIDATES = 3  # to choose from, when explicitly invoked
 
 Signature = tuple[str, int, int]
 
@@ -27,7 +28,7 @@ class Completer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Engine | None = engine
-        self._scheduler: Scheduler | None = Scheduler(engine)
+        self._thread: InferenceThread | None = InferenceThread(engine)
         manifest = engine.manifest
         self.facts = ModelFacts(
             name=manifest.name,
@@ -41,7 +42,7 @@ class Completer:
         """One sentence for the status."""
         self.context_tokens = engine.budget.context_at
         self.looks_up = manifest.ngrams is not None
-        """Whether it looks n-grams up in the files near a document."""
+        """Whether the model uses n-grams of the files near a document."""
 
     @classmethod
     def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
@@ -65,55 +66,52 @@ class Completer:
         settings: Settings,
     ) -> Future[Suggestion]:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
-        if self._scheduler is None:
+        if self._thread is None:
             raise RuntimeError("This model was let go")
-        return self._scheduler.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
+        return self._thread.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
-        """In idle time, get ready for a request at this place."""
-        if self._scheduler is not None:
-            self._scheduler.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
+        """In idle time, compute the state for a request at this place."""
+        if self._thread is not None:
+            self._thread.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
-        if self._scheduler is not None:
-            self._scheduler.rest(uri)
+        if self._thread is not None:
+            self._thread.rest(uri)
 
     def count_tokens(self, text: str) -> int:
-        """Count the tokens of a text; none once the model is let go. Thread-safe."""
+        """Count the tokens of a text; 0 once the model is unloaded. Thread-safe."""
         engine = self._engine
-        return engine.count_tokens(text) if engine is not None else 0
+        return engine.tokenizer.count(text) if engine is not None else 0
 
     def read(self, neighbours: tuple[str, ...]) -> None:
-        """Get ready for requests with these neighbours: see `Engine.read`. Thread-safe."""
+        """Prepare n-grams of these neighbours: see `Engine.read`. Thread-safe."""
         if (engine := self._engine) is not None:
             engine.read(neighbours)
 
     def forget(self) -> None:
-        """Forget all suggestions, and those that are being made: what they were made from may not be seen any more."""
-        if self._scheduler is not None:
-            self._scheduler.forget()
+        """Drop cached suggestions and cancel requests: the model may no longer see the texts that they contain."""
+        if self._thread is not None:
+            self._thread.forget()
 
     def close(self) -> None:
-        """Cancel all work, wait for the inference thread, which takes milliseconds, and let go of the model.
+        """Cancel all work, wait for the inference thread, which takes milliseconds, and free the model.
 
-        A thread that still holds this completer, such as one that counts tokens, holds nothing of the model.
+        Another thread may keep this completer, for example to count tokens: that keeps no part of the model in memory.
         """
-        scheduler, self._scheduler, self._engine = self._scheduler, None, None
-        if scheduler is not None:
-            scheduler.close()
-        del scheduler
+        thread, self._thread, self._engine = self._thread, None, None
+        if thread is not None:
+            thread.close()
+        del thread
         give_back()
 
 
 def _request(
     snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], neighbours: tuple[str, ...], settings: Settings
 ) -> CompletionRequest:
-    return CompletionRequest(
-        path=snapshot.path,
-        language=snapshot.language,
-        text=snapshot.text,
-        offset=snapshot.offset,
+    return CompletionRequest.at(
+        Cursor(snapshot.identity, snapshot.language, snapshot.text, snapshot.offset),
         context=snippets,
         neighbours=neighbours,
         explicit=snapshot.explicit,
@@ -122,15 +120,14 @@ def _request(
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         disabled_in=settings.disabled_in,
         confidence=settings.confidence_in(snapshot.language),
-        document=snapshot.identity.uri,
     )
 
 
 def signature_of(model: str | None) -> Signature | None:
-    """What changes when a model is set up or made again; None where there is none. Looks at names and times only."""
+    """A value that changes when a model is set up or exported again; None without a model. Reads file times only."""
     try:
         manifest = find_model(model) / MANIFEST_FILE
         found = manifest.stat()
-    except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is no path on this machine
+    except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is not a path on this machine
         return None
     return str(manifest), found.st_ino, found.st_mtime_ns

@@ -1,9 +1,9 @@
-"""Open documents: their text, edited in place, and the way from an LSP position to an offset in code points and back.
+"""Open documents: their text, their edits, and the conversion between LSP positions and offsets in code points.
 
 pygls splits the whole text into lines for each change and each position, and splits at form feeds and other characters
 that editors do not count as line ends. In a document of 5 MB and 130,000 lines that takes 22 ms for a change and 26 ms
-for a position (52 and 50 ms with an emoji in it). This takes 0.7 to 2.5 ms for a change (5 to 13 ms with an emoji, for
-then Python keeps four bytes a character), and for a position 0.02 ms near the last one asked for, 1 to 3 ms elsewhere.
+for a position (52 and 50 ms with an emoji in it). This module takes 0.7 to 2.5 ms for a change (5 to 13 ms with an
+emoji, as Python then stores four bytes a character); a position takes 0.02 ms near the last one, else 1 to 3 ms.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
+from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument, Workspace
 
 from syntax import DocumentId, identify, normalized, path_in, resolved
@@ -27,8 +28,8 @@ _BLOCK = 1 << 16
 class Document(TextDocument):
     r"""An open document. Lines end at \n, \r\n and \r, as the protocol says.
 
-    Lines are found by counting line ends from an anchor, the line that was asked for last: typing stays near it, and
-    counting in blocks crosses 5 MB in 3 ms. So there is no index of lines to shift with every keystroke.
+    Lines are found by counting line ends from an anchor, the line of the last question: typing stays near it, and
+    counting in blocks crosses 5 MB in 3 ms. So there is no index of lines that every keystroke would have to shift.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -36,9 +37,9 @@ class Document(TextDocument):
         self._text = ""
         self._anchor = 0, 0
         self.last_edit = 0
-        """Where the last change ended, in code points: probably the cursor. Unknown of a whole new text: its start."""
+        """Where the last change ended, in code points: probably the cursor. After a change of the whole text: 0."""
         self.is_out_of_step = False
-        """Whether a change could not be applied: the text is not the client's until all of it comes again."""
+        """Whether a change failed: the text differs from the client's until the client sends all of it again."""
         self._has_surrogates = False
         self._broken: str | None = None
         self._encoding = str(getattr(self.position_codec.encoding, "value", self.position_codec.encoding))
@@ -47,12 +48,12 @@ class Document(TextDocument):
 
     @property
     def source(self) -> str:
-        """The text as the client has it. Never read from disk."""
+        """The text that the client has. Never read from disk."""
         return self._text
 
     @property
     def lines(self) -> Sequence[str]:
-        """All lines with their ends. Slow: for what is rare."""
+        """All lines with their ends. Slow: not for every keystroke."""
         ends = [match.end() for match in _LINE_END.finditer(self._text)]
         starts = [0, *ends]
         return tuple(self._text[start:end] for start, end in zip(starts, [*ends, len(self._text)], strict=True))
@@ -63,7 +64,7 @@ class Document(TextDocument):
         return readable(self._text) if self._has_surrogates else self._text
 
     def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
-        """Apply one change: a range replaced, or the whole text. Out of step, only the whole text can be."""
+        """Apply one change, of a range or of the whole text. A document out of step takes only a whole text."""
         if not isinstance(change, types.TextDocumentContentChangePartial):
             self.last_edit = 0
             self._replace_all(change.text)
@@ -76,7 +77,7 @@ class Document(TextDocument):
         anchor = self._anchor
         end = max(start, self.offset_at_position(change.range.end))
         text = "".join((self._text[:start], change.text, self._text[end:]))
-        # A lone carriage return can come to be only where one comes in, because no offset lies inside a \r\n.
+        # Only an inserted carriage return can become a lone one, because no offset lies inside a \r\n.
         if (
             self._broken is not None
             or self._has_surrogates
@@ -85,13 +86,17 @@ class Document(TextDocument):
         ):
             self._replace_all(text)
         else:
-            self._text, self._anchor = text, anchor  # which lies at or before `start`, where nothing has changed
+            self._text, self._anchor = (
+                text,
+                anchor,
+            )  # the anchor lies at or before `start`, where the text did not change
         self.last_edit = min(start + len(change.text), len(self._text))
 
     def offset_at_position(self, client_position: types.Position) -> int:
-        """Turn a position in the client's units into an offset in code points; what lies outside is clamped.
+        """Convert a position in the client's units to an offset in code points.
 
-        Beyond a line's end is its end, beyond the last line the document's end, inside a character its start.
+        A position after a line's end becomes that end; after the last line, the document's end; inside a character, its
+        start.
         """
         start = self._line_start(client_position.line)
         if start is None:
@@ -101,7 +106,7 @@ class Document(TextDocument):
         )
 
     def client_position_at_offset(self, offset: int) -> types.Position:
-        r"""Turn an offset in code points into a position in the client's units; inside a \r\n, the line's end."""
+        r"""Convert an offset in code points to a position in the client's units; inside a \r\n, the line's end."""
         offset -= self._text[offset - 1 : offset + 1] == "\r\n"
         text = self._broken_lines
         start = text.rfind("\n", 0, offset) + 1
@@ -111,12 +116,12 @@ class Document(TextDocument):
         return types.Position(line, _units(self._text[start:offset], self._encoding))
 
     def _replace_all(self, text: str) -> None:
-        if _has_surrogate(text):  # two halves that an edit has brought together become a character
+        if _has_surrogate(text):  # an edit may join two halves to one character
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         self._text = text
         self._anchor = 0, 0
         self._has_surrogates = _has_surrogate(text)
-        # Where there are lone carriage returns, a second text of the same length has line feeds in their place.
+        # A text with lone carriage returns has a copy of the same length with line feeds instead of them.
         self._broken = _LONE_CARRIAGE_RETURN.sub("\n", text) if _has_lone_return(text) else None
 
     @property
@@ -147,13 +152,13 @@ class Document(TextDocument):
 
 
 class Documents(Workspace):
-    """pygls' workspace with documents of our own kind, by their normalized URIs, and what each of them is."""
+    """pygls' workspace with our own `Document`, by normalized URI, and the identity of each document."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._identities: dict[str, DocumentId] = {}
         self._roots: tuple[Path, ...] | None = None
         self._has_heard_of_folders = False
-        super().__init__(*arguments, **options)  # which adds the folders
+        super().__init__(*arguments, **options)  # adds the folders
 
     def add_folder(self, folder: types.WorkspaceFolder) -> None:
         """Take a folder into the workspace."""
@@ -166,14 +171,14 @@ class Documents(Workspace):
         self._folders_changed()
 
     def put_text_document(self, text_document: types.TextDocumentItem, notebook_uri: str | None = None) -> None:
-        """Open a document, or the same one again."""
+        """Open a document; one that is open is replaced."""
         uri = normalized(text_document.uri)
         self._text_documents[uri] = self._create_text_document(
             uri, text_document.text, text_document.version, text_document.language_id
         )
 
     def get_text_document(self, doc_uri: str) -> Document:
-        """The open document, else an empty one: nothing is read from disk."""
+        """The open document, else an empty one. Never reads from disk."""
         return self.open_document(doc_uri) or self._create_text_document(normalized(doc_uri), "")
 
     def update_text_document(
@@ -196,7 +201,7 @@ class Documents(Workspace):
         return document if isinstance(document, Document) else None
 
     def roots(self) -> tuple[Path, ...]:
-        """The workspace folders on disk, links resolved; for a client that knows only one, that one."""
+        """The workspace folders on disk, links resolved; for a client without workspace folders, its root."""
         if self._roots is None:
             uris = list(self._folders)
             if not self._has_heard_of_folders and self.root_uri is not None:
@@ -206,14 +211,14 @@ class Documents(Workspace):
         return self._roots
 
     def identity(self, uri: str) -> DocumentId:
-        """What a document is. Links on its path are read once; see `identify_anew`."""
+        """The identity of a document. Links on its path are resolved once; see `identify_anew`."""
         uri = normalized(uri)
         if uri not in self._identities:
             self._identities[uri] = identify(uri, self.roots())
         return self._identities[uri]
 
     def identify_anew(self, uri: str) -> None:
-        """Look again what a document is, the next time that it matters: it was saved, or closed."""
+        """Resolve the identity of a document again when it is next needed: the document was saved or closed."""
         self._identities.pop(normalized(uri), None)
 
     def _folders_changed(self) -> None:
@@ -234,6 +239,13 @@ class Documents(Workspace):
         )
 
 
+def documents_of(server: LanguageServer) -> Documents:
+    """The workspace of a server, which `wire.protocol` makes a `Documents`."""
+    documents = server.workspace
+    assert isinstance(documents, Documents)
+    return documents
+
+
 def readable(text: str) -> str:
     """The text with every half of a surrogate pair replaced by one code point: what a tokenizer can take."""
     return _SURROGATE.sub("\ufffd", text)
@@ -243,7 +255,7 @@ def _has_surrogate(text: str) -> bool:
     if text.isascii():
         return False
     try:
-        text.encode("utf-8")  # five times as fast as searching for one
+        text.encode("utf-8")  # five times as fast as a search
     except UnicodeEncodeError:
         return True
     return False
@@ -280,7 +292,7 @@ def _skip_back(text: str, at: int, lines: int) -> int:
 
 
 def _units(text: str, encoding: str) -> int:
-    """Length of a text in the units of a position encoding."""
+    """The length of a text in units of a position encoding."""
     if encoding == "utf-32" or text.isascii():
         return len(text)
     if encoding == "utf-8":
@@ -299,5 +311,5 @@ def _code_points(line: str, units: int, encoding: str) -> int:
         return len(data[:units].decode("utf-8", "surrogatepass"))
     data = line.encode("utf-16-le", "surrogatepass")
     before = data[: 2 * units].decode("utf-16-le", "surrogatepass")
-    # a pair cut in two decodes to its first half, which the line has only as part of the whole character
+    # half of a pair decodes to a surrogate, and the line has a whole character there
     return len(before) - (before != line[: len(before)])

@@ -1,4 +1,4 @@
-"""The model in memory: loaded in the background, looked for again while missing, replaced when settings change."""
+"""The model in memory: loads it in the background, searches again while none is found, replaces it for new settings."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class _Outcome:
     message: str
     completer: Completer | None = None
     signature: Signature | None = None
-    """Of the model folder that was tried: trying it again is no use before this changes."""
+    """Of the model folder that was tried: another attempt waits until this changes."""
 
 
 class ResidentModel:
-    """The model that suggestions come from, or the reason why there is none. Lives on the event loop's thread."""
+    """The model that makes suggestions, or the reason why there is none. Used on the event loop's thread alone."""
 
     def __init__(self, server: LanguageServer, on_change: Callable[[], None]) -> None:
         self._server = server
@@ -54,18 +54,18 @@ class ResidentModel:
         self._last_look = 0.0
 
     def want(self, choice: ModelChoice) -> None:
-        """Have this model in memory; what is loaded stays if it is the same."""
+        """Load this model, unless it is loaded already."""
         before, self._wanted = self._wanted, choice
         if before != choice:
             self._load()
 
     def let_go(self, message: str, *, for_good: bool) -> None:
-        """Free the memory of the model. The next request brings it back; `for_good`: only `want` does.
+        """Unload the model. The next request loads it again; with `for_good`, only `want` does.
 
         `message`: the sentence for the status.
         """
         if for_good:
-            self._wanted = None  # what is being loaded is let go once it is there
+            self._wanted = None  # a model that is still loading is unloaded when it is ready
         if self.completer is None:
             return
         completer, self.completer = self.completer, None
@@ -73,9 +73,9 @@ class ResidentModel:
         self._tell(State.UNLOADED, message)
 
     def look_again(self) -> None:
-        """If the model was let go, load it; if none could be loaded, see every few seconds whether one has been set up.
+        """Load an unloaded model again; after a failure, check every few seconds whether a model was set up.
 
-        Cheap.
+        Takes microseconds.
         """
         if self.state is State.UNLOADED and self._wanted is not None:
             self._load()
@@ -86,22 +86,22 @@ class ResidentModel:
             return
         self._last_look = now
         try:
-            from lsp_server.completer import signature_of  # the loading thread has imported it by now
+            from lsp_server.completer import signature_of  # the loading thread has imported it already
         except ImportError:
-            return  # which is why loading has failed
+            return  # loading has failed for this reason
         signature = signature_of(self._wanted.model)
         if signature is not None and signature != self._signature:
             self._load()
 
     def lose(self, completer: Completer, reason: str) -> None:
-        """Give up a model whose files have changed. It is loaded again if they turn out to be whole."""
+        """Unload a model whose files changed. It is loaded again once its files are whole."""
         if completer is self.completer:
             self.completer, self._signature, self._last_look = None, None, time.monotonic()
             threading.Thread(target=completer.close, name="closing", daemon=True).start()
             self._tell(State.FAILED, reason)
 
     def close(self) -> Callable[[], None]:
-        """Give up the model; returns what is left to do, which waits for the inference thread."""
+        """Stop loading; returns a function that waits for the inference thread and frees the model."""
         self._wanted = None
         if self._loading is not None:
             self._loading.cancel()
@@ -109,14 +109,14 @@ class ResidentModel:
         return completer.close if completer is not None else lambda: None
 
     def _load(self) -> None:
-        if self.state is State.UNLOADED:  # from now on, not only once the task runs
+        if self.state is State.UNLOADED:  # at once: the task starts one turn of the event loop later
             self.state, self.message = State.LOADING, "Loading the model"
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load_what_is_wanted())
 
     async def _load_what_is_wanted(self) -> None:
         tried: ModelChoice | None = None
-        while self._wanted is not None and tried != self._wanted:  # settings may change while a model loads
+        while self._wanted is not None and tried != self._wanted:  # settings may change during a load
             tried = self._wanted
             await self._try(tried)
         if self._wanted is None:
@@ -131,12 +131,12 @@ class ResidentModel:
         beginning = asyncio.create_task(bar.begin())
 
         def progress(what: str, share: float) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends while it loads
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends during a load
                 loop.call_soon_threadsafe(bar.report, what, share)
 
         try:
             if closing is not None:
-                await closing  # before there are two models in memory
+                await closing  # so that there are never two models in memory
             outcome = await in_thread("loader", lambda: _load(choice, old, progress))
         finally:
             bar.end()
@@ -156,20 +156,20 @@ def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, f
         from lsp_server.completer import Completer, signature_of
 
         if old is not None:
-            old.close()  # before there are two models in memory
+            old.close()  # so that there are never two models in memory
         signature = signature_of(choice.model)
         try:
             completer = Completer.load(choice, progress)
         except ModelError as error:
             return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
-    except BaseException as error:  # a native library may raise what is no Exception
+    except BaseException as error:  # a native library may raise a BaseException that is no Exception
         log.exception("The model cannot be loaded")
         return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor")
     return _Outcome(State.READY, completer.message, completer, signature)
 
 
 async def in_thread(name: str, function: Callable[[], Result]) -> Result:
-    """Run a function on a daemon thread of its own: asyncio's pool would keep the process alive until it returns."""
+    """Run a function on a new daemon thread. asyncio's pool would keep the process alive until it returns."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -185,7 +185,7 @@ async def in_thread(name: str, function: Callable[[], Result]) -> Result:
         result, error = None, None
         try:
             result = function()
-        except BaseException as caught:  # of a native library, too: who waits is told, by what every handler catches
+        except BaseException as caught:  # also of a native library; handlers of the waiting task catch Exceptions
             error = caught if isinstance(caught, Exception) else RuntimeError(f"{type(caught).__name__}: {caught}")
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, error)

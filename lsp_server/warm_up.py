@@ -1,35 +1,31 @@
-"""Getting ready where the cursor rests: the state of that place is computed before anything is asked for.
+"""Warm-up: computes the state for the place of the cursor before a request comes.
 
-Some editors ask with every keystroke, others only after a pause of their own, and in that pause this happens.
+Some editors send a request with every keystroke, others after a pause; the warm-up uses that pause.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
-from lsp_server.inline_completion import snippets_for
+from lsp_server.session import Session
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
 
-if TYPE_CHECKING:
-    from lsp_server.session import Session
-
-_REST_SECONDS = 0.03  # an editor that asks with every keystroke has asked by then
+_REST_SECONDS = 0.03  # an editor that sends a request with every keystroke has sent it by then
 
 log = logging.getLogger(__name__)
 
 
 async def warm_up(session: Session, snapshot: Snapshot) -> None:
-    """Wait whether a request comes, then compute ahead for the place. Cancelled by a request and by an edit."""
+    """Wait for a moment, then compute ahead for the place. A request and an edit cancel this."""
     await asyncio.sleep(_REST_SECONDS)
     if session.silence_for(snapshot) is not None or (completer := session.completer) is None:
         return
     try:
         if await session.why_not(snapshot) is not None:
             return
-        snippets = await snippets_for(session, snapshot, completer)
+        snippets = await session.workspace.snippets_for(snapshot, completer)
         if session.completer is completer and not session.is_stale(snapshot):
             completer.warm_up(snapshot, snippets, session.settings)
     except Exception:

@@ -25,11 +25,12 @@ try:
 except OSError:  # the current folder was removed: nothing can be imported from it
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
 
+from syntax.cursor import Cursor  # noqa: E402
 from syntax.document import DocumentId, file_uri, identify, normalized, path_in, resolved  # noqa: E402
-from syntax.languages import Language, has_grammar, language_named, language_of  # noqa: E402
+from syntax.languages import Language, WordBlock, has_grammar, language_named, language_of  # noqa: E402
 from syntax.nesting.around import Delimiter, Reading  # noqa: E402
 from syntax.nesting.delimiters import Delimiters, grammars  # noqa: E402
-from syntax.nesting.leaves import CLOSERS, COMMENT  # noqa: E402
+from syntax.nesting.leaves import CLOSERS, COMMENT, block_words  # noqa: E402
 from syntax.nesting.walk import at_line_end, is_quote  # noqa: E402
 from syntax.parsing.grammar_process import GrammarProcess, NotRead  # noqa: E402
 from syntax.statements import (  # noqa: E402
@@ -41,6 +42,7 @@ from syntax.statements import (  # noqa: E402
     goes_on,
     indentation,
     is_annotation,
+    is_unfinished,
     may_continue,
     opens_block,
 )
@@ -48,6 +50,7 @@ from syntax.statements import (  # noqa: E402
 __all__ = [
     "CLOSERS",
     "COMMENT",
+    "Cursor",
     "Delimiter",
     "Delimiters",
     "DocumentId",
@@ -56,7 +59,9 @@ __all__ = [
     "Language",
     "NotRead",
     "Reading",
+    "WordBlock",
     "at_line_end",
+    "block_words",
     "closes_block",
     "continues",
     "ending",
@@ -69,6 +74,7 @@ __all__ = [
     "indentation",
     "is_annotation",
     "is_quote",
+    "is_unfinished",
     "language_named",
     "language_of",
     "may_continue",

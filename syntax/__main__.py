@@ -20,7 +20,7 @@ def answer(question: str, language: str, text: str, *more: Any) -> dict[str, Any
     before = text[:cursor].encode("utf-8", "replace")
     found = read_after(before, text[cursor:], tuple(stack), language, tree_leaves)
     delimiters = [(one.offset, one.text, one.open_after, one.closes, one.is_stray) for one in found.delimiters]
-    return {"delimiters": delimiters, "comments": found.comments}
+    return {"delimiters": delimiters, "comments": found.comments, "words": found.words}
 
 
 if __name__ == "__main__":

@@ -84,12 +84,6 @@ def find_program(name: str) -> str | None:
     return None
 
 
-def start_program(program: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
-    """Start a program that `find_program` has found. `options` are those of `subprocess.Popen`."""
-    options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
-    return subprocess.Popen([program, *arguments], **options)
-
-
 def _neutral_folder() -> str:
     return Path(sys.executable).anchor
 

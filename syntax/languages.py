@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import PurePath
@@ -11,6 +12,18 @@ from typing import Literal
 
 Blocks = Literal["indentation", "braces", "end"]
 Statements = Literal["newline", "semicolon", "either"]
+
+
+@dataclass(frozen=True, slots=True)
+class WordBlock:
+    """A block that ends with a word: what its first word says of it."""
+
+    closer: str
+    """The word that ends it."""
+    introduced_by: str = ""
+    """The word after which its body begins; empty where none does."""
+    may_lack_it: bool = False
+    """Whether the end of the line does as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +46,22 @@ class Language:
     """Keywords that go on with a statement after the end of one of its blocks, on a line of their own."""
     closes: frozenset[str] = frozenset()
     """Keywords that end a block, where keywords do."""
+    word_blocks: Mapping[str, WordBlock] = field(default_factory=dict, hash=False)
+    """Keywords that begin such a block."""
+    modifiers: frozenset[str] = frozenset()
+    """Those of them that begin no block after an expression, as in `return if done`."""
     annotation: re.Pattern[str] | None = None
     """A line that belongs to the statement below it, such as a decorator."""
     directives: tuple[str, ...] = ()
     """What begins a line that is a statement of its own, whatever it ends with."""
     grammar: str | None = None
     """`module:function` of the tree-sitter grammar's wheel."""
+
+    @property
+    def block_words(self) -> frozenset[str]:
+        """Keywords that begin or end blocks, and those that stand between their heads and bodies."""
+        introducing = {block.introduced_by for block in self.word_blocks.values()} - {""}
+        return self.closes.union(self.word_blocks, introducing)
 
 
 _PYTHON_CONTINUES = frozenset({"else", "elif", "except", "finally", "case"})
@@ -52,6 +75,32 @@ _RUBY_OPENS = re.compile(
 )
 _LUA_OPENS = re.compile(r"\b(?:then|do|repeat|else)$|\bfunction\b[^()]{0,200}\([^()]*\)$")
 _SHELL_OPENS = re.compile(r"\b(?:then|do|else)$|\{$|^\s*case\b.*\bin$")
+_ELIXIR_OPENS = re.compile(r"\bdo$|\bfn\b[^>]*->$")
+_JULIA_OPENS = re.compile(
+    r"^\s*(?:\w+ = )?(?:function|if|for|while|begin|let|try|struct|mutable struct|module|macro|quote)\b(?!.*\bend$)"
+    r"|\bdo(?: [\w, ()]*)?$"
+)
+_END = WordBlock("end")
+_RUBY_BLOCKS = {
+    **dict.fromkeys(("def", "class", "module", "begin", "case", "do", "if", "unless"), _END),
+    **dict.fromkeys(("while", "until", "for"), WordBlock("end", "do", may_lack_it=True)),
+}
+_LUA_BLOCKS = {
+    "function": _END,
+    "do": _END,
+    "if": WordBlock("end", "then"),
+    "for": WordBlock("end", "do"),
+    "while": WordBlock("end", "do"),
+    "repeat": WordBlock("until"),
+}
+_SHELL_BLOCKS = {
+    "if": WordBlock("fi", "then"),
+    "case": WordBlock("esac", "in"),
+    **dict.fromkeys(("for", "while", "until", "select"), WordBlock("done", "do")),
+}
+_JULIA_BLOCKS = dict.fromkeys(
+    ("function", "if", "for", "while", "begin", "let", "try", "struct", "module", "macro", "quote", "do"), _END
+)
 _YAML_OPENS = re.compile(r":(?: [|>][-+]?)?$")
 _JAVASCRIPT = "tree_sitter_javascript:language"
 _TYPESCRIPT = "tree_sitter_typescript:language_typescript"
@@ -70,6 +119,43 @@ def _java_like(name: str, suffixes: tuple[str, ...], grammar: str) -> Language:
         grammar=grammar,
     )
 
+
+# Languages whose grammar is not here: their comments and the ends of their blocks are known.
+_OF_BRACES: tuple[tuple[str, tuple[str, ...], Statements, str], ...] = (
+    ("dart", (".dart",), "semicolon", "//"),
+    ("groovy", (".groovy", ".gradle"), "either", "//"),
+    ("objective-c", (".m",), "semicolon", "//"),
+    ("perl", (".pl", ".pm"), "semicolon", "#"),
+    ("powershell", (".ps1", ".psm1"), "newline", "#"),
+    ("proto3", (".proto",), "semicolon", "//"),
+    ("r", (".r",), "newline", "#"),
+    ("solidity", (".sol",), "semicolon", "//"),
+    ("terraform", (".tf",), "newline", "#"),
+    ("zig", (".zig",), "semicolon", "//"),
+)
+_OF_LINES = (
+    ("ada", (".ada", ".adb", ".ads"), "--"),
+    ("clojure", (".clj", ".cljs", ".cljc", ".edn"), ";"),
+    ("cmake", (".cmake",), "#"),
+    ("coffeescript", (".coffee",), "#"),
+    ("dockerfile", (), "#"),
+    ("elm", (".elm",), "--"),
+    ("erlang", (".erl", ".hrl"), "%"),
+    ("fsharp", (".fs", ".fsi", ".fsx"), "//"),
+    ("graphql", (".graphql",), "#"),
+    ("haskell", (".hs",), "--"),
+    ("latex", (".tex",), "%"),
+    ("lisp", (".lisp", ".el"), ";"),
+    ("makefile", (".mk",), "#"),
+    ("nim", (".nim",), "#"),
+    ("nix", (".nix",), "#"),
+    ("ocaml", (".ml", ".mli"), None),
+    ("purescript", (".purs",), "--"),
+    ("racket", (".rkt",), ";"),
+    ("scheme", (".scm",), ";"),
+    ("vhdl", (".vhd", ".vhdl"), "--"),
+    ("xml", (".xml",), None),
+)
 
 _LANGUAGES = (
     Language(
@@ -169,6 +255,8 @@ _LANGUAGES = (
         opens=_RUBY_OPENS,
         continues=frozenset({"else", "elsif", "when", "in", "rescue", "ensure"}),
         closes=frozenset({"end"}),
+        word_blocks=_RUBY_BLOCKS,
+        modifiers=frozenset({"if", "unless", "while", "until"}),
         grammar="tree_sitter_ruby:language",
     ),
     Language(
@@ -180,6 +268,7 @@ _LANGUAGES = (
         opens=_LUA_OPENS,
         continues=frozenset({"else", "elseif"}),
         closes=frozenset({"end", "until"}),
+        word_blocks=_LUA_BLOCKS,
         grammar="tree_sitter_lua:language",
     ),
     Language(
@@ -190,6 +279,7 @@ _LANGUAGES = (
         opens=_SHELL_OPENS,
         continues=frozenset({"else", "elif"}),
         closes=frozenset({"fi", "done", "esac"}),
+        word_blocks=_SHELL_BLOCKS,
         grammar="tree_sitter_bash:language",
     ),
     Language(
@@ -200,6 +290,31 @@ _LANGUAGES = (
         opens=_YAML_OPENS,
         grammar="tree_sitter_yaml:language",
     ),
+    Language(
+        "elixir",
+        (".ex", ".exs"),
+        "end",
+        "either",
+        "#",
+        opens=_ELIXIR_OPENS,
+        continues=frozenset({"else", "rescue", "catch", "after"}),
+        closes=frozenset({"end"}),
+        word_blocks={"do": _END, "fn": _END},
+        annotation=re.compile(r"@(?:spec|doc|impl|moduledoc)\b.*", re.DOTALL),
+    ),
+    Language(
+        "julia",
+        (".jl",),
+        "end",
+        "either",
+        "#",
+        opens=_JULIA_OPENS,
+        continues=frozenset({"else", "elseif", "catch", "finally"}),
+        closes=frozenset({"end"}),
+        word_blocks=_JULIA_BLOCKS,
+    ),
+    *(Language(name, suffixes, "braces", statements, comment) for name, suffixes, statements, comment in _OF_BRACES),
+    *(Language(name, suffixes, "indentation", comment=comment, opens=_COLON) for name, suffixes, comment in _OF_LINES),
 )
 _BY_NAME = {language.name: language for language in _LANGUAGES}
 _BY_SUFFIX = {suffix: language.name for language in _LANGUAGES for suffix in language.suffixes}

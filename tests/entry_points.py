@@ -1,4 +1,4 @@
-"""Everything of ours that a user can start, as commands, and a scene to start it in: a home, a cache, a workspace."""
+"""All commands that a user can start, and the folders to start them in: a home, a cache, a workspace."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A program under observation: in an empty network namespace, with strace telling every socket and every file it makes.
+"""Observes a program: in an empty network namespace, while strace records every socket and every file that it creates.
 
-The namespace alone would let a look-up fail unnoticed; strace alone would let one succeed.
+In the namespace alone, a look-up would fail unnoticed; under strace alone, it would succeed.
 """
 
 from __future__ import annotations

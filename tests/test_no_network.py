@@ -1,6 +1,6 @@
-"""Nothing leaves the machine, and nothing is left on it: whatever a user can start is observed while it runs.
+"""No command connects to a network or leaves files outside of the cache: every command is observed while it runs.
 
-A new version of a dependency that begins to talk, or to leave files in the home folder, fails here.
+If a new version of a dependency starts to send reports, or to write files into the home folder, this fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A workspace is never trusted: nothing that lies in it is imported or run, whatever we start there."""
+"""A workspace is not trusted: no command that is started in it imports or runs anything from it."""
 
 from __future__ import annotations
 

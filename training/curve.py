@@ -1,4 +1,4 @@
-"""The losses of runs as a plot: `python -m training.curve curve.jsonl --out curve.png`."""
+"""Plots the losses of runs: `python -m training.curve curve.jsonl --out curve.png`."""
 
 from __future__ import annotations
 

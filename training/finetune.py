@@ -1,7 +1,7 @@
 """Fine-tuning: `python -m training.finetune --wheel WHEEL --examples FOLDER --out FOLDER --tokens 2000000`.
 
-Started again with the same `--out`, it goes on where its last checkpoint was, with the same numbers as if it had never
-stopped. `curve.jsonl` there holds the losses, `adapter/` the newest adapter. Several processes share the work under
+Started again with the same `--out`, it continues from its last checkpoint, with the same numbers as a run without a
+stop. `curve.jsonl` there holds the losses, `adapter/` the newest adapter. Several processes share the work under
 `torchrun --nproc-per-node 2 -m training.finetune ...`.
 """
 

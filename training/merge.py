@@ -1,7 +1,7 @@
-"""An adapter as a model to try out: `python -m training.merge --wheel WHEEL --adapter FOLDER --out MODEL`.
+"""Makes a model folder of an adapter: `python -m training.merge --wheel WHEEL --adapter FOLDER --out MODEL`.
 
-Exports the default model with the adapter merged, int8 as it is served, and with the prompt that was trained. With
-`--untuned` instead of an adapter: the published weights as they are, which go on from the prefix alone.
+Exports the default model with the adapter merged, in int8 as it is served, with the prompt that was trained. With
+`--untuned` instead of an adapter: the published weights, which continue the prefix alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tuned model itself writes, as pairs to prefer from.
+"""Pairs of a better and a worse answer, made of what the tuned model itself writes.
 
 `python -m training.pairs MODEL --examples FOLDER --out FOLDER`, where MODEL is a folder of `python -m training.merge`.
 For each of the last `--count` training examples the model's likeliest answer and a few random ones are taken; where one
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.decoding.decode import pick, prefill
+from engine.decoding.decode import prefill
+from engine.decoding.pickers import pick
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.session import Model
@@ -29,7 +30,7 @@ from training.data.examples import read_examples, write_examples
 
 _SAMPLES = 2  # besides the likeliest answer
 _TEMPERATURE = 0.8
-_LONGEST = 160  # tokens of an answer; whoever has not ended by then rambles
+_LONGEST = 160  # tokens of an answer; one that has not ended by then rambles
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 

@@ -28,12 +28,12 @@ class Speculation:
     def __init__(self, costs: Sequence[float]) -> None:
         """`costs[n]`: the time that a step of n + 1 tokens takes, in units of a step of one token."""
         self._costs = costs
-        # tokens that were right, and that were wrong behind right ones; at first, guesses
+        # tokens that were right, and that were wrong after right ones; at first, guesses
         self._right = [9.0, *(float(match) for match in range(1, _LONGEST_MATCH + 1))]
         self._wrong = [1.0, *(2.0 for _ in range(_LONGEST_MATCH))]
 
     def length(self, match: int) -> int:
-        """The length with the most tokens a second, of a draft whose first token stands behind `match` that match."""
+        """The length with the most tokens a second, for a draft whose first token follows `match` tokens that match."""
         best, speed, gained, chance = 0, 1.0, 1.0, 1.0
         for length in range(1, len(self._costs)):
             level = _level(match, length - 1)
@@ -71,7 +71,7 @@ class Drafts:
         around: Sequence[NDArray[np.int32]] = (),
     ) -> None:
         """`prefix_end`: where the text before the cursor ends in the prompt, which the suggestion goes on from;
-        `expected`: what an earlier suggestion had in mind for this place; `around`: tokens of other texts to copy from.
+        `expected`: what an earlier suggestion predicted for this cursor; `around`: tokens of other texts to copy from.
         """
         self.match = EXPECTED
         self.steps = 0

@@ -10,7 +10,7 @@ neural language models with a continuous cache", 2017).
 A place where the last `m` tokens stand weighs exp(source + growth * level(m)). The weights of the places that a token
 follows, divided by the sum W of all, are its probability by look-up. The share of that in the mixture is the logistic
 function of  bias + doubt * log(1 - p) + agreement * q + evidence * log(W),  where p is the probability of the model's
-likeliest token and q that of the likeliest token by look-up. `python -m evaluation.ngrams` fits the numbers.
+likeliest token and q that of the likeliest token by look-up. `python -m training.fitting.ngrams` fits the numbers.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import eq
 
-from engine.decoding.decode import is_looping
 from engine.ending.block_policy import BlockPolicy
 from engine.request import StopReason
 
@@ -32,13 +32,13 @@ class Composition:
         self.tokens: list[int] = []
         self.log_probabilities: list[float] = []
         self.generated = ""
-        """All text so far, behind the last word."""
+        """All text so far, after the last word."""
         self.stop = StopReason.LENGTH
         self._policy, self._characters_of, self._ends = policy, characters_of, ends
         self._max_tokens, self._calibration = max_tokens, calibration
         self._gate = math.log(gate) if gate > 0 else -math.inf
         self._ahead = last_word  # what is still to come of it
-        self._certainty = [0.0]  # logarithm of the joint probability, calibrated, before each token and behind the last
+        self._certainty = [0.0]  # logarithm of the joint probability, calibrated, before each token and after the last
         self._offsets = [0]  # where each token's text starts in `generated`, and the end
         self._end = 0
 
@@ -49,7 +49,7 @@ class Composition:
 
     @property
     def dropped(self) -> str:
-        """What was decoded behind that."""
+        """What was decoded after that."""
         return self.generated[self._end :]
 
     @property
@@ -99,7 +99,7 @@ class Composition:
         return max(self.generated.rfind("\n"), 0)
 
     def _whole_words(self, end: int) -> int:
-        """The last place up to `end` that does not cut a word of the text in two: half a name is nobody's wish."""
+        """The last offset up to `end` that does not cut a word of the text in two."""
         is_inside = end < len(self.generated) and _is_word(self.generated[end])
         return self._before_word(end) if is_inside else end
 
@@ -107,6 +107,15 @@ class Composition:
         while end and _is_word(self.generated[end - 1]):
             end -= 1
         return end
+
+
+def is_looping(tokens: Sequence[int], *, longest: int = 8, times: int = 4, least: int = 16) -> bool:
+    """Whether the last tokens are a unit of at most `longest` tokens, `times` times in a row, `least` tokens in all."""
+    for unit in range(1, longest + 1):
+        tail = tokens[-max(unit * times, least) :]
+        if len(tail) >= max(unit * times, least) and all(map(eq, tail[unit:], tail)):
+            return True
+    return False
 
 
 def _is_word(character: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.ending.surroundings import Place, is_text
+from engine.ending.surroundings import Surroundings, is_text
 from engine.request import StopReason
 from syntax import (
     COMMENT,
@@ -39,8 +39,8 @@ class BlockPolicy:
     def __init__(self, *, prefix: str, suffix: str, language: str) -> None:
         self.reason = StopReason.BLOCK
         """Why the suggestion ended, once `end_of` has said that it did."""
-        self._place = Place.of(prefix=prefix, suffix=suffix, language=language)
-        self._decides = _DECIDES | {"/"} if COMMENT in self._place.delimiters.at_cursor else _DECIDES
+        self._surroundings = Surroundings.of(prefix=prefix, suffix=suffix, language=language)
+        self._decides = _DECIDES | {"/"} if COMMENT in self._surroundings.delimiters.at_cursor else _DECIDES
         self._read = 0
         self._awaits = False  # what follows decides about closers that were generated
 
@@ -56,17 +56,17 @@ class BlockPolicy:
         return None if end is None else len(generated[:end].rstrip())
 
     def _end(self, generated: str) -> int | None:
-        place = self._place
-        reading = place.delimiters.read(generated)
-        meeting = place.closers.meet(generated, reading.delimiters, is_all=False)
+        surroundings = self._surroundings
+        reading = surroundings.delimiters.read(generated)
+        meeting = surroundings.closers.meet(generated, reading.delimiters, is_all=False)
         self._awaits = meeting.is_undecided
-        walk = _Walk(place, reading)
+        walk = _Walk(surroundings, reading)
         end = walk.end(generated if meeting.end is None else generated[: meeting.end])
         self.reason = walk.reason
         if end is None and meeting.end is not None and not meeting.is_undecided:
             self.reason, end = StopReason.SUFFIX, meeting.end
-        if not place.closers.rest_is_closers and "\n" in generated[:end]:
-            return generated.index("\n")  # code goes on behind the cursor: only this line can be meant
+        if not surroundings.closers.rest_is_closers and "\n" in generated[:end]:
+            return generated.index("\n")  # code follows the cursor on its line: the suggestion has one line
         if end is None and len(generated) - generated.rfind("\n") > _LONGEST_LINE:
             return max(generated.rfind("\n"), 0)  # no code is written so
         return end
@@ -86,13 +86,13 @@ class _Line:
 class _Walk:
     """One pass over generated text, line by line, until the statement or its block is complete."""
 
-    def __init__(self, place: Place, reading: Reading) -> None:
+    def __init__(self, surroundings: Surroundings, reading: Reading) -> None:
         self.reason = StopReason.BLOCK
-        self._place, self._language, self._reading = place, place.language, reading
-        self._depth = place.depth
-        self._open = place.delimiters.at_line_start  # where the line begins
+        self._surroundings, self._language, self._reading = surroundings, surroundings.language, reading
+        self._depth = surroundings.depth
+        self._open = surroundings.delimiters.at_line_start  # where the line begins
         self._code = ""  # of the statement so far
-        self._indent = place.indent  # of that statement
+        self._indent = surroundings.indent  # of that statement
         self._head: int | None = None  # of the line that opened a block which only a dedent or a word closes
         self._pending: int | None = None  # where the statement ended, if the next line does not go on with it
         self._twin: int | None = None  # start of a trivial line that stands below, too
@@ -102,7 +102,9 @@ class _Walk:
         start = 0
         for index, text in enumerate(generated.split("\n")):
             end, is_first = start + len(text), index == 0
-            line = _Line(self._place.line + text if is_first else text, start, end, is_first, end < len(generated))
+            line = _Line(
+                self._surroundings.line + text if is_first else text, start, end, is_first, end < len(generated)
+            )
             found = self._at_begin(line)
             if found is None and line.is_whole:
                 found = self._at_end(line, _without_comments(text, start, self._reading))
@@ -114,7 +116,7 @@ class _Walk:
     def _at_begin(self, line: _Line) -> int | None:
         """Judge a line by what it begins with: whether the suggestion ended before it."""
         if line.is_first:
-            return self._below(line) if not self._place.line.strip() else None
+            return self._below(line) if not self._surroundings.line.strip() else None
         if len(self._open) > self._depth:
             return self._at_begin_inside(line)
         if not line.text.strip() or (not self._code.strip() and _is_bare(line.text)):
@@ -131,9 +133,9 @@ class _Walk:
         """Judge a line that begins inside of a bracket, string or comment which the suggestion has to close."""
         if not line.is_whole:
             return None
-        if self._place.in_text and is_text(self._open) and _is_bare(line.text):
+        if self._surroundings.in_text and is_text(self._open) and _is_bare(line.text):
             return line.start  # the end of a paragraph
-        if len(line.text.strip()) > _TELLING and _is_same(line.text, self._place.below[0]):
+        if len(line.text.strip()) > _TELLING and _is_same(line.text, self._surroundings.below[0]):
             self.reason = StopReason.SUFFIX
             return line.start
         return None
@@ -142,11 +144,11 @@ class _Walk:
         """Where the text comes to what stands below the cursor, if with this line it does."""
         if not line.is_whole:
             return None
-        if self._twin is not None and _is_same(line.text, self._place.below[1]):
+        if self._twin is not None and _is_same(line.text, self._surroundings.below[1]):
             self.reason = StopReason.SUFFIX
             return self._twin
         self._twin = None
-        if not _is_same(line.text, self._place.below[0]):
+        if not _is_same(line.text, self._surroundings.below[0]):
             return None
         stripped = line.text.strip()
         is_keyword = self._head is not None and first_word(stripped) == stripped.strip(" :")
@@ -162,53 +164,53 @@ class _Walk:
         if line.text.strip()[0] in ")]}":
             return False
         if closes_block(line.text, self._language, is_whole=line.is_whole):
-            return width < (self._place.head if self._head is None else self._head)
+            return width < (self._surroundings.head if self._head is None else self._head)
         if self._head is None:
-            return width < self._place.indent
+            return width < self._surroundings.indent
         if width == self._head and self._continues(line):
             return False
-        return width <= (self._head if self._language.blocks == "indentation" else self._place.indent - 1)
+        return width <= (self._head if self._language.blocks == "indentation" else self._surroundings.indent - 1)
 
     def _continues(self, line: _Line) -> bool:
         return continues(line.text, self._language, is_whole=line.is_whole)
 
     def _at_end(self, line: _Line, written: str) -> int | None:
-        """Judge a whole line, whose code without comments is `written`: whether the suggestion ends behind it."""
-        place = self._place
-        self._open = at_line_end(self._reading.open_at(line.end, place.delimiters.at_cursor))
+        """Judge a whole line, whose code without comments is `written`: whether the suggestion ends after it."""
+        surroundings = self._surroundings
+        self._open = at_line_end(self._reading.open_at(line.end, surroundings.delimiters.at_cursor))
         if line.is_first:
-            self._code = place.delimiters.code + written
+            self._code = surroundings.delimiters.code + written
         else:
             self._code = f"{self._code}\n{written}" if self._code.strip() else written
         if line.is_first and not line.text.strip():
-            return None if place.wants_body else line.start
+            return None if surroundings.wants_body else line.start
         if len(self._open) > self._depth:
             return None
-        if place.in_comment:
+        if surroundings.in_comment:
             return line.end
         if len(self._open) < self._depth:
-            if place.wants_body and not line.is_first:
+            if surroundings.wants_body and not line.is_first:
                 return line.end
             self._depth = len(self._open)
         closed = self._past_block(line)
-        if closed is None and self._head is None and not place.wants_body:
+        if closed is None and self._head is None and not surroundings.wants_body:
             return self._past_statement(line)
         self._code = ""
         return closed
 
     def _past_block(self, line: _Line) -> int | None:
         """Note that a block opens; and say where it ends, if a word on this line closes it."""
-        place, language = self._place, self._language
+        surroundings, language = self._surroundings, self._language
         if language.blocks == "braces":
             return None
         in_bracket = language.blocks == "indentation" and bool(self._open)
-        if self._head is None and not place.wants_body and not in_bracket and opens_block(self._code, language):
+        if self._head is None and not surroundings.wants_body and not in_bracket and opens_block(self._code, language):
             self._head = indentation(self._code.lstrip("\r\n"))
             return None
-        head = place.head if self._head is None else self._head
+        head = surroundings.head if self._head is None else self._head
         if not closes_block(line.text, language) or indentation(line.text) > head:
             return None
-        if self._head is not None or not _is_same(line.text, place.below[0]):
+        if self._head is not None or not _is_same(line.text, surroundings.below[0]):
             return line.end
         self.reason = StopReason.SUFFIX
         return line.start
@@ -219,7 +221,7 @@ class _Walk:
             self._code = ""
         if not self._code.strip():
             return None
-        is_inside = bool(self._open) or not self._place.delimiters.is_whole
+        is_inside = bool(self._open) or not self._surroundings.delimiters.is_whole
         verdict = ending(self._code, self._language, is_item=is_inside, is_outermost=not is_inside)
         self._indent = indentation(self._code.lstrip("\r\n"))
         self._pending = line.end if verdict is Ending.NEXT_LINE_TELLS else None

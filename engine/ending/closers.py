@@ -1,7 +1,7 @@
-"""Brackets and strings that are open at the cursor and that the document closes behind it: editors close them at once.
+"""Auto-closed pairs: brackets and strings that are open at the cursor and that the document closes after it.
 
 Generated text that comes to such a closer must not write it a second time. It ends before the closer; or, where it
-repeats all that stands right of the cursor and goes on behind it on the same line, it takes the place of that.
+repeats all that follows the cursor on its line and goes on after it, it replaces that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Meeting:
 
 
 class Closers:
-    """What the document closes behind the cursor."""
+    """What the document closes after the cursor."""
 
     def __init__(self, delimiters: Delimiters, *, line: str, suffix: str) -> None:
         """`line`: the cursor's, left of the cursor; `suffix`: all of the document right of it."""
@@ -41,7 +41,7 @@ class Closers:
         """Whether that is nothing but closers and punctuation, or nothing at all."""
         self._in_rest = self._closed(delimiters, self.rest)
         self.closed = self._closed(delimiters, ahead)
-        """Which of the delimiters open at the cursor are closed behind it: their indices in `at_cursor`."""
+        """Which of the delimiters open at the cursor are closed after it: their indices in `at_cursor`."""
         innermost = self._at_cursor[-1:]
         is_text = delimiters.in_comment or innermost == (COMMENT,) or (bool(innermost) and is_quote(innermost[0]))
         opener = _OPENERS.get(self.rest[:1], "") if is_text else ""
@@ -116,9 +116,9 @@ class Closers:
 
 @lru_cache(maxsize=8)
 def look_around(prefix: str, suffix: str, language: str) -> tuple[Delimiters, Closers]:
-    """What is open at a cursor, and what the document closes behind it.
+    """What is open at a cursor, and what the document closes after it.
 
-    Remembered, since the policy and the trim of one suggestion ask for the same: reading a window of the document and
+    Cached, since the policy and the trim of one suggestion ask for the same: reading a window of the document and
     walking its leaves takes as long as a decode step.
     """
     delimiters = Delimiters(prefix, language)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from syntax import COMMENT, Delimiters, is_quote
 
-Surroundings = Literal["code", "comment", "string"]
+Region = Literal["code", "comment", "string"]
 
 # Quotes of strings that end with their line, where the grammar has no leaf for them.
 _QUOTES = {
@@ -24,8 +24,16 @@ _QUOTES = {
     "sql": "\"'",
 }
 # What begins and ends comments and strings of several lines.
-_LONG: dict[str, tuple[tuple[Surroundings, str, str], ...]] = {
-    "html": (("comment", "<!--", "-->"),),
+_LONG: dict[str, tuple[tuple[Region, str, str], ...]] = {
+    **dict.fromkeys(("html", "xml"), (("comment", "<!--", "-->"),)),
+    **dict.fromkeys(
+        ("dart", "groovy", "less", "objective-c", "proto3", "scss", "solidity"), (("comment", "/*", "*/"),)
+    ),
+    **dict.fromkeys(("elm", "haskell", "purescript"), (("comment", "{-", "-}"),)),
+    **dict.fromkeys(("fsharp", "ocaml"), (("comment", "(*", "*)"),)),
+    "julia": (("comment", "#=", "=#"), ("string", '"""', '"""')),
+    "elixir": (("string", '"""', '"""'),),
+    "powershell": (("comment", "<#", "#>"),),
     "lua": (("comment", "--[[", "]]"), ("string", "[[", "]]")),
     "ruby": (("comment", "\n=begin", "\n=end"), ("string", "%w[", "]"), ("string", "%i[", "]")),
 }
@@ -36,7 +44,7 @@ _HAVE_HERE_DOCUMENTS = frozenset({"perl", "ruby", "shellscript"})
 _LOOK = 8_000  # code points: longer comments and strings are read as code
 
 
-def surroundings(before: str, language: str) -> Surroundings:
+def region_at(before: str, language: str) -> Region:
     """What the end of `before` stands in. Code inside an f-string or a template is code; a doc string is a string."""
     delimiters = Delimiters(before, language)
     innermost = delimiters.at_cursor[-1] if delimiters.at_cursor else ""

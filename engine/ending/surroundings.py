@@ -1,4 +1,4 @@
-"""What the block policy knows of the place in the document at which text is generated."""
+"""What stands around the cursor, in the parts that the block policy needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OPENING = ("(", "[", "{")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Surroundings:
     """A cursor, with what stands around it."""
 
     language: Language
@@ -36,7 +36,7 @@ class Place:
     in_comment: bool
 
     @classmethod
-    def of(cls, *, prefix: str, suffix: str, language: str) -> Place:
+    def of(cls, *, prefix: str, suffix: str, language: str) -> Surroundings:
         """Look around the cursor, in a bounded part of the document."""
         row = language_named(language)
         delimiters, closers = look_around(prefix, suffix, language)
@@ -78,7 +78,7 @@ def _line_above(delimiters: Delimiters, language: Language) -> str:
 def _depth_of_statement(delimiters: Delimiters, closers: Closers) -> int:
     given = delimiters.at_line_start
     block = max((depth + 1 for depth, token in enumerate(given) if token == "{"), default=0)
-    if delimiters.code.count("\n") > _LONG:  # such as a table: nobody wants all of it
+    if delimiters.code.count("\n") > _LONG:  # such as a table, of which one line is suggested
         return len(given)
     is_open = any(depth not in closers.closed for depth in range(block, len(given)))
     return block if is_open else len(given)

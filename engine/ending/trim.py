@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from engine.ending.blocks import WordBlocks, column_of_block, is_closed_below
 from engine.ending.closers import Closers, look_around
 from engine.ending.surroundings import is_text
 from syntax import (
@@ -16,6 +17,8 @@ from syntax import (
     Delimiters,
     Language,
     at_line_end,
+    block_words,
+    closes_block,
     indentation,
     is_quote,
     language_named,
@@ -26,6 +29,7 @@ _CLOSERS = frozenset(")]}>\"'`;,:")
 _BRACKETS_AND_QUOTES = frozenset(")]}\"'`")
 _LETTERS = re.compile(r"\w+")
 _LOOK = 4000  # code points of the document on either side
+_MOST_PASSES = 20  # two or three are enough for code
 _LOOPS = 3  # the same so many times over is a loop, not code
 _LONGEST_PERIOD = 4  # lines
 _TRIVIAL = 3  # a line of so few characters, such as `}`, stands in many places
@@ -43,9 +47,12 @@ class Trimmed:
 def trim(generated: str, *, prefix: str, suffix: str, language: str) -> Trimmed:
     """Apply all rules, until none finds anything; the text is empty where nothing sensible is left."""
     trimmed = Trimmed(generated, 0)
-    while (again := _trim_once(trimmed.text, prefix, suffix, language)) != trimmed:
+    for _ in range(_MOST_PASSES):
+        again = _trim_once(trimmed.text, prefix, suffix, language)
+        if again == trimmed:
+            return trimmed
         trimmed = again
-    return trimmed
+    return Trimmed("", 0)
 
 
 def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimmed:
@@ -63,10 +70,14 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
         text, replaces = across_closers(text, delimiters, closers)
         if not replaces:
             text = without_rest_of_line(text, rest)
-    text = balanced(text.rstrip(), delimiters, row)
-    text = with_blocks_closed(text, line, delimiters, row)
+    words = WordBlocks(line=line, suffix=suffix, delimiters=delimiters, language=row) if row.word_blocks else None
+    if words is None:
+        text = with_blocks_closed(balanced(text.rstrip(), delimiters, row), line, delimiters, row)
+    else:
+        text = text.rstrip() if words.ends_in_one(text) else balanced(text.rstrip(), delimiters, row)
+        text = words.closed(text)
     text = indented_like(text, prefix).rstrip()
-    if not text or is_bare(text, delimiters, row):
+    if not text or is_bare(text, delimiters, row) or is_misplaced_end(text, prefix, suffix, row):
         return Trimmed("", 0)
     return Trimmed(with_newlines_of(text, prefix, suffix), replaces)
 
@@ -91,6 +102,9 @@ def without_indentation_that_stands(text: str, prefix: str, delimiters: Delimite
     extra = len(first) - len(first.lstrip(" \t"))
     if not extra or line.strip() or not first.strip() or is_text(delimiters.at_line_start):
         return text
+    if closes_block(first, language) and (column := column_of_block(prefix, language)) is not None:
+        missing = max(column - indentation(line + "."), 0)  # the word stands where its block begins
+        return "\n".join([" " * missing + first.lstrip(), *text.split("\n")[1:]])
     above = next((one for one in reversed(prefix[-_LOOK:].split("\n")[:-1]) if one.strip()), "")
     opens = opens_block(above, language) or above.rstrip().endswith(("(", "[", "{", ":"))
     is_outermost = not indentation(above) and not delimiters.at_cursor  # where nothing that is indented begins
@@ -266,7 +280,8 @@ def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: L
             closed += f"\n{margin}"
         closed += CLOSERS[opener.text]
         row_before = row
-    return closed
+    left = delimiters.read(closed).open_at(len(closed) + 1, delimiters.at_cursor)
+    return closed if len(left) <= _given(left, delimiters) else ""  # text that no grammar understands
 
 
 def is_bare(text: str, delimiters: Delimiters, language: Language) -> bool:
@@ -279,6 +294,21 @@ def is_bare(text: str, delimiters: Delimiters, language: Language) -> bool:
         opened_here = delimiters.at_cursor[: len(delimiters.at_line_start)] != delimiters.at_cursor
         return not (opened_here and _BRACKETS_AND_QUOTES.intersection(stripped))
     return stripped in ("/*", "/**", "*", "<!--") or set(stripped) <= set(language.comment or " ")
+
+
+def is_misplaced_end(text: str, prefix: str, suffix: str, language: Language) -> bool:
+    """Whether a text is nothing but a word that ends a block, where that is not what the cursor's line has opened.
+
+    On a blank line it may stand alone at the column of its block, unless the document ends the block below.
+    """
+    if text.strip() not in language.closes:
+        return False
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if line.strip():
+        return not block_words(line, language.name)
+    column = column_of_block(prefix, language)
+    written = indentation(line + text.split("\n", 1)[0])
+    return column is None or written != column or is_closed_below(suffix, column, language)
 
 
 def indented_like(text: str, prefix: str) -> str:

@@ -71,7 +71,7 @@ class Manifest:
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
-    """The power of a token's probability that is as often right as it says; see `evaluation.confidence`."""
+    """The power of a token's probability that is as often right as it says; see `training.fitting.confidence`."""
     ngrams: NgramWeights | None = None
     """How what stands elsewhere in the project is mixed in; None where that was never fitted for this model."""
     revision: str | None = None

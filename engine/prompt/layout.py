@@ -4,7 +4,8 @@ The KV state of the last request is worth keeping only as far as its tokens are 
 document does not slide with the cursor: its start stays where it is until the prefix has outgrown the budget, then
 moves by a fifth of the budget at once; and the suffix starts right of the cursor, which typing does not change.
 
-Lines end with a line feed for the model, whatever the document has: models see little else, and write `\r\n` worse.
+Lines end with a line feed for the model, also where the document has others: models see little else, and write `\r\n`
+worse.
 
 The lines just above the cursor tell most: snippets of other files get only what these leave. In their place, in prompts
 of 512 tokens, snippets cost the default model 0.1 nats a token (`python -m evaluation.worth`).
@@ -60,7 +61,7 @@ class Prompt:
     """The tokens of a prompt, in order, and how many of them each part has."""
 
     tokens: tuple[int, ...]
-    context_tokens: int
+    snippet_tokens: int
     suffix_tokens: int
     prefix_tokens: int
     prefix_end: int

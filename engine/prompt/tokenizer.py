@@ -11,7 +11,7 @@ import re
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tokenizers.decoders import DecodeStream
 from engine.model_folders.manifest import ModelError
 
 _REMEMBERED_SEGMENTS = 16384
+_REMEMBERED_CHARACTERS = 1_000_000  # code points in them: lines of 60 on average; 10 to 20 MB with their tokens
 _LONGEST_WORD = 48  # letters of the vocabulary's spelling
 
 # Where splitting rules cut for sure. GPT-2's: between a visible character and a line's end. Those of the GPT-4 kind,
@@ -55,7 +56,7 @@ class Vocabulary:
         self._sorted_ids = np.array([spellings[word] for word in self._sorted], np.int64)
 
     def agreeing_with(self, text: str) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left behind the latter."""
+        """Tokens that begin with `text`, or that `text` begins with; and what of `text` is left after the latter."""
         first, last = bisect_left(self._sorted, text), bisect_left(self._sorted, text + chr(0x10FFFF))
         begun = {
             self._ids[text[:length]]: text[length:] for length in range(1, len(text)) if text[:length] in self._ids
@@ -72,7 +73,8 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} is not a tokenizer ({error}). Run: mellum-lsp setup --force") from error
         self._remembered: OrderedDict[str, list[int]] = OrderedDict()
-        self._lock = threading.Lock()  # for `_remembered`; not held while the library works
+        self._characters = 0  # code points in `_remembered`
+        self._lock = threading.Lock()  # for both; not held while the library works
         self._boundary = next((rule for rule in _BOUNDARIES if self._cuts_at(rule)), None)
         special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
@@ -101,9 +103,10 @@ class Tokenizer:
             made = {segment: encoding.ids for segment, encoding in zip(new, encodings, strict=True)}
             found |= made
             with self._lock:
+                self._characters += sum(len(segment) for segment in made if segment not in self._remembered)
                 self._remembered |= made
-                while len(self._remembered) > _REMEMBERED_SEGMENTS:
-                    self._remembered.popitem(last=False)
+                while len(self._remembered) > _REMEMBERED_SEGMENTS or self._characters > _REMEMBERED_CHARACTERS:
+                    self._characters -= len(self._remembered.popitem(last=False)[0])
         return list(chain.from_iterable(map(found.__getitem__, segments)))
 
     def encode_once(self, text: str) -> list[int]:
@@ -124,9 +127,13 @@ class Tokenizer:
         spelled, (start, _) = pieces[-1]
         return text[: line + start], text[line + start :], spelled
 
-    def decode(self, tokens: list[int]) -> str:
+    def count(self, text: str) -> int:
+        """Count the tokens of a text."""
+        return len(self.encode(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens`, special ones shown by their names."""
-        text: str = _call(self._tokenizer.decode, tokens, skip_special_tokens=False)
+        text: str = _call(self._tokenizer.decode, list(tokens), skip_special_tokens=False)
         return text
 
     def stream(self) -> Callable[[int], str]:
@@ -167,7 +174,7 @@ def is_control(added: str) -> bool:
 
 
 def _without_control(path: Path) -> tokenizers.Tokenizer:
-    """Read a tokenizer that never makes a control token of a text. Raises whatever the library raises."""
+    """Read a tokenizer that never makes a control token of a text. Raises what the library raises."""
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     added = tokenizer.get_added_tokens_decoder().values()
     if any(not token.special and is_control(token.content) for token in added):

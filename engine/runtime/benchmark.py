@@ -42,7 +42,7 @@ class Rates:
     """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
 
 
-def calibrate(model: Model) -> Rates:
+def benchmark(model: Model) -> Rates:
     """Measure this machine for a fraction of a second; warms the model up, too."""
     read = _READ_BY_CARD if model.on_card else READ
     timer = _Timer(model, read)
@@ -63,7 +63,7 @@ def gives_same_bits(model: Model) -> bool:
     """
     tokens = [index % model.manifest.vocabulary for index in range(2000, 2000 + LONGEST + 1)]
     slot = model.new_slot(2 * len(tokens))
-    together = model.run(slot, tokens, range(len(tokens))).copy()
+    together = model.run(slot, tokens, range(len(tokens)))
     slot.keep(0)
     for width in _WIDTHS:
         start = len(slot.tokens)
@@ -120,7 +120,7 @@ def _measure(model: Model) -> tuple[Measurement, float]:
 
 
 class _Timer:
-    """Times runs of a model: of `read` tokens from nothing, of fewer behind `read` others."""
+    """Times runs of a model: of `read` tokens from nothing, of fewer after `read` others."""
 
     def __init__(self, model: Model, read: int = READ) -> None:
         self._model, self._slot, self._read = model, model.new_slot(read + LONGEST + 1), read

@@ -1,4 +1,4 @@
-"""KV states of several places in the code, within one budget of memory: a cursor that jumps back finds its own."""
+"""Cached KV states for several cursor positions within one memory budget: a cursor that jumps back finds its state."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 from engine.runtime.session import Model, OutOfMemory, Slot
 
-# Copying the state of a token costs 1/60 of computing it (`python -m evaluation.engine`); less than this many tokens
-# are computed again as quickly as a keystroke is.
+# Copying the state of a token costs 1/60 of computing it (`python -m evaluation.engine`); fewer tokens than this are
+# computed again in the time of a keystroke.
 _WORTH_KEEPING = 64
 _COPIES_PER_TOKEN = 25
-_MOST = 16  # places that a programmer may come back to
+_MOST = 16  # slots: cursor positions that a programmer may come back to
 
 log = logging.getLogger(__name__)
 
 
 class Slots:
-    """A pool of slots. Each belongs to the place for which it was taken last; the least recently used goes first."""
+    """A pool of slots. Each holds the prompt for which it was taken last; the least recently used is evicted first."""
 
     def __init__(self, model: Model, *, capacity: int, memory: int) -> None:
-        """Begin with none. `capacity`: tokens that a slot can hold; `memory`: bytes that all of them may fill."""
+        """Begin with no slot. `capacity`: tokens that a slot can hold; `memory`: bytes that all slots may fill."""
         self._model, self._capacity = model, capacity
         self._tokens = memory // model.manifest.kv_bytes_per_token
         self._slots: list[Slot] = []  # the most recently used last
@@ -29,9 +29,9 @@ class Slots:
         return len(self._slots)
 
     def take(self, tokens: Sequence[int]) -> Slot:
-        """Find the slot with the longest beginning of a prompt, rewound to it; at least one token is left to run.
+        """Take the slot with the longest common prefix, rewound to it; at least one token of the prompt is left to run.
 
-        Where that would destroy the state of another place which is worth keeping, a copy is taken instead.
+        Where rewinding would destroy a state that is worth keeping, take a copy of the prefix instead.
         """
         slot, shared = self._longest(tokens)
         shared = min(shared, len(tokens) - 1)
@@ -39,7 +39,7 @@ class Slots:
             slot = self._new(len(tokens))
         elif (
             min(slot.prompted, len(slot.tokens)) - shared >= max(_WORTH_KEEPING, shared // _COPIES_PER_TOKEN)
-            and self._fits(slot, tokens)
+            and self._make_room_beside(slot, tokens)
             and (copy := self._beside(slot, len(tokens))) is not None
         ):
             copy.copy(slot, shared)
@@ -56,15 +56,15 @@ class Slots:
         return max((common_prefix(slot.tokens, tokens) for slot in self._slots), default=0)
 
     def _longest(self, tokens: Sequence[int]) -> tuple[Slot | None, int]:
-        """The slot that shares most with a prompt, the most recently used of equals."""
+        """Find the slot with the longest common prefix; of equals, the most recently used one."""
         found: tuple[Slot | None, int] = None, -1
         for slot in reversed(self._slots):
             if (shared := common_prefix(slot.tokens, tokens)) > found[1]:
                 found = slot, shared
         return found
 
-    def _fits(self, source: Slot, tokens: Sequence[int]) -> bool:
-        """Make room for one more slot beside `source`; False where the memory is too small for both."""
+    def _make_room_beside(self, source: Slot, tokens: Sequence[int]) -> bool:
+        """Evict other slots until one more fits beside `source`; False where the memory is too small for both."""
         more = self._room(len(tokens)) if self._model.on_card else len(tokens)
         while len(self._slots) >= _MOST or sum(slot.held for slot in self._slots) + more > self._tokens:
             oldest = next((slot for slot in self._slots if slot is not source), None)
@@ -74,16 +74,16 @@ class Slots:
         return True
 
     def _beside(self, source: Slot, tokens: int) -> Slot | None:
-        """A new slot, for which others than `source` make room; None where even that is too little memory."""
+        """Make a new slot and evict slots other than `source` for it; None where even that is too little memory."""
         try:
             return self._new(tokens, spared=source)
         except OutOfMemory:
             return None
 
     def _new(self, tokens: int, *, spared: Slot | None = None) -> Slot:
-        """A new slot; where memory is short, the least recently used ones make room. Raises OutOfMemory.
+        """Make a new slot; where memory is short, evict the least recently used ones. Raises OutOfMemory.
 
-        From then on the slots fill no more than what there was room for.
+        Afterwards the budget is what the slots held when memory ran out.
         """
         while True:
             try:
@@ -91,7 +91,7 @@ class Slots:
             except OutOfMemory as error:
                 self._tokens = min(self._tokens, sum(slot.held for slot in self._slots))
                 oldest = next((slot for slot in self._slots if slot is not spared), None)
-                log.warning("%s; %d states of other places are there", error, len(self._slots))
+                log.warning("%s; %d other states are cached", error, len(self._slots))
                 if oldest is None:
                     raise
                 self._slots.remove(oldest)

@@ -4,7 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
+import mmap
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def unfilled(shape: Sequence[int], element: type[np.floating[Any]]) -> NDArray[Any]:
+    """Memory for an array of zeros, which the system hands out page by page as it is filled, and gets back with it.
+
+    The allocator gives memory that was filled before: what is filled for the first time there cannot be counted.
+    Raises MemoryError.
+    """
+    size = math.prod(shape) * np.dtype(element).itemsize
+    private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    try:
+        return np.ndarray(shape, element, buffer=mmap.mmap(-1, size, **private))
+    except OSError as error:
+        raise MemoryError(f"{size} bytes cannot be mapped: {error}") from error
 
 
 def give_back() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Predictions:
-    """The next token's distribution after some of a run's tokens. It holds until the slot's next run.
+    """The next token's distribution after some of a run's tokens. It holds until the model's next run.
 
     A card finds the likeliest tokens itself: two numbers a row leave it. Whole rows leave it when they are asked for.
     """

@@ -17,12 +17,14 @@ from engine.devices.providers import Provider, is_out_of_memory, open_session
 from engine.model_folders.guard import Guard
 from engine.model_folders.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.request import Cancelled
+from engine.runtime.memory import unfilled
 from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.predictions import Predictions
 from engine.runtime.thread_count import default_threads
 
 PICKED, PICKED_SURELY = "likeliest_tokens", "likeliest_log_probabilities"
 """Outputs that graphs for a card have, `[1, wanted, 1]` each: what they pick, and its log probability."""
+_STEP = 1 + LONGEST  # rows of logits that a step of decoding wants at most: a token's, and its draft's
 
 
 class OutOfMemory(ModelError):
@@ -62,35 +64,73 @@ class Slot(ABC):
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
     ) -> Predictions:
-        """Run tokens behind those that are there; returns what comes after the wanted ones.
+        """Run tokens after those that the slot has; returns what comes after the wanted ones.
 
-        It holds until the slot's next run, which may write to the same memory. `picked`: the graph picks the likeliest
-        token of each row, and the rows stay where they are until they are asked for.
+        It holds until the session's next run, which may write to the same memory. `picked`: the graph picks the
+        likeliest token of each row, and the rows stay where they are until they are asked for.
         """
+
+
+class Results:
+    """Room for what the runs of a session give. All its slots share it: each step writes over the one before."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest, device: str = "cpu") -> None:
+        self._vocabulary, self._on_card = manifest.vocabulary, device != "cpu"
+        self._picks = PICKED in {value.name for value in session.get_outputs()}
+        self._rows = np.empty((1, _STEP, manifest.vocabulary), np.float32)
+        self._made: dict[tuple[int, bool], dict[str, onnxruntime.OrtValue]] = {}
+
+    def of(self, count: int, *, picked: bool) -> dict[str, onnxruntime.OrtValue]:
+        """Room for some tokens' results, by the names of the outputs; the same for the numbers that steps have.
+
+        Logits go to the processor's memory where nothing is picked: then only these leave a card.
+        """
+        if (known := self._made.get((count, picked))) is not None:
+            return known
+        is_step, make = count <= _STEP, onnxruntime.OrtValue
+        if picked and self._on_card:
+            logits = make.ortvalue_from_shape_and_type([1, count, self._vocabulary], np.float32, "cuda")
+        elif is_step:
+            logits = make.ortvalue_from_numpy(self._rows[:, :count])  # no copy
+        else:
+            logits = make.ortvalue_from_shape_and_type([1, count, self._vocabulary], np.float32)
+        made = {"logits": logits}
+        if self._picks:  # what is not bound would be allocated anew in each step
+            made |= {
+                PICKED: make.ortvalue_from_shape_and_type([1, count, 1], np.int64),
+                PICKED_SURELY: make.ortvalue_from_shape_and_type([1, count, 1], np.float32),
+            }
+        if is_step:
+            self._made[count, picked] = made
+        return made
 
 
 class InPlaceSlot(Slot):
     """Memory that the graph reads and writes in place: one input and output for keys, one for values a layer."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, manifest: Manifest, capacity: int, device: str = "cpu"
+        self,
+        session: onnxruntime.InferenceSession,
+        manifest: Manifest,
+        capacity: int,
+        results: Results,
+        device: str = "cpu",
     ) -> None:
         super().__init__(capacity)
         self.binding = session.io_binding()
         self._session, self._on_card = session, device != "cpu"
         shape = [1, manifest.kv_heads, capacity + 1, manifest.head_size]  # one for what a run of one is padded with
-        element = _element_type(session)
-        self._states: list[onnxruntime.OrtValue] = []
-        for layer in range(manifest.layers):
-            for what in ("key", "value"):
-                # uninitialized: the operating system hands out the pages as tokens fill them
-                state = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element, device)
-                self._states.append(state)
-                self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{what}", state)
-                self.binding.bind_ortvalue_output(f"present.{layer}.{what}", state)
-        self._vocabulary = manifest.vocabulary
-        self._picks = PICKED in {value.name for value in session.get_outputs()}
-        self._outputs: dict[tuple[int, bool], dict[str, onnxruntime.OrtValue]] = {}  # by their number
+        element, make = _element_type(session), onnxruntime.OrtValue
+        names = [f"{layer}.{what}" for layer in range(manifest.layers) for what in ("key", "value")]
+        if self._on_card:
+            self._states = [make.ortvalue_from_shape_and_type(shape, element, device) for _ in names]
+        else:
+            self._memory = unfilled([len(names), *shape], element)
+            self._states = [make.ortvalue_from_numpy(part) for part in self._memory]  # no copies
+        for name, state in zip(names, self._states, strict=True):
+            self.binding.bind_ortvalue_input(f"past_key_values.{name}", state)
+            self.binding.bind_ortvalue_output(f"present.{name}", state)
+        self._results = results
 
     @property
     def held(self) -> int:
@@ -100,8 +140,7 @@ class InPlaceSlot(Slot):
     def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
         if self._on_card:
             return self._copy_on_card(other, tokens)
-        for state, source in zip(self._states, other._states, strict=True):
-            state.numpy()[:, :, :tokens] = source.numpy()[:, :, :tokens]  # views, no copies
+        self._memory[..., :tokens, :] = other._memory[..., :tokens, :]
         return tokens
 
     def _copy_on_card(self, other: InPlaceSlot, tokens: int) -> int:
@@ -126,7 +165,7 @@ class InPlaceSlot(Slot):
         binding.bind_cpu_input("logit_positions", np.asarray(wanted, np.int64))
         binding.bind_cpu_input("seqlens_k", np.asarray([end - 1], np.int32))
         binding.bind_cpu_input("total_sequence_length", np.asarray(end, np.int32))
-        outputs = self._outputs_of(len(wanted), picked)
+        outputs = self._results.of(len(wanted), picked=picked)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
         self._session.run_with_iobinding(binding, options)
@@ -136,25 +175,6 @@ class InPlaceSlot(Slot):
             lambda: np.asarray(logits.numpy()[0]),
             (outputs[PICKED].numpy()[0, :, 0], outputs[PICKED_SURELY].numpy()[0, :, 0]) if picked else None,
         )
-
-    def _outputs_of(self, count: int, picked: bool) -> dict[str, onnxruntime.OrtValue]:
-        """Room for some tokens' results; kept for the few numbers that steps have.
-
-        Logits go to the processor's memory where nothing is picked: then only these leave a card.
-        """
-        if (kept := self._outputs.get((count, picked))) is not None:
-            return kept
-        make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
-        place = "cuda" if picked and self._on_card else "cpu"
-        made = {"logits": make([1, count, self._vocabulary], np.float32, place)}
-        if self._picks:  # what is not bound would be allocated anew in each step
-            made |= {
-                PICKED: make([1, count, 1], np.int64, "cpu"),
-                PICKED_SURELY: make([1, count, 1], np.float32, "cpu"),
-            }
-        if count <= 1 + LONGEST:
-            self._outputs[count, picked] = made
-        return made
 
 
 class CopiedSlot(Slot):
@@ -200,7 +220,7 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
-        # Threads spin within a step (without: 1.5 times as long) but not between steps (no CPU while nobody types);
+        # Threads spin within a step (without: 1.5 times as long) but not between steps (no CPU while the user rests);
         # measured by `python -m evaluation.runtime`.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
@@ -213,6 +233,7 @@ class Model:
                 f"ONNX Runtime cannot load {folder / GRAPH_FILE} ({error}). Run: mellum-lsp setup --force"
             ) from error
         self._session = self.opened.session
+        self._results = Results(self._session, manifest, self.opened.device)
         self.threads = options.intra_op_num_threads
         # One token alone goes through other kernels of the CPU (attention as products with vectors), whose sums round
         # otherwise; from two on, most processors compute the same bits for a token whatever runs beside it, as
@@ -239,7 +260,7 @@ class Model:
         if "seqlens_k" not in {value.name for value in self._session.get_inputs()}:
             return CopiedSlot(self._session, self.manifest, capacity)
         try:
-            return InPlaceSlot(self._session, self.manifest, capacity, self.opened.device)
+            return InPlaceSlot(self._session, self.manifest, capacity, self._results, self.opened.device)
         except Exception as error:  # the runtime raises a bare RuntimeError, and a MemoryError
             if not isinstance(error, MemoryError) and not is_out_of_memory(error):
                 raise
@@ -248,16 +269,17 @@ class Model:
     def run(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
         """Append `tokens` to the slot; returns the logits float32[len(wanted), vocabulary] at those of them.
 
-        See `predict`.
+        They stay as they are; `predict`, which says the rest, saves the copy.
         """
-        return self._append(slot, tokens, wanted, picked=False).logits
+        logits = self._append(slot, tokens, wanted, picked=False).logits
+        return logits if len(wanted) > _STEP else logits.copy()
 
     def predict(self, slot: Slot, tokens: Sequence[int], wanted: Sequence[int]) -> Predictions:
         """Append `tokens` to the slot; returns what comes after those of them that are wanted.
 
-        It holds until the slot's next run.
+        It holds until the model's next run, of whichever slot.
         `wanted` counts from the first of `tokens`. Raises ValueError where the slot is too small, and Cancelled where
-        `interrupt` was called; then the slot is as before, for what lies behind its tokens is never read. Raises
+        `interrupt` was called; then the slot is as before, for what lies after its tokens is never read. Raises
         ModelError where the model's files have changed.
         """
         return self._append(slot, tokens, wanted, picked=self.picks)

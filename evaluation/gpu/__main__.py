@@ -1,12 +1,12 @@
 """Prove and measure the models on an NVIDIA card, on a machine that may have no network: `python -m evaluation.gpu`.
 
-    --pack DIR             here: download what such a machine lacks, and cut it into pieces that can be carried
+    --pack DIR             here: download what such a machine lacks, and cut it into pieces to copy
     --unpack DIR           there: check and join the pieces in DIR (wheels go to DIR/wheels), and install them
     --wheels DIR           there, instead: install from a folder of wheels
     --dry-run              here: everything with small models on the processor, in a minute
 
-It prints progress, and writes gpu.json and gpu.md into --out after each step: what is done when it is stopped counts.
-README.md beside this file has the commands one after the other.
+It prints progress, and writes gpu.json and gpu.md into --out after each step: a run that is stopped leaves the results
+so far. README.md beside this file has the commands one after the other.
 """
 
 from __future__ import annotations

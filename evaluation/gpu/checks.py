@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from engine import Cancelled, CompletionRequest, Engine, Suggestion
-from engine.decoding.decode import pick
 from engine.decoding.draft import Speculation
+from engine.decoding.pickers import pick
 from engine.devices import cuda as nvidia
 from engine.devices.providers import captured_output
 from engine.model_folders.manifest import GRAPH_FILE, TOKENIZER_FILE

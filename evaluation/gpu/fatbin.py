@@ -1,4 +1,4 @@
-"""Blank the kernels of other cards in a library of CUDA's, so that it travels in half the room.
+"""Blank the kernels of other cards in a library of CUDA's, so that it takes half the space.
 
 A library holds each kernel once for every kind of card, in containers of the section `.nv_fatbin`. What the driver
 picks for a card is found by headers, which stay: only the machine code of other cards becomes zeros, which compress to

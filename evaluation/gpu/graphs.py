@@ -1,6 +1,6 @@
 """What CUDA graphs would be worth: steps of a fixed width that are recorded once and launched as one.
 
-Not in the engine before a card has shown what they bring. All that a step reads and writes lies at fixed places there;
+The engine does not use them: no card was measured yet. All buffers of a step have fixed addresses here;
 the total length, which is read while recording, is the slot's capacity, and the true one is read on the card.
 """
 

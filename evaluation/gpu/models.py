@@ -1,6 +1,6 @@
 """The models that are measured on a card, made there: from the default model's wheel, and from random numbers.
 
-Each is a folder that appears when it is whole, so that a step that needs it can wait for it.
+Each folder appears when it is complete, so that a step that needs it can wait for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evaluation.gpu.packing import MODEL
 from export.architecture import Architecture
 from export.default_model import ADAPTER, RESERVED, default_source
 from export.graph.decoder import Format, Target, write_graph
-from export.graph.matmul_formats import Int4Products
+from export.graph.matmul_formats import Int4Matmul
 from export.graph.writer import GraphWriter
 from export.make import export
 from export.prompt_style import prepare
@@ -193,7 +193,7 @@ def _random(model: Planned, place: Path) -> None:
         format=model.format,
         target=model.target,
         on_tensor=_NO_PROGRESS,
-        products_of=_MadeUpInt4 if model.kind == "made up" else None,
+        matmul_format_of=_MadeUpInt4 if model.kind == "made up" else None,
     )
     tokenizer.save(str(place / TOKENIZER_FILE))
     write_manifest(place, _manifest(place, model, architecture, source.description, prompt=prompt))
@@ -225,7 +225,7 @@ def _manifest(place: Path, model: Planned, architecture: Architecture, descripti
     )
 
 
-class _MadeUpInt4(Int4Products):
+class _MadeUpInt4(Int4Matmul):
     """Weights that are random in 4 bits already: for speed and memory alone, made as fast as they are written."""
 
     def __init__(self, writer: GraphWriter) -> None:

@@ -1,6 +1,6 @@
-"""What a machine without network needs, packed into pieces that are small enough to be carried, and installed there.
+"""Packs what a machine without network needs into pieces that are small enough to copy, and installs it there.
 
-Needs Python's own modules and pip only: where it unpacks, nothing else is there yet.
+Needs Python's own modules and pip only: the other machine has nothing else yet.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from engine.decoding.decode import pick
+from engine.decoding.pickers import pick
 from engine.devices import cuda as nvidia
 from engine.devices.providers import try_provider
 from engine.model_folders.manifest import GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE, Manifest
-from engine.runtime.benchmark import calibrate
+from engine.runtime.benchmark import benchmark
 from engine.runtime.session import PICKED, PICKED_SURELY, Model, Slot
 from evaluation.gpu.models import LARGE
 from evaluation.gpu.records import Recorder, read
@@ -100,7 +100,7 @@ def measure_rates(workplace: Workplace, record: Recorder, title: str) -> None:
         filled(model, slot, count)
         _decode(workplace, record, title, model, slot_length=count, weights=weights, slot=slot)
     if model.on_card:
-        rates = calibrate(model)
+        rates = benchmark(model)
         record.add(title, "prefill as measured at every load", rates.prefill, "tokens/s")
     row = np.array(model.run(slot, [text[0]], [0])[0])
     scratch = np.empty_like(row)

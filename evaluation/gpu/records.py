@@ -1,4 +1,4 @@
-"""What was found, kept as it is found: a line of JSON each, from which the table is written again and again."""
+"""Results, a line of JSON each as they come; the table is written from them after each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the steps one after another within some seconds, and writes the table after each: what is done counts."""
+"""Runs the steps one after another within a time limit, and writes the table after each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a programmer waits for: the real server over stdio, with a model on the card."""
+"""Time to suggestion of the real server over stdio, with a model on the card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps in the order of their worth, each run in a process of its own: what crashes or hangs stops nothing else."""
+"""The steps, the most important first. Each is a process of its own, so a crash or a hang does not stop the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every step is given: the models, where they run, and how large everything is."""
+"""What every step gets: the models, the provider that they run on, and the sizes."""
 
 from __future__ import annotations
 

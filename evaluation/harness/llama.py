@@ -130,7 +130,7 @@ class LlamaServer:
         self._address = f"http://127.0.0.1:{port}"
 
     async def complete(self, tokens: list[int], count: int, **more: Any) -> Completion:
-        """Let it write up to `count` tokens behind a prompt, each the likeliest."""
+        """Let it write up to `count` tokens after a prompt, each the likeliest."""
         request = {"prompt": tokens, "n_predict": count, "temperature": 0.0, "cache_prompt": True, **more}
         answer = await asyncio.to_thread(self._post, "/completion", request)
         timings = answer["timings"]

@@ -145,7 +145,7 @@ class Mellum:
         seconds = time.perf_counter() - asked
         before, self._statistics = self._statistics, await self._ask_for_statistics()
         new = {name: self._statistics[name] - before[name] for name in ("answered", "remembered", "computed_tokens")}
-        # where a stale request was answered, too, nobody knows which of them the tokens belong to
+        # where a stale request was answered, too, it is not known which of them the tokens belong to
         computed = new["computed_tokens"] if (new["answered"], new["remembered"]) == (1, 0) else None
         text, replaces = shown(page, items)
         self._command = items[0].get("command") if text else None

@@ -16,21 +16,16 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.ending.assembly import Composition
-from engine.ending.block_policy import BlockPolicy
-from engine.ending.closers import look_around
-from engine.ending.trim import trim
-from engine.model_folders.locations import find_model
-from engine.prompt.tokenizer import Tokenizer
 from evaluation.harness.client import Client, completion, edit, items_of, serving
 from evaluation.robustness import texts
 from evaluation.robustness.campaign import Campaign, Round
+from evaluation.robustness.guided import run_guided
+from evaluation.robustness.rules import SLOW, rules_hold, timed
 from evaluation.robustness.surroundings import SOON, cache_with_model, places
 from indexer.parsing import analysis
 from indexer.parsing.analysis import analyse, parse
@@ -41,7 +36,6 @@ from syntax.parsing.grammar_process import forget
 KINDS = ("grammars", "rules", "server", "guided")
 _SHARES = (10, 10, 1, 0)
 _HANGS_AFTER = 60.0  # seconds
-_SLOW = 5.0  # seconds of the processor that no question may take in the process that asks
 _CHANGES = 25  # of a document in a server
 _WITH_DIGESTS = """
 import hashlib, sys, lsp_server.server as s
@@ -149,7 +143,7 @@ def in_grammars(chance: random.Random) -> Iterator[str]:
     text = texts.document(chance, language)
     at = chance.randrange(len(text) + 1)
     before, after = text[:at], text[at : at + 4_000]
-    with _timed() as seconds:
+    with timed() as seconds:
         try:
             delimiters = Delimiters(before, language)
             reading = delimiters.read(after)
@@ -157,7 +151,7 @@ def in_grammars(chance: random.Random) -> Iterator[str]:
         except Exception as error:
             yield f"{language}: {error!r}"
             return
-    if seconds[0] > _SLOW:
+    if seconds[0] > SLOW:
         yield f"{language}: it takes {seconds[0]:.1f} s"
     if len(delimiters.columns) != len(delimiters.at_cursor):
         yield f"{language}: {len(delimiters.columns)} columns of {len(delimiters.at_cursor)} delimiters"
@@ -184,65 +178,6 @@ def in_rules(chance: random.Random) -> Iterator[str]:
     more = texts.document(chance, chance.choice(texts.LANGUAGES))
     generated = (suffix if chance.random() < 0.5 else more)[: chance.choice((5, 40, 300))]
     yield from rules_hold(prefix, suffix, language, generated, chance)
-
-
-def rules_hold(prefix: str, suffix: str, language: str, generated: str, chance: random.Random) -> Iterator[str]:
-    """What is wrong about a text at a place."""
-    with _timed() as seconds:
-        try:
-            look_around(prefix, suffix, language)
-            policy, at = BlockPolicy(prefix=prefix, suffix=suffix, language=language), 0
-            while at < len(generated):
-                at += chance.choice((1, 3, 6))
-                end = policy.end_of(generated[:at])
-                if end is not None and not 0 <= end <= at:
-                    yield f"{language}: the end of {at} code points is at {end}"
-            tokenizer = _tokenizer()
-            composition = Composition(
-                BlockPolicy(prefix=prefix, suffix=suffix, language=language),
-                tokenizer.stream(),
-                ends=(),
-                last_word="",
-                gate=chance.choice((0.0, 0.7)),
-                max_tokens=64,
-            )
-            for token in tokenizer.encode(generated):
-                if composition.add(token, -chance.random() * 0.2):
-                    break
-            trimmed = trim(composition.text or generated, prefix=prefix, suffix=suffix, language=language)
-            again = trim(trimmed.text, prefix=prefix, suffix=suffix, language=language)
-        except Exception as error:
-            yield f"{language}: {error!r}"
-            return
-    if seconds[0] > _SLOW * 2:
-        yield f"{language}: it takes {seconds[0]:.1f} s"
-    if not composition.generated.startswith(composition.text):
-        yield f"{language}: the composition {composition.text!r} is not what was generated"
-    line_end = suffix.find("\n")
-    if trimmed.replaces > (len(suffix) if line_end < 0 else line_end):
-        yield f"{language}: {trimmed.replaces} code points are replaced, more than the line has"
-    if trimmed.text != trimmed.text.rstrip() or (trimmed.replaces and not trimmed.text):
-        yield f"{language}: what is left is {trimmed!r}"
-    del again
-
-
-@contextlib.contextmanager
-def _timed() -> Iterator[list[float]]:
-    """Seconds of the processor that a block has taken, once it has ended: other processes do not count."""
-    seconds, started = [0.0], time.process_time()
-    try:
-        yield seconds
-    finally:
-        seconds[0] = time.process_time() - started
-
-
-_TOKENIZERS: list[Tokenizer] = []
-
-
-def _tokenizer() -> Tokenizer:
-    if not _TOKENIZERS:
-        _TOKENIZERS.append(Tokenizer(find_model() / "tokenizer.json"))
-    return _TOKENIZERS[0]
 
 
 async def _in_server(one: Round, cache: Path) -> list[str]:
@@ -301,8 +236,6 @@ def _guided(campaign: Campaign) -> None:
     if find_spec("atheris") is None:
         campaign.say("guided: atheris is not installed (pip install atheris)")
         return
-    from evaluation.robustness.guided import run_guided
-
     run_guided(campaign)
 
 

@@ -38,7 +38,7 @@ def run_guided(campaign: Campaign) -> None:
 
 def try_bytes(data: bytes) -> None:
     """Split bytes into a document and a generated text, and raise for what is wrong about them."""
-    from evaluation.robustness.documents import rules_hold
+    from evaluation.robustness.rules import rules_hold
 
     language = _LANGUAGES[data[0] % len(_LANGUAGES)] if data else "plaintext"
     prefix, _, rest = data[1:].decode("utf-8", "replace").partition("\x1f")

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -38,6 +37,7 @@ from evaluation.robustness.surroundings import (
     workspace,
 )
 from indexer import index_now
+from indexer.sync.messages import IndexMessage, Problem
 
 KINDS = ("server", "worker", "grammars", "export", "removal", "setup")
 _SHARES = (4, 4, 3, 3, 3, 1)
@@ -127,8 +127,10 @@ async def _in_session(kind: str, one: Round, place: Path) -> None:
                 raise Wrong(f"left at the end: {left}")
     if damage := damage_in(index):
         raise Wrong(f"the index is damaged: {damage}")
-    said: list[dict[str, Any]] = []
-    if not await asyncio.to_thread(index_now, root, index, said.append) or any("problem" in one for one in said):
+    said: list[IndexMessage] = []
+    if not await asyncio.to_thread(index_now, root, index, said.append) or any(
+        isinstance(one, Problem) for one in said
+    ):
         raise Wrong(f"the next start says: {said}")
     if damage := damage_in(index):
         raise Wrong(f"the index is damaged after the next start: {damage}")

@@ -1,1 +1,1 @@
-"""The folder that an export leaves: put in its place whole or not at all, with a card."""
+"""The folder that an export writes: whole or not at all, with a model card."""

@@ -1,4 +1,4 @@
-"""Where a model folder is put: under a lock, whole or not at all, and without what killed exports left."""
+"""The atomic replacement of a model folder: under a lock, whole or not at all, without remains of killed exports."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from export.architecture import ExportError
 
 @contextmanager
 def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a model folder; calls `waiting` once if another process has it. Its death releases it, too.
+    """Hold the lock of a model folder; calls `waiting` once if another process has it. A dead process has no lock.
 
-    What killed exports and removals have left of it is finished or undone first.
+    Exports and removals of the folder that were killed are finished or undone first.
     """
-    place = lock_file(target)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
+    path = lock_file(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -40,7 +40,7 @@ def lock_for(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Make a temporary folder on the target's disk. Killed in the block, it is recovered at the next start."""
+    """Make a temporary folder on the target's disk. If the process is killed, the next start recovers it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
@@ -72,12 +72,12 @@ def check_room(target: Path, needed: int) -> None:
 
 
 def put_in_place(folder: Path, target: Path) -> None:
-    """Rename a finished folder, `NEW` in one that `beside` has made, to its place.
+    """Rename a finished folder, `NEW` inside the temporary folder of `beside`, to the target.
 
-    An old one is moved aside first, since folders cannot be overwritten. Whatever ends this between the two steps, the
-    second one is taken or the first undone when the temporary folder is left, or at the next start.
+    An old one is moved aside first, because a rename cannot overwrite folders. If anything ends this between the two
+    steps, the end of `beside` or the next start takes the second one or undoes the first.
     """
-    for path in folder.iterdir():  # its files are on the disk before it takes its name
+    for path in folder.iterdir():  # its files must be on the disk before it takes the target's name
         with path.open("rb+") as file:
             os.fsync(file.fileno())
     try:
@@ -92,7 +92,7 @@ def put_in_place(folder: Path, target: Path) -> None:
 
 def remove_model(target: Path) -> None:
     """Remove a model in one step, then its files; only while holding its lock. Raises OSError."""
-    aside = target.parent / f".{target.name}~removed"  # whatever happens next, it is no model any more
+    aside = target.parent / f".{target.name}~removed"  # from here on it is no model, even if this process is killed
     shutil.rmtree(aside, ignore_errors=True)
     target.rename(aside)
     recover(target)

@@ -1,4 +1,4 @@
-"""The model card: what a folder's `README.md` says of the model to a person."""
+"""The model card: the `README.md` of a model folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CARD_FILE = "README.md"
 _PROMPTS = {
     "mellum": "suffix first, with FIM tokens (Mellum's format)",
     "psm": "prefix, suffix, middle, with FIM tokens",
-    "plain": "no suffix: the model goes on from the prefix",
+    "plain": "no suffix: the model continues the prefix",
 }
 
 
@@ -37,7 +37,7 @@ tags: [code-completion, mellum-lsp]
 # {manifest.name}
 
 An ONNX model for mellum-lsp, made on the user's machine from published weights.
-The licence of the weights goes on to hold for it.
+The licence of the weights holds for it, too.
 
 | | |
 | --- | --- |

@@ -1,6 +1,6 @@
 """The decoder as an ONNX graph, written one block of rows at a time so that a large model needs little memory.
 
-The graph, for S new tokens of which the K at `logit_positions` are asked for their logits:
+The graph, for S new tokens and the logits of the K among them at `logit_positions`:
 
     input_ids int64[1, S], logit_positions int64[K], seqlens_k int32[1], total_sequence_length int32[]
     past_key_values.{layer}.{key,value} float[1, kv_heads, capacity, head_size]
@@ -24,9 +24,9 @@ from onnx import TensorProto, helper
 
 from engine.runtime.session import PICKED, PICKED_SURELY
 from export.architecture import Architecture, ExportError
-from export.graph.matmul_formats import Int4Products, Int8Products, OnTensor, PlainProducts, Products
+from export.graph.matmul_formats import Int4Matmul, Int8Matmul, MatmulFormat, OnTensor, PlainMatmul
 from export.graph.writer import DATA_FILE, MICROSOFT, GraphWriter
-from export.quantization.gptq_data import Calibration
+from export.quantization.gptq_data import GptqData
 from export.quantization.probe import int8_sums_saturate
 from export.sources import Source
 from export.weights import matrices
@@ -36,7 +36,7 @@ from export.weights.rope import rotary_caches
 Format = Literal["fp32", "fp16", "int8", "int4"]
 Target = Literal["cpu", "cuda"]
 FORMATS: dict[Target, tuple[Format, ...]] = {"cpu": ("int8", "int4", "fp32"), "cuda": ("fp16", "int4")}
-"""What can be written for each target, the default first."""
+"""The formats of each target, the default first."""
 
 
 def write_graph(
@@ -46,13 +46,13 @@ def write_graph(
     format: Format,
     target: Target,
     on_tensor: OnTensor,
-    calibration: NDArray[np.int64] | None = None,
-    products_of: Callable[[GraphWriter], Products] | None = None,
+    gptq_tokens: NDArray[np.int64] | None = None,
+    matmul_format_of: Callable[[GraphWriter], MatmulFormat] | None = None,
 ) -> None:
     """Write `model.onnx` and its data file into `folder`, from weights that are read a block of rows at a time.
 
-    `calibration` are tokens `[sequences, length]` of real code for `int4`; without them it rounds to the nearest.
-    `products_of`: another way to write the matrices than the format's own.
+    `gptq_tokens` `[sequences, length]` of real code guide the rounding of `int4`; without them it is to the nearest.
+    `matmul_format_of` writes the matrices in another way than the format does.
     Raises ExportError where the target does not run the format.
     """
     if format not in FORMATS[target]:
@@ -61,33 +61,33 @@ def write_graph(
     floats: np.dtype[Any] = np.dtype(np.float16 if half else np.float32)
     with (folder / DATA_FILE).open("wb") as data:
         writer = GraphWriter(data)
-        products: Products
-        if products_of is not None:
-            products = products_of(writer)
+        matmul_format: MatmulFormat
+        if matmul_format_of is not None:
+            matmul_format = matmul_format_of(writer)
         elif format == "int8":
-            products = Int8Products(writer, int8_sums_saturate(), on_tensor)
+            matmul_format = Int8Matmul(writer, int8_sums_saturate(), on_tensor)
         elif format == "int4":
-            running = None if calibration is None else Calibration(source, calibration)
-            products = Int4Products(writer, floats, running, on_tensor)
+            gptq_data = None if gptq_tokens is None else GptqData(source, gptq_tokens)
+            matmul_format = Int4Matmul(writer, floats, gptq_data, on_tensor)
         else:
-            products = PlainProducts(writer, floats, on_tensor)
+            matmul_format = PlainMatmul(writer, floats, on_tensor)
         embeddings: np.dtype[Any] = np.dtype(np.float32 if format == "fp32" else np.float16)
-        _Decoder(writer, source, products, floats, embeddings).write()
+        _Decoder(writer, source, matmul_format, floats, embeddings).write()
     _save(writer, source.architecture, folder, TensorProto.FLOAT16 if half else TensorProto.FLOAT)
 
 
 class _Decoder:
-    """The nodes of one Llama decoder, around the products of a format."""
+    """The nodes of one Llama decoder, around the products of a matmul format."""
 
     def __init__(
         self,
         writer: GraphWriter,
         source: Source,
-        products: Products,
+        matmul_format: MatmulFormat,
         floats: np.dtype[Any],
         embeddings: np.dtype[Any],
     ) -> None:
-        self.writer, self.source, self.products = writer, source, products
+        self.writer, self.source, self.matmul_format = writer, source, matmul_format
         self.floats, self.embeddings = floats, embeddings
 
     def write(self) -> None:
@@ -109,11 +109,11 @@ class _Decoder:
         wanted = writer.node("Gather", [normed, "logit_positions"], "wanted", axis=1)
         head = matrices.head(self.source)
         if self.floats == np.float32:
-            self.products.multiply(head, wanted, "logits")
+            self.matmul_format.multiply(head, wanted, "logits")
         else:
-            logits = self.products.multiply(head, wanted, "lm_head.product")
+            logits = self.matmul_format.multiply(head, wanted, "lm_head.product")
             writer.node("Cast", [logits], "logits", to=TensorProto.FLOAT)
-            # a softmax and TopK need no cuDNN there, as ArgMax and ReduceLogSumExp do
+            # a softmax and TopK need no cuDNN there; ArgMax and ReduceLogSumExp do
             surely = writer.node("LogSoftmax", ["logits"], "log_probabilities", axis=-1)
             one = writer.constant("one", np.array([1], np.int64))
             writer.node("TopK", [surely, one], "likeliest", outputs=[PICKED_SURELY, PICKED], axis=-1)
@@ -149,7 +149,7 @@ class _Decoder:
 
     def _linear(self, matrix: Matrix, activations: str) -> str:
         """A product, and its biases where the model has some."""
-        product = self.products.multiply(matrix, activations, f"{matrix.name}.linear")
+        product = self.matmul_format.multiply(matrix, activations, f"{matrix.name}.linear")
         if not matrix.biased:
             return product
         bias = self.writer.constant(f"{matrix.name}.bias", matrix.bias().astype(self.floats))

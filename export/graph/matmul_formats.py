@@ -1,4 +1,4 @@
-"""How each format multiplies activations with a matrix: the nodes, and the weights that are streamed for them."""
+"""The matmul formats: for each, the nodes of a product with a matrix, and the weights that are streamed for them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from export.graph.writer import MICROSOFT, GraphWriter
-from export.quantization.gptq_data import Calibration
+from export.quantization.gptq_data import GptqData
 from export.quantization.quantize import BLOCK, error_order, to_int4, to_int8
 from export.sources import Floats
+from export.sources.slices import on_slices
 from export.weights.matrices import Matrix
-from export.weights.slices import on_slices
 
-_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step wants many of them
+_INT4_SLICE_BYTES = 16 << 20  # rows are rounded input by input, and each step needs many of them
 
 OnTensor = Callable[[str, float], None]
-"""Told of every matrix written: its name, and the error that quantization made, relative to the weights (both as roots
-of mean squares)."""
+"""Called for every matrix written, with its name and its quantization error relative to the weights (both as root mean
+squares)."""
 
 
-class Products(Protocol):
-    """One format's way to multiply."""
+class MatmulFormat(Protocol):
+    """How one format multiplies."""
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
         """Write a matrix and its product with `activations` `[1, S, columns]`; returns `output`, `[1, S, rows]`."""
 
 
-class PlainProducts:
-    """Floating-point weights, as they are in the source."""
+class PlainMatmul:
+    """Floating-point weights, as the source has them."""
 
     def __init__(self, writer: GraphWriter, dtype: DTypeLike, on_tensor: OnTensor) -> None:
         self._writer, self._dtype, self._on_tensor = writer, np.dtype(dtype), on_tensor
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Leave weights `[out, in]`, as they are read: `FusedMatMul` transposes them, `MatMul` cannot."""
+        """Leave weights as `[out, in]`: `FusedMatMul` transposes them, `MatMul` cannot."""
         error = _Error()
 
         def blocks() -> Iterator[NDArray[Any]]:
@@ -62,12 +62,12 @@ class PlainProducts:
         return rounded
 
 
-class Int8Products:
+class Int8Matmul:
     """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
 
-    With `unsigned`, 128 is added to the weights, which the product takes off again: for processors whose sums of
-    unsigned and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20%
-    slower in prefill, and the same in decoding, as signed weights that are kept to 7 bits.
+    With `unsigned`, 128 is added to the weights, and the product subtracts it: for processors on which sums of unsigned
+    and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20% slower in prefill than
+    signed weights of 7 bits, and as fast in decoding.
     """
 
     def __init__(self, writer: GraphWriter, unsigned: bool, on_tensor: OnTensor) -> None:
@@ -115,24 +115,22 @@ class Int8Products:
         on_slices(quantize, len(block), block.itemsize * block.shape[1])
 
 
-class Int4Products:
-    """Weights of 4 bits in blocks of 32 (`MatMulNBits`); with a calibration, its activations guide the rounding."""
+class Int4Matmul:
+    """Weights of 4 bits in blocks of 32 (`MatMulNBits`); with GPTQ data, its activations guide the rounding."""
 
-    def __init__(
-        self, writer: GraphWriter, dtype: DTypeLike, calibration: Calibration | None, on_tensor: OnTensor
-    ) -> None:
-        self._writer, self._dtype, self._calibration = writer, np.dtype(dtype), calibration
+    def __init__(self, writer: GraphWriter, dtype: DTypeLike, gptq_data: GptqData | None, on_tensor: OnTensor) -> None:
+        self._writer, self._dtype, self._gptq_data = writer, np.dtype(dtype), gptq_data
         self._on_tensor = on_tensor
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Quantize, and let the calibration go on with what the quantized matrix makes of its activations."""
+        """Quantize, and pass the quantized matrix's product on to the forward pass of the GPTQ data."""
         writer, name, error = self._writer, matrix.name, _Error()
-        inputs = self._calibration.inputs(name) if self._calibration else None
+        inputs = self._gptq_data.inputs(name) if self._gptq_data else None
         order = None if inputs is None else error_order(inputs)
         groups = -(-matrix.columns // BLOCK)
         scales = np.empty((matrix.rows, groups), self._dtype)
         zero_points = np.empty((matrix.rows, -(-groups // 2)), np.uint8)
-        last = self._calibration is None or self._calibration.ends_with(name)
+        last = self._gptq_data is None or self._gptq_data.ends_with(name)
         outputs = None if inputs is None or last else np.empty((len(inputs), matrix.rows), np.float32)
 
         def blocks() -> Iterator[NDArray[np.uint8]]:
@@ -147,12 +145,12 @@ class Int4Products:
         writer.constant(f"{name}.scales", scales)
         writer.constant(f"{name}.zero_points", zero_points)
         self._on_tensor(name, error.relative)
-        if self._calibration and outputs is not None:
-            self._calibration.advance(outputs)
+        if self._gptq_data and outputs is not None:
+            self._gptq_data.advance(outputs)
         return self.node(matrix, activations, output)
 
     def node(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Write the product with a matrix that is there already; returns `output`."""
+        """Write the product with a matrix whose weights are written already; returns `output`."""
         name = matrix.name
         return self._writer.node(
             "MatMulNBits",
@@ -170,7 +168,7 @@ class Int4Products:
     def _quantize(
         self, block: Floats, order: Floats | None, scales: NDArray[Any], zero_points: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], Floats]:
-        """Quantize rows `[n, in]` and fill their scales and zero points; returns what is written, and what it means."""
+        """Quantize rows `[n, in]` and fill their scales and zero points; returns packed values and restored weights."""
         values = np.empty((*scales.shape, BLOCK // 2), np.uint8)
         restored = np.empty_like(block)
 

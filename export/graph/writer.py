@@ -1,4 +1,4 @@
-"""An ONNX file in the making: nodes are collected in memory, initializers are streamed to the data file beside it."""
+"""A writer of ONNX files: it collects nodes in memory, and streams initializers to the data file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAGE, _PAGE_FROM = 65536, 1 << 20  # large tensors start on a page, so that the
 
 
 class GraphWriter:
-    """Nodes and initializers of one graph; names are those of what they produce."""
+    """Nodes and initializers of one graph, named after their outputs."""
 
     def __init__(self, data: BinaryIO) -> None:
         self._data = data
@@ -57,14 +57,14 @@ class GraphWriter:
     def node(
         self, operator: str, inputs: list[str], name: str, *, outputs: list[str] | None = None, **attributes: object
     ) -> str:
-        """Add a node; returns its (first) output's name, which is `name` where none are given."""
+        """Add a node; returns the name of its (first) output, which is `name` by default."""
         domain = str(attributes.pop("domain", ""))
         outputs = outputs or [name]
         self._nodes.append(helper.make_node(operator, inputs, outputs, name=name, domain=domain, **attributes))
         return outputs[0]
 
     def save(self, path: Path, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> None:
-        """Write the graph itself; the data file is already there."""
+        """Write the graph itself; the data file exists already."""
         graph = helper.make_graph(self._nodes, "decoder", inputs, outputs, self._initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="mellum-lsp")

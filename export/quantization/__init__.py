@@ -1,1 +1,1 @@
-"""Weights to 8 and 4 bits, with little lost."""
+"""Quantization of weights to 8 and 4 bits, with a small error."""

@@ -1,6 +1,6 @@
-"""Real code that runs through the model beside its export: what activations each matrix will meet.
+"""The data of GPTQ: activations of each matrix on real code, computed during the export.
 
-The text is the standard library of the running Python: real, permissively licensed, and always there.
+The text is the standard library of the running Python: real, permissively licensed, and always present.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from export.architecture import ExportError
 from export.sources import Floats, Source
-from export.weights.forward import products
+from export.weights.forward import steps_of
 
 # fmt: off
 MODULES = (
@@ -23,34 +23,34 @@ MODULES = (
     "pathlib", "smtplib", "subprocess", "threading", "turtle", "unittest/mock",
 )
 # fmt: on
-"""What quantization is tuned on; whoever measures it takes other ones."""
+"""Modules that quantization is tuned on; measurements use other ones."""
 
 _LENGTH = 256
 _SKIPPED = 2000  # characters: the licence and the imports
 
 
-class Calibration:
-    """A forward pass that takes each product from the quantized matrix, in the order in which a graph is written."""
+class GptqData:
+    """A forward pass that uses each product of the quantized matrices, in the order in which a graph is written."""
 
     def __init__(self, source: Source, tokens: NDArray[np.int64]) -> None:
-        self._steps = products(source, tokens)
+        self._steps = steps_of(source, tokens)
         self._matrix, self._inputs = next(self._steps)
 
     def inputs(self, name: str) -> Floats:
-        """Activations `[n, columns]` that the matrix will meet."""
+        """The activations `[n, columns]` of the matrix."""
         assert name == self._matrix.name, f"{name} was asked for before {self._matrix.name}"
         return self._inputs
 
     def ends_with(self, name: str) -> bool:
-        """Whether nothing comes behind a matrix, so that its product is not asked for."""
+        """Whether a matrix is the last one, whose product is not needed."""
         return name == "lm_head"
 
     def advance(self, product: Floats) -> None:
-        """Go on with what the quantized matrix made of its activations."""
+        """Continue with the product of the quantized matrix."""
         self._matrix, self._inputs = self._steps.send(product)
 
 
-def calibration_tokens(tokenizer: Tokenizer) -> NDArray[np.int64]:
+def gptq_tokens(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """Tokens `[sequences, length]` of real code."""
     return code_tokens(tokenizer, MODULES, _LENGTH)
 

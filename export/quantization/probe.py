@@ -1,4 +1,4 @@
-"""What this machine can do: whether sums of products of uint8 and int8 saturate.
+"""A probe of this machine: whether sums of products of uint8 and int8 saturate.
 
 Without VNNI, x86 adds pairs of products of an unsigned and a signed byte in 16 bits, which saturate.
 """
@@ -12,7 +12,7 @@ from engine.runtime.onnx_runtime import onnxruntime
 
 
 def int8_sums_saturate() -> bool:
-    """Whether products of uint8 and int8 come out wrong here, so that weights have to be unsigned, too."""
+    """Whether products of uint8 and int8 are wrong here, so that weights have to be unsigned, too."""
     size = 64
     value = helper.make_tensor_value_info
     node = helper.make_node("MatMulInteger", ["a", "b"], ["sum"])

@@ -1,4 +1,4 @@
-"""Weights to 8 and 4 bits: the arithmetic only; the graph is elsewhere."""
+"""The arithmetic of quantization to 8 and 4 bits; `graph/matmul_formats.py` writes the graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from export.sources import Floats
 
 BLOCK = 32
-"""Weights that share a scale and a zero point in 4 bits."""
+"""The number of 4-bit weights that share a scale and a zero point."""
 
 _LEVELS = 15
 _BATCH = 4  # blocks
@@ -28,7 +28,7 @@ class Int8Matrix:
     """`[out]`."""
 
     def restored(self) -> Floats:
-        """Compute the weights that the numbers stand for."""
+        """Compute the weights that these numbers represent."""
         return self.values * self.scales[:, None]
 
 
@@ -51,7 +51,7 @@ class Int4Matrix:
     """`[out, blocks]`, 0 to 15."""
 
     def restored(self, columns: int) -> Floats:
-        """Compute the weights that the numbers stand for; the last block may be filled up with zeros."""
+        """Compute the weights that these numbers represent; the last block may be padded with zeros."""
         shifted = self.values.astype(np.float32) - self.zero_points[:, :, None]
         return (shifted * self.scales[:, :, None]).reshape(len(self.values), -1)[:, :columns]
 
@@ -59,8 +59,8 @@ class Int4Matrix:
 def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLike = np.float32) -> Int4Matrix:
     """Quantize `[out, in]` weights in blocks of 32 inputs.
 
-    With `order` (see `error_order`), the error of each input is made up for by the inputs behind it, as far as they
-    vary together (GPTQ, Frantar et al. 2022, arXiv 2210.17323); without, each weight is rounded to the nearest.
+    With `order` (see `error_order`), the inputs after each input compensate for its error to the degree that they vary
+    together (GPTQ, Frantar et al. 2022, arXiv 2210.17323); without it, each weight is rounded to the nearest.
     """
     rows, columns = weight.shape
     blocks = -(-columns // BLOCK)
@@ -70,7 +70,7 @@ def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLik
     scales, zero_points = np.empty((blocks, rows), np.float32), np.empty((blocks, rows), np.uint8)
     for first in range(0, blocks, _BATCH):
         last = min(first + _BATCH, blocks)
-        batch = np.ascontiguousarray(remaining[:, first * BLOCK : last * BLOCK].T)  # an input's weights lie together
+        batch = np.ascontiguousarray(remaining[:, first * BLOCK : last * BLOCK].T)  # an input's weights are contiguous
         errors = np.zeros_like(batch)
         for block in range(first, last):
             start, end = (block - first) * BLOCK, (block - first + 1) * BLOCK
@@ -87,7 +87,7 @@ def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLik
                 part[index + 1 :] -= within[index, index + 1 : BLOCK, None] * error
                 errors[start + index] = error
             batch[end:] -= within[:BLOCK, BLOCK:].T @ errors[start:end]
-        if order is not None:  # what lies further behind is adjusted for a batch at once, which is four times as fast
+        if order is not None:  # later inputs are adjusted for a whole batch, which is four times as fast
             remaining[:, last * BLOCK :] -= errors.T @ order[first * BLOCK : last * BLOCK, last * BLOCK :]
     return Int4Matrix(
         np.ascontiguousarray(values.transpose(2, 0, 1)),
@@ -97,9 +97,9 @@ def to_int4(weight: Floats, *, order: Floats | None = None, scale_type: DTypeLik
 
 
 def error_order(inputs: Floats) -> Floats:
-    """How inputs `[n, in]` vary together, as GPTQ uses it: the upper Cholesky factor of their moments' inverse.
+    """How inputs `[n, in]` vary together, as GPTQ needs it: the upper Cholesky factor of their moments' inverse.
 
-    It is filled up to whole blocks, with inputs that vary alone.
+    It is padded to whole blocks, with inputs that vary alone.
     """
     columns = inputs.shape[1]
     moments = np.zeros([-(-columns // BLOCK) * BLOCK] * 2, np.float32)
@@ -129,7 +129,7 @@ def _factor_of_inverse(matrix: Floats) -> None:
 
 
 def _grid(part: Floats, scale_type: DTypeLike) -> tuple[Floats, Floats]:
-    """Scale and zero point for each output of `[32, out]` weights: of a few ranges, the one that rounds closest."""
+    """Scale and zero point for each output of `[32, out]` weights: of a few ranges, the one with the least error."""
     low, high = np.minimum(part.min(axis=0), 0), np.maximum(part.max(axis=0), 0)
     least = np.full(low.shape, np.inf, np.float32)
     scales, zero_points = np.ones_like(low), np.zeros_like(low)

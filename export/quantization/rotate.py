@@ -1,13 +1,13 @@
-"""Turn a model's inner coordinates so that 8 bits hold them well, without changing what it computes.
+"""A rotation of a model's inner coordinates: 8 bits represent them well, and its results stay the same.
 
 A few channels of a decoder carry values far larger than all others; with one scale a token, they leave the rest too few
-steps. Three changes that cancel out exactly in real arithmetic spread them, and cost nothing when the model runs:
+steps. Three changes spread them; they cancel out exactly in real arithmetic, and cost nothing when the model runs:
 
 - the residual stream is multiplied by an orthogonal matrix, folded into every matrix that reads or writes it, after the
-  norms' weights have been folded into the matrices behind them (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456);
-- each head's values are turned likewise, undone by the output projection;
+  norms' weights have been folded into the matrices after them (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456);
+- each head's values are rotated likewise, which the output projection undoes;
 - the MLP's inner channels are divided by a scale that its down projection is multiplied with (SmoothQuant, Xiao et al.
-  2022, arXiv 2211.10438). Their magnitudes are found without data: the turned, normed stream is close to Gaussian.
+  2022, arXiv 2211.10438). Their magnitudes are found without data: the rotated, normed stream is close to Gaussian.
 
 Measured by `python -m evaluation.quality` on SmolLM2-135M and real code; the numbers are in export/README.md.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.sources import Floats, Source
-from export.weights.slices import on_slices
+from export.sources.slices import on_slices
 
 _SEED = 20251005
 _SAMPLES = 512
@@ -71,7 +71,7 @@ class Rotation:
 
 
 class RotatedSource:
-    """The same model in turned coordinates: a source like the one it wraps, with tied embeddings untied."""
+    """The same model in rotated coordinates: a source like the one that it wraps, with tied embeddings untied."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -84,7 +84,7 @@ class RotatedSource:
         self._mlp_of = lru_cache(maxsize=1)(self._mlp)
 
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
-        """Read one tensor with its turns folded in; all norm weights are ones."""
+        """Read one tensor with the rotations folded in; all norm weights are ones."""
         if "norm" in name:
             return np.ones_like(self._source.tensor(name, rows))
         if name == "model.embed_tokens.weight":
@@ -111,7 +111,7 @@ class RotatedSource:
                 return self._mlp_of(layer)[kind][rows]
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the weights below."""
+        """The tokenizer of the wrapped source."""
         return self._source.tokenizer()
 
     def _mlp(self, layer: str) -> dict[str, Floats]:
@@ -140,7 +140,7 @@ class RotatedSource:
         return self._stream.apply(self._source.tensor(name, rows), self._source.tensor(norm))
 
     def _turn_heads(self, columns: Floats) -> Floats:
-        """Turn the columns `[n, heads * head_size]` of each head."""
+        """Rotate the columns `[n, heads * head_size]` of each head."""
         rows = np.ascontiguousarray(columns, np.float32).reshape(-1, self.architecture.head_size)
         return self._head.apply(rows).reshape(columns.shape)
 

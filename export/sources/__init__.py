@@ -1,4 +1,4 @@
-"""Where weights come from: files, folders, the hub, adapters, or a random generator; all read in slices of rows."""
+"""Sources of weights: files, folders, the hub, adapters, a random generator; all are read in slices of rows."""
 
 from export.architecture import tensor_names
 from export.sources.folder import Checkpoint

@@ -1,6 +1,6 @@
-"""A LoRA adapter in PEFT's layout, merged into the weights below it while they are read.
+"""A LoRA adapter in PEFT's layout, merged into the base model's weights while they are read.
 
-It may carry embeddings of a few tokens of its own, which replace those below. For the rest:
+It may have embeddings of a few tokens, which replace those of the base model. For all other weights:
 W + s B A, with s = alpha / r, or alpha / sqrt(r) where it is rank-stabilized (Hu et al. 2021, arXiv 2106.09685;
 Kalajdzievski 2023, arXiv 2312.03732).
 """
@@ -20,22 +20,22 @@ from tokenizers import Tokenizer
 from engine.decoding.ngrams import NgramWeights
 from export.architecture import ExportError, tensor_shapes
 from export.config import read_config
+from export.sources.files.safetensors_file import SafetensorsFile
 from export.sources.folder import NO_PICKLE, PICKLES
-from export.sources.safetensors_file import SafetensorsFile
 from export.sources.source import Floats, Opened, Source, span
 
 CALIBRATION_FILE = "calibration.json"
-"""Beside an adapter, where `evaluation.confidence` has measured how sure the tuned model may say it is."""
+"""In an adapter's folder: the power that the gate applies, as `training.fitting.confidence` has measured it."""
 
 NGRAMS_FILE = "ngrams.json"
-"""Likewise, where `evaluation.ngrams` has fitted how n-grams of the project are mixed in."""
+"""In an adapter's folder: the weights of n-grams of the project, as `training.fitting.ngrams` has fitted them."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
 _EMBEDDINGS = "model.embed_tokens.weight"
 _OWN_EMBEDDINGS = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 
-# What changes the arithmetic, and why it is refused; each is off where its value is empty.
+# Settings that change the arithmetic, and the reason to refuse each; an empty value means that it is off.
 _REFUSED = {
     "fan_in_fan_out": "stores its matrices transposed (fan_in_fan_out)",
     "use_dora": "also learned magnitudes (DoRA)",
@@ -51,7 +51,7 @@ _REFUSED = {
 
 
 def calibration_of(folder: Path) -> float:
-    """What the manifest of a model with this adapter has to say as `calibration`. Raises ExportError."""
+    """The `calibration` of the manifest of a model with this adapter. Raises ExportError."""
     path = folder / CALIBRATION_FILE
     if not path.is_file():
         return 1.0
@@ -62,18 +62,18 @@ def calibration_of(folder: Path) -> float:
 
 
 def ngrams_of(folder: Path) -> NgramWeights | None:
-    """What the manifest of a model with this adapter has to say as `ngrams`. Raises ExportError."""
+    """The `ngrams` of the manifest of a model with this adapter. Raises ExportError."""
     path = folder / NGRAMS_FILE
     if not path.is_file():
         return None
     try:
         return cattrs.structure(read_config(path), NgramWeights)
-    except Exception as error:  # cattrs raises groups of whatever its hooks raise
+    except Exception as error:  # cattrs raises groups of any errors of its hooks
         raise ExportError(f"{path} is incomplete ({'; '.join(cattrs.transform_error(error))})") from error
 
 
 class AdaptedSource(Opened):
-    """The weights of another source with an adapter's low-rank products added."""
+    """The weights of a base model with an adapter's low-rank products added."""
 
     def __init__(self, base: Source, folder: Path) -> None:
         self._base = base
@@ -90,7 +90,7 @@ class AdaptedSource(Opened):
         self.description = f"{base.description} with the adapter {folder.resolve().name}"
 
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
-        """Read rows of a tensor with what the adapter adds to them; see `Source`."""
+        """Read rows of a tensor with the adapter's product added; see `Source`."""
         values = self._base.tensor(name, rows)
         if self._tokens and self._is_embeddings(name):
             start, stop = span(rows, self.architecture.vocabulary)
@@ -108,18 +108,18 @@ class AdaptedSource(Opened):
         return values
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the weights below."""
+        """The tokenizer of the base model."""
         return self._base.tokenizer()
 
     def close(self) -> None:
-        """Let go of the adapter's file; the source below has its own `close`."""
+        """Close the adapter's file; the base model has its own `close`."""
         self._file.close()
 
     def _is_embeddings(self, name: str) -> bool:
         return name == _EMBEDDINGS or (name == "lm_head.weight" and self.architecture.tied_embeddings)
 
     def _match_tokens(self, config: Mapping[str, Any]) -> list[int]:
-        """The tokens that have embeddings of their own, in the order of these. Raises ExportError."""
+        """The tokens that the adapter has embeddings for, in their order. Raises ExportError."""
         indices, stored = config.get("trainable_token_indices"), self._file.tensors.get(_OWN_EMBEDDINGS)
         if not indices and stored is None:
             return []
@@ -134,7 +134,7 @@ class AdaptedSource(Opened):
         return tokens
 
     def _match(self, config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-        """Both factors of each adapted tensor. Raises ExportError where any is missing, misshapen or unknown."""
+        """Both factors of each adapted tensor. Raises ExportError if one is missing, of a wrong shape or unknown."""
         rank = config["r"]
         shapes = dict(tensor_shapes(self._base.architecture))
         halves: dict[str, dict[str, str]] = {}
@@ -163,7 +163,7 @@ class AdaptedSource(Opened):
 
 
 def _scale(config: Mapping[str, Any]) -> float:
-    """The factor of the product. Raises ExportError where the adapter is of a kind that is not merged here."""
+    """The factor of the product. Raises ExportError if the adapter is of a kind that is not merged here."""
     if config.get("peft_type") != "LORA":
         raise ExportError(f"The adapter is of the kind {config.get('peft_type')!r:.40}; only LORA can be merged")
     for key, reason in _REFUSED.items():

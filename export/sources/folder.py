@@ -1,4 +1,4 @@
-"""A folder as the Hugging Face hub has it: `config.json`, `tokenizer.json`, and one or many safetensors files."""
+"""A folder in the layout of the Hugging Face hub: `config.json`, `tokenizer.json`, and safetensors files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from export.architecture import ExportError, tensor_shapes
 from export.config import architecture_of, read_config
-from export.sources.safetensors_file import SafetensorsFile
+from export.sources.files.safetensors_file import SafetensorsFile
+from export.sources.files.tokenizer_file import read_tokenizer
 from export.sources.source import Floats, Opened
-from export.sources.tokenizer_file import read_tokenizer
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NO_PICKLE = "is a pickle, which can run code when it is opened; only safetensors and GGUF are read"
@@ -23,7 +23,7 @@ _HARMLESS = re.compile(r"rotary_emb\.inv_freq$|^lm_head\.weight$|masked_bias$")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder of published weights, not opened yet."""
+    """A folder of published weights that is not opened yet."""
 
     folder: Path
     description: str
@@ -36,12 +36,12 @@ class Checkpoint:
 
 
 def local_checkpoint(folder: Path) -> Checkpoint:
-    """Take a folder as it is on the disk."""
+    """Describe a folder on the disk."""
     return Checkpoint(folder, folder.resolve().name, license_of(folder))
 
 
 class FolderSource(Opened):
-    """The weights of a folder. Headers are read and compared with the configuration at once, tensors when asked for."""
+    """The weights of a folder. Headers are read and compared with the configuration at once, tensors on demand."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         folder = checkpoint.folder
@@ -51,7 +51,7 @@ class FolderSource(Opened):
         try:
             for path in shards_of(folder):
                 self._files.append(SafetensorsFile(path))
-            self._file_of = self._places()
+            self._file_of = self._by_tensor()
             self._check()
         except BaseException:
             self.close()
@@ -73,21 +73,21 @@ class FolderSource(Opened):
         return self._checkpoint.tokenizer()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for file in self._files:
             file.close()
 
-    def _places(self) -> Mapping[str, SafetensorsFile]:
-        places: dict[str, SafetensorsFile] = {}
+    def _by_tensor(self) -> Mapping[str, SafetensorsFile]:
+        found: dict[str, SafetensorsFile] = {}
         for file in self._files:
             for name in file.tensors:
-                if name in places:
-                    raise ExportError(f"{name:.80} is in {places[name].name} and in {file.name}; get the folder again")
-                places[name] = file
-        return places
+                if name in found:
+                    raise ExportError(f"{name:.80} is in {found[name].name} and in {file.name}; get the folder again")
+                found[name] = file
+        return found
 
     def _check(self) -> None:
-        """All tensors of the architecture are there in their shapes, and none besides that would change the model."""
+        """Check that all tensors of the architecture exist in their shapes, and none that would change the model."""
         if self.architecture.layers > len(self._file_of):
             raise ExportError(f"config.json says {self.architecture.layers} layers, for which tensors are missing")
         expected = dict(tensor_shapes(self.architecture))
@@ -101,7 +101,7 @@ class FolderSource(Opened):
                     f"{name} in {file.name} has the shape {list(found)}, and config.json says {list(shape)}; "
                     "they do not belong together"
                 )
-            file.rows(name, slice(0, 0))  # its type can be read
+            file.rows(name, slice(0, 0))  # raises an error for an unknown type
         unknown = [name for name in self._file_of if name not in expected and not _HARMLESS.search(name)]
         if unknown:
             raise ExportError(
@@ -111,7 +111,7 @@ class FolderSource(Opened):
 
 
 def license_of(folder: Path) -> str:
-    """The licence that a folder's model card or licence text names; `unknown` where it cannot be told."""
+    """The licence that a folder's model card or licence text names; else `unknown`."""
     card = _start_of(folder / "README.md")
     if card.startswith("---") and (named := re.search(r"^license:\s*([\w.-]+)", card.partition("\n---")[0], re.M)):
         return named[1]

@@ -1,6 +1,6 @@
-"""Weights from the Hugging Face hub, downloaded into its own cache: the one place that talks to it.
+"""Weights from the Hugging Face hub, downloaded into its own cache: the only module that talks to it.
 
-Only a model's configuration, tokenizer, safetensors and licence are asked for. A download that was interrupted goes on
+Only a model's configuration, tokenizer, safetensors and licence are asked for. An interrupted download continues
 where it was; `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` and proxies are honoured by huggingface_hub itself.
 """
 
@@ -34,13 +34,13 @@ def is_hub_id(text: str) -> bool:
 
 
 def download(name: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:
-    """Download what is missing of a model; returns its folder, named after the revision, and the licence on its card.
+    """Download the missing files of a model; returns its folder, named after the revision, and its card's licence.
 
-    Raises ExportError with one sentence for whatever goes wrong.
+    Raises ExportError, with one sentence, for errors of any kind.
     """
     os.environ.update(QUIET)
     os.environ.setdefault("HF_HUB_DISABLE_SYMLINKS_WARNING", "1")
-    import huggingface_hub  # takes half a second, and only this needs it
+    import huggingface_hub  # takes half a second, and only this function needs it
     from huggingface_hub import errors
 
     progress(f"Asking the hub for {name}", 0.0)
@@ -65,19 +65,19 @@ def download(name: str, revision: str | None, progress: Progress) -> tuple[Path,
         raise ExportError(f"{name} is no id of a model on the hub ({error})") from error
     except ExportError:
         raise
-    except Exception as error:  # the disk's, the library's, and those of whichever HTTP library it uses
+    except Exception as error:  # of the disk, of this library, and of the HTTP library below it
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(f"{name} could not be downloaded ({reason:.200}); run this again to go on") from error
 
 
 def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:
-    """Fetch what is missing; returns the snapshot's folder, whose name is the revision, and the licence on the card."""
+    """Fetch the missing files; returns the snapshot's folder, named after the revision, and the card's licence."""
     try:
         info = hub.HfApi().model_info(name, revision=revision, files_metadata=True)
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError):
         raise
-    except Exception:  # not reachable, in the words of whichever HTTP library it uses
-        info = None  # the cache may have it all
+    except Exception:  # not reachable: the type of error depends on the HTTP library
+        info = None  # the cache may have all files
     license_name = None
     if info is not None:
         wanted = list(hub.utils.filter_repo_objects(info.siblings, allow_patterns=_PATTERNS, key=lambda f: f.rfilename))
@@ -88,7 +88,7 @@ def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> 
     tqdm_class = _progress_bar(hub, name, progress)
     folder = hub.snapshot_download(
         name,
-        revision=revision,  # not the commit: the cache then remembers what a branch was, for when there is no network
+        revision=revision,  # not the commit: then the cache remembers the branch for times without network
         allow_patterns=list(_PATTERNS),
         tqdm_class=tqdm_class,
     )
@@ -96,7 +96,7 @@ def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> 
 
 
 def _refuse_useless(name: str, files: list[str]) -> None:
-    """Say at once what a download would end in."""
+    """Refuse at once a model whose download would end in an error."""
     if "config.json" not in files:
         raise ExportError(f"{name} has no config.json on the hub; download its GGUF file and give that")
     if not any(file.endswith(".safetensors") for file in files):
@@ -104,7 +104,7 @@ def _refuse_useless(name: str, files: list[str]) -> None:
 
 
 def _check_space(hub: Any, wanted: list[Any]) -> None:
-    """Compare the size of what is wanted with the room in the hub's cache."""
+    """Compare the size of the download with the room in the hub's cache."""
     cache = Path(hub.constants.HF_HUB_CACHE)
     existing = next((folder for folder in (cache, *cache.parents) if folder.is_dir()), Path("/"))
     needed, free = sum(file.size or 0 for file in wanted), shutil.disk_usage(existing).free
@@ -115,7 +115,7 @@ def _check_space(hub: Any, wanted: list[Any]) -> None:
 
 
 def _progress_bar(hub: Any, name: str, progress: Progress) -> Any:
-    """A progress bar class for huggingface_hub that tells us instead of drawing. Only newer versions count bytes."""
+    """A progress bar class for huggingface_hub that reports instead of drawing. Only newer versions count bytes."""
 
     class Bar(hub.utils.tqdm):  # type: ignore[misc]
         counts_bytes = False
@@ -133,7 +133,7 @@ def _progress_bar(hub: Any, name: str, progress: Progress) -> Any:
 
 
 class _Silent:
-    """Takes what tqdm writes and drops it."""
+    """Drops the output of tqdm."""
 
     def write(self, text: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What the user wrote as SOURCE, opened: a GGUF file, a folder, `random:...`, or a hub id; an adapter on top of it."""
+"""Opens the user's SOURCE: a GGUF file, a folder, `random:...`, or a hub id; with an adapter, if one is given."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_source(
     revision: str | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Iterator[Source]:
-    """Open a source, and download it first if it is a hub id. Raises ExportError."""
+    """Open a source; a hub id is downloaded first. Raises ExportError."""
     path = _path(text)
     _refuse_ambiguous(text, path)
     with ExitStack() as opened:
@@ -52,7 +52,7 @@ def open_source(
 
 
 def open_checkpoint(text: str, *, revision: str | None, progress: Progress) -> Checkpoint:
-    """Find a folder with its weights, and download it first if it is a hub id. Raises ExportError."""
+    """Find a folder with its weights; a hub id is downloaded first. Raises ExportError."""
     path = _path(text)
     _refuse_ambiguous(text, path)
     if path.is_dir():
@@ -71,13 +71,13 @@ def open_checkpoint(text: str, *, revision: str | None, progress: Progress) -> C
 
 
 def _refuse_ambiguous(text: str, path: Path) -> None:
-    """A name on the hub must not become a folder of whatever workspace the command is run in."""
+    """Refuse a name on the hub that is also a folder here: the command must not export the wrong one."""
     if is_hub_id(text) and not path.is_absolute() and path.suffix.lower() not in _FILES and path.exists():
         raise ExportError(f"{text} is a model's name on the hub, and there is a folder; for the folder, write ./{text}")
 
 
 def name_for(text: str) -> str:
-    """A model's name after its source: the last part of what was written, in lower case."""
+    """A name for the model: the last part of its source, in lower case."""
     text = text.removeprefix(PREFIX)
     path = _path(text)
     if path.name == "config.json":
@@ -90,7 +90,7 @@ def name_for(text: str) -> str:
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # `~name` of a user who is not there
+    except RuntimeError as error:  # `~name` of a user who does not exist
         raise ExportError(f"There is no file or folder {text}: {error}") from error
 
 
@@ -100,7 +100,7 @@ def _refuse_revision(text: str, revision: str | None) -> None:
 
 
 def _file(path: Path) -> GgufSource:
-    """Only GGUF is a model in one file."""
+    """Refuse a file that is no GGUF file: only these hold a whole model."""
     if path.suffix.lower() in PICKLES:
         raise ExportError(f"{path.name} {NO_PICKLE}")
     if path.suffix == ".safetensors":

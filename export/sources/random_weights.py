@@ -1,4 +1,4 @@
-"""Random weights of a model's shape: to measure speed and memory with no download. Its suggestions mean nothing."""
+"""Random weights in the shape of a model: for measurements of speed and memory without a download."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from export.architecture import Architecture, ExportError, tensor_shapes
 from export.config import architecture_of, read_config
+from export.sources.files.tokenizer_file import read_tokenizer
+from export.sources.slices import on_slices
 from export.sources.source import Floats, span
-from export.sources.tokenizer_file import read_tokenizer
-from export.weights.slices import on_slices
 
 PREFIX = "random:"
 _SEED = 20251005
-_BLOCK_ROWS = 256  # the rows that share a generator: a slice gives the same numbers as the whole
+_BLOCK_ROWS = 256  # rows of one generator: a slice has the same numbers as the whole tensor
 _SPECIAL = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>", "<reponame>")
 
 SHAPES = {
@@ -29,13 +29,13 @@ SHAPES = {
 
 
 class RandomSource:
-    """Numbers that depend on the tensor's name and the row only, of the variance that keeps activations in bounds."""
+    """Numbers that depend on the tensor's name and the row only; their variance keeps activations in bounds."""
 
     license = "none"
     revision: str | None = None
 
     def __init__(self, name: str, *, layers: int | None = None) -> None:
-        """Take a known shape's name, or the path of a `config.json`; `layers`: only so many of its layers."""
+        """Take the name of a known shape, or the path of a `config.json`; `layers`: only this many of its layers."""
         self._beside: Path | None = None
         if name in SHAPES:
             self.architecture = SHAPES[name]

@@ -1,4 +1,4 @@
-"""What the pipeline needs of published weights, wherever they come from."""
+"""The interface of published weights of any origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.architecture import Architecture
 Floats = NDArray[np.float32]
 
 Progress = Callable[[str, float], None]
-"""Told what is being done, and the share of it that is done, 0 to 1."""
+"""Takes the present step and the share of it that is done, 0 to 1."""
 
 
 class Source(Protocol):
@@ -25,9 +25,9 @@ class Source(Protocol):
     license: str
     """An identifier such as `apache-2.0`, or `unknown`."""
     description: str
-    """Where the weights come from, as the manifest and the model card say it. Names no folder of this machine."""
+    """The origin of the weights, for the manifest and the model card. It names no folder of this machine."""
     revision: str | None
-    """Which state of the origin it was: a commit of a hub repository."""
+    """The version of the origin: a commit of a hub repository."""
 
     def tensor(self, name: str, rows: slice = slice(None)) -> Floats:
         """Read some rows of a tensor, float32, `[out, in]` for matrices, under its transformers name.
@@ -40,10 +40,10 @@ class Source(Protocol):
 
 
 class Opened:
-    """A source that holds files open; a `with` statement lets go of them (Windows cannot delete open files)."""
+    """A source that holds files open; a `with` statement closes them (Windows cannot delete open files)."""
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
 
     def __enter__(self) -> Self:
         return self

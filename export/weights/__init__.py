@@ -1,1 +1,1 @@
-"""A decoder's weights as numpy sees them: its matrices, its angles, and its forward pass."""
+"""A decoder's weights in numpy: its matrices, its rotary angles, and its forward pass."""

@@ -1,6 +1,6 @@
-"""The decoder's forward pass in numpy, float32: the reference for what a graph computes, and the calibration's engine.
+"""The decoder's forward pass in numpy, float32: the reference for graphs, and the source of GPTQ data.
 
-Only one layer's weights are needed at a time, so it works where the model itself does not fit into memory.
+Only one layer's weights are needed at a time, so it works for models that do not fit into memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from export.weights import matrices
 from export.weights.matrices import Matrix
 from export.weights.rope import rotary_caches
 
-Products = Generator[tuple[Matrix, Floats], Floats, None]
-"""Yields each matrix with its inputs `[n, columns]`; is sent their product `[n, rows]`, without the bias."""
+Steps = Generator[tuple[Matrix, Floats], Floats, None]
+"""Yields each matrix with its inputs `[n, columns]`, and is sent their product `[n, rows]`, without the bias."""
 
 
-def products(source: Source, tokens: NDArray[np.int64]) -> Products:
-    """Run sequences `[sequences, length]` through the model; whoever drives it decides how matrices are multiplied."""
+def steps_of(source: Source, tokens: NDArray[np.int64]) -> Steps:
+    """Run sequences `[sequences, length]` through the model; the caller multiplies the matrices."""
     architecture = source.architecture
     sequences, length = tokens.shape
     cosines, sines = rotary_caches(architecture, length)
@@ -52,8 +52,8 @@ def products(source: Source, tokens: NDArray[np.int64]) -> Products:
 
 
 def head_inputs(source: Source, tokens: NDArray[np.int64]) -> Floats:
-    """Run sequences `[sequences, length]` up to the head; returns what it reads, `[sequences, length, hidden]`."""
-    steps = products(source, tokens)
+    """Run sequences `[sequences, length]` up to the head; returns its inputs, `[sequences, length, hidden]`."""
+    steps = steps_of(source, tokens)
     matrix, inputs = next(steps)
     while matrix.name != "lm_head":
         matrix, inputs = steps.send(matrix.product(inputs))

@@ -9,7 +9,7 @@ import numpy as np
 
 from export.sources import Floats, Source
 
-_BLOCK_BYTES = 64 << 20  # of float32: what is in memory of a matrix at a time, a few copies of it while it is quantized
+_BLOCK_BYTES = 64 << 20  # of float32: the part of a matrix in memory, of which quantization makes a few copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,6 @@ def head(source: Source) -> Matrix:
 
 
 def embeddings(source: Source) -> Matrix:
-    """One row for each token; read in blocks like the others, never multiplied."""
+    """One row for each token; read in blocks like the others, but never multiplied."""
     rows = {"model.embed_tokens": source.architecture.vocabulary}
     return Matrix(source, "embeddings", rows, source.architecture.hidden)

@@ -1,4 +1,4 @@
-"""The rotary embedding's angles (Su et al. 2021, arXiv 2104.09864), and how they are slowed down for long contexts."""
+"""The rotary embedding's angles (Su et al. 2021, arXiv 2104.09864), and their scaling for long contexts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files and paths of a workspace, whatever lies there."""
+"""The files and paths of a workspace, of any kind."""

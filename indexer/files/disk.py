@@ -1,4 +1,4 @@
-"""Paths of a workspace, whatever lies there: nothing here blocks, follows a link, or opens what is no regular file."""
+"""Access to paths of a workspace: nothing here blocks, follows a link, or opens anything but a regular file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _KINDS = {
 
 
 class NotAFile(OSError):
-    """What lies at a path is no regular file."""
+    """The path names something other than a regular file."""
 
     def __init__(self, mode: int) -> None:
         super().__init__(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, no file")
 
 
 def read_regular(file: Path | str, most: int) -> tuple[os.stat_result, bytes]:
-    """Read a regular file: its state before that, and its content, of which at most `most` + 1 bytes.
+    """Read a regular file: its state before the read, and at most `most` + 1 bytes of its content.
 
-    Raises OSError, also for a name that the system cannot have, and NotAFile for all that is none.
+    Raises OSError, also for a name that is impossible on this system, and NotAFile for anything but a regular file.
     """
-    _check(look(file))  # to open some devices is to use them
+    _check(look(file))  # before it is opened: to open some devices is to use them
     descriptor = os.open(file, _OPEN)
     try:
         state = os.fstat(descriptor)
@@ -48,7 +48,7 @@ def read_regular(file: Path | str, most: int) -> tuple[os.stat_result, bytes]:
 
 
 def look(path: Path | str) -> os.stat_result:
-    """The state of what lies at a path itself, not of what it links to. Raises OSError, for impossible names too."""
+    """The state at a path, of a link itself, not of its target. Raises OSError, for impossible names too."""
     try:
         return os.lstat(path)
     except ValueError as error:  # a NUL, or half of a surrogate pair
@@ -56,12 +56,12 @@ def look(path: Path | str) -> os.stat_result:
 
 
 def modified(state: os.stat_result) -> int:
-    """When a file was modified, in nanoseconds that fit 64 bits: dates after the year 2262 are taken for that."""
+    """When a file was modified, in nanoseconds of 64 bits, into which dates after the year 2262 are clipped."""
     return max(-_LATEST, min(state.st_mtime_ns, _LATEST))
 
 
 def is_folder(path: Path | str) -> bool:
-    """Whether a folder lies at a path, which is no link."""
+    """Whether a path is a folder, and no link."""
     try:
         return stat.S_ISDIR(look(path).st_mode)
     except OSError:
@@ -69,7 +69,7 @@ def is_folder(path: Path | str) -> bool:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name can be written as UTF-8, as the index and its messages are."""
+    """Whether a name can be written as UTF-8, which the index and its messages use."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What a file's path says of it: which module it is, which folder it lies in, what it tests."""
+"""What a file's path tells: its module, its folder, and the subject of a test."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from functools import lru_cache
 
 _INDEX_FILES = frozenset({"__init__", "index", "mod", "lib", "main"})
 _TEST = re.compile(r"^(?:test_|tests?$)|_test$|[._-](?:test|spec)$|Tests?$", re.IGNORECASE)
-_REMEMBERED = 4096  # paths that are asked about again and again
+_REMEMBERED = 4096  # paths
 
 
 def folder_of(path: str) -> str:
-    """The folder; empty at the top."""
+    """The file's folder; empty at the top."""
     return path.rpartition("/")[0]
 
 
@@ -31,5 +31,5 @@ def packages_of(path: str) -> tuple[str, ...]:
 
 
 def subject_of(path: str) -> str:
-    """A file's name without what marks it as a test: the same for a test and what it tests."""
+    """A file's name without the mark of a test, so that a test and the file that it tests have the same."""
     return _TEST.sub("", path.rpartition("/")[2].partition(".")[0]).lower()

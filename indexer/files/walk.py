@@ -1,4 +1,4 @@
-"""Every file of a workspace folder that may be read, with what tells whether it has changed."""
+"""Every file of a workspace folder that may be read, with the date and size that show a change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indexer.rules.exclusion import Rules
 from indexer.rules.ignore_files import FOR_AI
 
 MOST_FILES = 50_000
-"""A workspace with more is mostly a home folder or a disk: what lies deepest is left out."""
+"""A workspace with more files is mostly a home folder or a disk: its deepest files are left out."""
 
 
 class Found(NamedTuple):
@@ -29,7 +29,7 @@ class Found(NamedTuple):
 def walk(rules: Rules, problems: Problems | None = None) -> Iterator[Found]:
     """Find files, nearest to the root first, at most MOST_FILES.
 
-    Links, pipes, sockets and devices are no files. What cannot be looked at is left out, and said to `problems`.
+    Links, pipes, sockets and devices are no files. What cannot be read is left out and reported to `problems`.
     """
     problems = problems or Problems(lambda sentence: None)
     folders, count = [""], 0
@@ -40,7 +40,7 @@ def walk(rules: Rules, problems: Problems | None = None) -> Iterator[Found]:
                 found = _look_into(rules, folder, deeper, problems)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # it has just been removed
-            except Exception as error:  # whatever is wrong with one folder costs that folder
+            except Exception as error:  # an error of any kind costs this folder alone
                 problems.add("folder", folder, _left_out(rules, folder or ".", error))
                 continue
             for one in found:
@@ -52,11 +52,13 @@ def walk(rules: Rules, problems: Problems | None = None) -> Iterator[Found]:
 
 
 def _look_into(rules: Rules, folder: str, deeper: list[str], problems: Problems) -> list[Found]:
-    """The files of one folder; the folders in it that are to be looked into go to `deeper`."""
+    """The files of one folder; the folders in it that may be read are added to `deeper`."""
     with os.scandir(f"{rules.root}/{folder}") as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     files = {entry.name for entry in entries if entry.name == FOR_AI or _is_file(entry)}
-    if rules.why_not_inside(folder, files) is not None:
+    if (reason := rules.why_not_inside(folder, files)) is not None:
+        if not folder:  # else, the workspace folder is empty without a reason
+            problems.add("folder", folder, f"{rules.root} is left out of the index: it is {reason}.")
         return []
     found = []
     for entry in entries:
@@ -75,13 +77,13 @@ def _look_into(rules: Rules, folder: str, deeper: list[str], problems: Problems)
                     found.append(Found(path, modified(state), state.st_size))
         except FileNotFoundError:
             continue
-        except Exception as error:  # whatever is wrong with one entry costs that entry
+        except Exception as error:  # an error of any kind costs this entry alone
             problems.add("entry", folder, _left_out(rules, path, error))
     return found
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, perhaps through a link, as ignore files may be."""
+    """Whether it is a file, or a link to one: an ignore file may be a link."""
     try:
         return entry.is_file()
     except OSError:

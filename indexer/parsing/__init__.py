@@ -1,1 +1,1 @@
-"""From a file's text to its definitions, its pieces, and the names that it uses."""
+"""From a file's text to its definitions, its chunks, and the names in them."""

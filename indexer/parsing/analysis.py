@@ -1,4 +1,4 @@
-"""From a file's text to everything that the index keeps of it. Grammars work in a process of their own."""
+"""From a file's text to everything that the index keeps of it. Grammars run in a process of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from indexer.parsing.chunks import Chunk, chunks_of
 from indexer.parsing.symbols import SECONDS, Imports, Outline, Symbol
 from syntax import GrammarProcess, NotRead, has_grammar, language_of
 
-_LARGEST_TREE = 400_000  # code points, about 60 ms to parse; a longer file works by its lines
+_LARGEST_TREE = 400_000  # code points, which take about 60 ms; a longer file is cut by its lines
 _WITHIN = 0.5  # seconds for an open document
 _WITHIN_A_FILE = 20.0  # for a file of the workspace, for which the user does not wait
 _NO_OUTLINE = Outline((), ())
@@ -28,7 +28,7 @@ grammars = GrammarProcess("indexer.parsing.trees")
 
 @dataclass(frozen=True)
 class Parsed:
-    """A text, and what it defines and imports."""
+    """A text, with its definitions and imports."""
 
     text: str
     """With line feeds as line ends."""
@@ -36,7 +36,7 @@ class Parsed:
     language: str
     outline: Outline
     is_final: bool = True
-    """Whether asking again would find the same: not where the grammar's process had no time."""
+    """Whether another attempt would find the same; it may find more where the grammar's process ran out of time."""
 
     @cached_property
     def lines(self) -> list[str]:
@@ -57,9 +57,9 @@ class Analysis:
 def parse(
     text: str, path: str, language: str | None = None, old: Parsed | None = None, *, within: float = _WITHIN
 ) -> Parsed:
-    """Find a text's definitions and imports. What a grammar does not tell `within` seconds is left out.
+    """Find a text's definitions and imports; none if the grammar takes more than `within` seconds.
 
-    `old` is an earlier answer, which stays true for the same text.
+    `old` is an earlier answer, which stays right for the same text.
     """
     language = language or language_of(path)
     text = text.replace("\r\n", "\n")
@@ -75,7 +75,7 @@ def parse(
 
 
 def analyse(parsed: Parsed, path: str, *, within: float = _WITHIN) -> Analysis:
-    """Cut a text into pieces: by its grammar, or by its lines where there is none, or no time for it."""
+    """Cut a text into chunks: by its grammar, or by its lines where there is no grammar or no time."""
     try:
         return _analysis(parsed.text, path, parsed.language, within)
     except NotRead:
@@ -83,9 +83,9 @@ def analyse(parsed: Parsed, path: str, *, within: float = _WITHIN) -> Analysis:
 
 
 def analyse_file(text: str, path: str) -> Analysis:
-    """Analyse the text of a file, which takes seconds at most. Raises NotRead if it has ended the grammar's process.
+    """Analyse the text of a file, within seconds. Raises NotRead if the text has ended the grammar's process.
 
-    Then the file is best left out, with the exception's text as the reason.
+    The caller leaves the file out then, with the exception's text as the reason.
     """
     language, text = language_of(path), text.replace("\r\n", "\n")
     try:
@@ -97,8 +97,8 @@ def analyse_file(text: str, path: str) -> Analysis:
 
 
 def analyse_here(text: str, path: str) -> Analysis:
-    """Analyse the text of a file in this process, which the grammar may end: only for processes that may die."""
-    from indexer.parsing.trees import pieces_of, read_tree
+    """Analyse the text of a file in this process, which the grammar may end: only for expendable processes."""
+    from indexer.parsing.trees import chunks_in, read_tree
     from syntax.parsing.grammars import TooSlow, allow
 
     language, text = language_of(path), text.replace("\r\n", "\n")
@@ -107,7 +107,7 @@ def analyse_here(text: str, path: str) -> Analysis:
     allow(SECONDS)
     try:
         read = read_tree(text, language)
-        return Analysis(text, family(path, language), read.outline, tuple(pieces_of(read)))
+        return Analysis(text, family(path, language), read.outline, tuple(chunks_in(read)))
     except TooSlow:
         return _by_lines(text, path, language)
 
@@ -119,9 +119,9 @@ def _is_for_grammar(text: str, language: str) -> bool:
 def _analysis(text: str, path: str, language: str, within: float) -> Analysis:
     if not _is_for_grammar(text, language):
         return _by_lines(text, path, language)
-    answer = grammars.ask("pieces", language, text, path, within=within, name=path)
-    pieces = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["pieces"])
-    return Analysis(text, family(path, language), _outline(answer), pieces)
+    answer = grammars.ask("chunks", language, text, path, within=within, name=path)
+    chunks = tuple(Chunk(first, last, frozenset(names)) for first, last, names in answer["chunks"])
+    return Analysis(text, family(path, language), _outline(answer), chunks)
 
 
 def _by_lines(text: str, path: str, language: str, outline: Outline = _NO_OUTLINE) -> Analysis:
@@ -134,9 +134,9 @@ def _outline(answer: dict[str, Any]) -> Outline:
 
 
 def family(path: str, language: str) -> str:
-    """Which files may help which: those of one language, or of languages that share their code.
+    """The family within which files help each other: one language, or languages that share code.
 
-    An unknown language is known by its files' suffix.
+    Files of an unknown language belong together by their suffix.
     """
     if language in ("", "plaintext"):
         return PurePosixPath(path).suffix.lower() or PurePosixPath(path).name

@@ -1,4 +1,4 @@
-"""A file cut into pieces that make sense alone: between its definitions, long ones into overlapping windows."""
+"""A file cut into chunks that make sense alone: between its definitions, long ones into overlapping windows."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Chunk:
     first: int
     last: int
     names: frozenset[str]
-    """In lower case: who looks for a name does not always remember its case."""
+    """In lower case, so that a search finds a name in any case."""
 
 
 def chunks_of(lines: list[str], ends: Iterable[int], names: Sequence[Collection[str]] | None = None) -> list[Chunk]:
-    """Cut a file after the lines `ends`. `names` are those on each line; without them, they are the line's words."""
+    """Cut a file after the lines `ends`. `names` are the names on each line; by default, all its words."""
     chunks = []
-    for first, behind in _ranges(len(lines), ends):
-        found = names[first:behind] if names is not None else map(_WORD.findall, lines[first:behind])
+    for first, stop in _ranges(len(lines), ends):
+        found = names[first:stop] if names is not None else map(_WORD.findall, lines[first:stop])
         lowered = frozenset({name.lower() for some in found for name in some})
-        if lowered or any(line.strip() for line in lines[first:behind]):
-            chunks.append(Chunk(first, behind - 1, lowered))
+        if lowered or any(line.strip() for line in lines[first:stop]):
+            chunks.append(Chunk(first, stop - 1, lowered))
     return chunks
 
 
 def _ranges(count: int, ends: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """First line and the line behind the last, of neighbours that together stay within the longest chunk."""
+    """First line and the line after the last; short neighbours are joined while they fit into the longest chunk."""
     start = 0
     for end in [*sorted({end + 1 for end in ends if end + 1 < count}), count]:
         if end - start < _SHORTEST and end < count:

@@ -1,11 +1,11 @@
-"""What a file defines and imports, told by one query file a language: `queries/*.scm`.
+"""A file's definitions and imports, found by one query file for each language: `queries/*.scm`.
 
 A query marks a definition's node with `@definition.KIND`, its name with `@name`, a container that is not around it with
-`@container`, what only contains others with `@scope`, and an import with `@import`. A file whose first line begins with
-`; with the grammar's own tags` is read together with the `tags.scm` that the grammar's wheel ships. References are not
-listed one by one: `chunks.py` knows the names that each piece of a file uses.
+`@container`, a node that only contains others with `@scope`, and an import with `@import`. A file whose first line
+begins with `; with the grammar's own tags` is read together with the `tags.scm` that the grammar's wheel ships.
+References are not listed one by one: `chunks.py` knows the names that each chunk of a file uses.
 
-Only for processes that may die: it searches syntax trees.
+Only for expendable processes: it searches syntax trees.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from syntax.parsing.grammars import TooSlow, grammar_of, is_late
 
 _TAGS_TOO = "; with the grammar's own tags"
 _LONGEST_SIGNATURE = 8  # lines
-_LONGEST_WORD = 100  # code points of a name; what is longer is data
+_LONGEST_WORD = 100  # code points of a name; a longer one is data
 _MOST_SYMBOLS = 2_000  # of one file
 _MOST_IMPORTS = 2_000
 _LONGEST_IMPORT = 20_000  # bytes
-_DEEPEST = 256  # levels of the tree; what is defined further in is no part of an outline
+_DEEPEST = 256  # levels of the tree; deeper definitions are no part of an outline
 _LONGEST_COMMENT = 200  # lines above a definition that are looked at
 _LINE_START = 400  # code points of a line that tell whether it is a comment
 _BODIES = ("body", "accessors")
@@ -108,7 +108,7 @@ def _definition(captures: dict[str, list[tree_sitter.Node]], source: bytes) -> _
 
 
 def _nested(definitions: Iterable[_Definition], lines: list[str]) -> Iterator[Symbol]:
-    """Give definitions the types around them; what lies inside a function is of no use elsewhere."""
+    """Give definitions the types around them, and drop what is local to a function."""
     around: list[_Definition] = []
     for one in definitions:
         while around and around[-1].node.end_byte < one.node.end_byte:
@@ -144,7 +144,7 @@ def _head_of(node: tree_sitter.Node) -> int:
 
 
 def _documentation(lines: list[str], first: int, head: int, last: int) -> int:
-    """The line that says what a definition is for: the first with words of its docstring or of the comment above it."""
+    """The first line with words of a definition's docstring, or of the comment above it; -1 where there is none."""
     if head < last and lines[head + 1].lstrip().startswith(('"""', "'''", 'r"""')):
         for line in range(head + 1, min(head + 3, last + 1)):
             if _words_of_comment(lines[line]):

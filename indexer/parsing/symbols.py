@@ -1,4 +1,4 @@
-"""What a file defines and imports, as the index keeps it. How it is found: `outlines.py`."""
+"""Definitions and imports as the index keeps them; `outlines.py` finds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SECONDS = 3.0
-"""Of the processor's time, which the grammar of a text may take to find it all. A large text takes 0.3."""
+"""Processor time that the grammar may take for one text; a large text takes 0.3."""
 
 TYPES = frozenset({"class", "interface", "enum", "type", "module"})
 
@@ -14,8 +14,7 @@ TYPES = frozenset({"class", "interface", "enum", "type", "module"})
 class Symbol(NamedTuple):
     """A definition. Lines count from 0; the last one is included.
 
-    A tuple, as are the places and pieces of `store.py`: some hundred are made for every question, in a fifth of the
-    time of a frozen dataclass.
+    A tuple for the same reason as the rows of `store/rows.py`.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """One import statement, as its words: those of the module, and those that it binds, in order."""
+    """One import statement as its words, in order: those of the module, and those that it binds."""
 
     words: tuple[str, ...]
     text: str
@@ -40,7 +39,7 @@ class Imports:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What a file defines, in order, and what it imports."""
+    """A file's definitions, in order, and its imports."""
 
     symbols: tuple[Symbol, ...]
     imports: tuple[Imports, ...]

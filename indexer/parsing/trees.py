@@ -1,6 +1,6 @@
-"""From a text to its outline and its pieces, by its syntax tree. Only for processes that may die.
+"""From a text to its outline and its chunks, by its syntax tree. Only for expendable processes.
 
-As `python -m indexer.parsing.trees` it is the process that `analysis.py` asks; the index's readers call it directly.
+As `python -m indexer.parsing.trees` it is the process that `analysis.py` asks; the pool's processes call it directly.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def read_tree(text: str, language: str, old: Tree | None = None) -> Tree:
     return Tree(source, lines, language, tree, outline_of(tree, source, lines, language))
 
 
-def pieces_of(read: Tree) -> list[Chunk]:
-    """Cut a parsed text into pieces. Raises TooSlow."""
+def chunks_in(read: Tree) -> list[Chunk]:
+    """Cut a parsed text into chunks. Raises TooSlow."""
     ends = [symbol.last for symbol in read.outline.symbols if symbol.last > symbol.first]
     if read.tree is not None:
         ends += [node.end_point[0] for node in read.tree.root_node.children]
@@ -61,13 +61,13 @@ def pieces_of(read: Tree) -> list[Chunk]:
 
 
 class Answers:
-    """What the process says to questions of `analysis.py`. It keeps the trees of the last documents."""
+    """The process's answers to `analysis.py`. It keeps the trees of the last documents."""
 
     def __init__(self) -> None:
         self._trees: OrderedDict[str, Tree] = OrderedDict()
 
     def __call__(self, question: str, language: str, text: str, path: str) -> dict[str, Any]:
-        """Answer "outline", or "pieces" with both."""
+        """Answer the question "outline"; the question "chunks" with the outline and the chunks."""
         old = self._trees.pop(path, None)
         source = text.encode("utf-8", "replace")
         is_known = old is not None and old.source == source and old.language == language
@@ -77,13 +77,13 @@ class Answers:
             self._trees.popitem(last=False)
         imports = [(one.words, one.text) for one in read.outline.imports]
         answer: dict[str, Any] = {"symbols": read.outline.symbols, "imports": imports}
-        if question == "pieces":
-            answer["pieces"] = [(one.first, one.last, sorted(one.names)) for one in pieces_of(read)]
+        if question == "chunks":
+            answer["chunks"] = [(one.first, one.last, sorted(one.names)) for one in chunks_in(read)]
         return answer
 
 
 def _edited(tree: tree_sitter.Tree, before: bytes, source: bytes) -> tree_sitter.Tree:
-    """A tree of `before` that knows where `source` is another text."""
+    """The tree of `before`, with a note of the bytes in which `source` differs."""
     start = common_length(before, source)
     kept = common_length(before[start:][::-1], source[start:][::-1])
     edited = tree.copy()

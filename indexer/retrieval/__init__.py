@@ -1,1 +1,1 @@
-"""From a place in a document to snippets of other files, the best first."""
+"""From a cursor in a document to snippets of other files, the best first."""

@@ -1,6 +1,6 @@
-"""Files near a document, the nearest first: what is open, what it imports, its test, and what lies round it.
+"""Files near a document, the nearest first: open documents, imported files, its test, and its folder.
 
-Nothing is chosen from them here: the texts are whole, to look up what is written elsewhere.
+Their texts are whole; the n-grams of the engine look up in them what is written elsewhere in the project.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FOLDERS_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A file near a document. What is longer than most is cut at a line's end."""
+    """A file near a document; a long text is cut at a line's end."""
 
     document: DocumentId
     text: str
@@ -54,7 +54,7 @@ def nearest(
 
 
 def imported_files(question: Question, library: Library) -> dict[str, float]:
-    """Files that the document's imports lead to, in order of their paths, and how well each agrees with them."""
+    """Files that the document's imports name, in order of their paths, and how well each agrees with the imports."""
     return {
         path: agrees
         for path in library.paths(question.family, module=question.imported)
@@ -63,13 +63,13 @@ def imported_files(question: Question, library: Library) -> dict[str, float]:
 
 
 def sibling_files(question: Question, library: Library) -> list[str]:
-    """The file's test, or the file that it tests: those of the same subject, the nearest first."""
+    """The file's tests, or the files that it tests: those of the same subject, the nearest first."""
     paths = library.paths(question.family, subject=[subject_of(question.path)])
     return _by_nearness(question, [path for path in paths if path != question.path])[:_MOST_SIBLINGS]
 
 
 def _in_order(question: Question, library: Library, visited: Sequence[str]) -> Iterator[str]:
-    """Paths, the nearest first; some more than once. What is far is looked for when it is asked for."""
+    """Paths, the nearest first, some of them twice. Far folders are searched only when the caller gets that far."""
     opened = library.opened(question.family)
     yield from (path for path in visited if path in opened)
     yield from _by_nearness(question, opened)

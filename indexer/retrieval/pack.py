@@ -1,4 +1,4 @@
-"""As much of what was found as a number of tokens holds: whole pieces only, one snippet a file, the best file last."""
+"""As many candidates as a number of tokens holds: whole ones only, one snippet a file, the best file last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHARACTERS_A_TOKEN = 3.2
 """Of code, about; for callers that cannot count. `python -m evaluation.retrieval` prints what it is for its model."""
 _MOST_CHARACTERS_A_TOKEN = 6
 _HEADER = 2  # tokens of a file's header beside its path
-_MOST_REFUSED = 12  # candidates in a row that do not fit, behind which no others are tried
+_MOST_REFUSED = 12  # candidates in a row that do not fit, after which no others are tried
 _LONGEST = 3000  # code points of one candidate
 
 Count = Callable[[str], int]
@@ -23,14 +23,14 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Pieces of one file, in the file's order, and why they were chosen."""
+    """Candidates of one file, in the file's order, and why they were chosen."""
 
     document: DocumentId
     path: str
     """As the prompt names it: relative to the workspace folder, with that folder's name if it is another one."""
     text: str
     score: float
-    """Of its best piece, after fusion."""
+    """Of its best candidate, after fusion."""
     sources: tuple[str, ...]
     tokens: int
 
@@ -84,7 +84,7 @@ def pack(
             opened = _Open(document, _shown(document, root), one.score)
             added = f"{opened.path}\n{added}"
         cost = left + 1
-        if len(added) <= left * _MOST_CHARACTERS_A_TOKEN:  # else counting is a waste of time
+        if len(added) <= left * _MOST_CHARACTERS_A_TOKEN:  # else it cannot fit, and counting would take time
             cost = count(added) + (_HEADER if is_new else 0) if added else 0
         if cost > left:
             refused += 1

@@ -1,4 +1,4 @@
-"""What a place in a document asks for: names by how much they matter there, and how files are near to it."""
+"""The question at a cursor: the names near it by their weight, and how near other files are."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from indexer.parsing.analysis import Parsed, family
 from indexer.parsing.symbols import TYPES, Imports
 
 IS_MODULE = 0.7
-"""What `path_in_imports` says at least of the file that an import names."""
+"""The least value of `path_in_imports` for the file that an import names."""
 
 _ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
 _HALF = 8  # lines from the cursor at which a name counts half as much
 _BELOW_WEIGHT = 0.6
-_IMPORTED_WEIGHT = 0.25  # of a name that is imported and not near the cursor
+_IMPORTED_WEIGHT = 0.25  # of an imported name that is not near the cursor
 _AROUND_WEIGHT = 0.8  # of a name in the head of a definition that the cursor is in
 _FIELD_WEIGHT = 0.4  # of a name in a field of the type that the cursor is in
 _FOLDER_IS_MODULE = frozenset(
     {"go", "jvm", "csharp", "swift"}
 )  # families whose files see their folder without an import
-_LONGEST_LINE = 2_000  # code points of it that matter
-_LARGE = 1_000_000  # code points of a text that is not cut into all its lines
+_LONGEST_LINE = 2_000  # code points of a line that are searched for names
+_LARGE = 1_000_000  # code points; a longer text is not cut into all its lines
 _BLOCK = 1 << 16
 _WORD = re.compile(r"[^\W\d]\w+")
 _SOURCE_FOLDERS = frozenset({"src", "lib", "main", "java", "kotlin", "python", "source", "pkg", "internal"})
@@ -32,7 +32,7 @@ _ALIAS = re.compile(r"(\w+)\s+as\s+(\w+)|(\w+)\s*=>\s*(\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A cursor in a document, seen by someone who looks for what would help there."""
+    """A cursor in a document, as a search for help there sees it."""
 
     path: str
     family: str
@@ -45,23 +45,23 @@ class Question:
     """Those near the cursor."""
     imports: tuple[Imports, ...]
     imported: frozenset[str]
-    """All words of those that may name a module."""
+    """All words of import statements that may name a module."""
     statements: Mapping[str, Sequence[Imports]]
     """Import statements by the words in them."""
     agreements: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
-    """What `path_in_imports` has found already."""
+    """Remembered answers of `path_in_imports`."""
     nearnesses: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
-    """What `nearness` has found already, by folder."""
+    """Remembered answers of `nearness`, by folder."""
 
     def explicitly_imported(self, name: str) -> Sequence[Imports]:
         """Import statements that name a name."""
         return self.statements.get(name, ())
 
     def path_in_imports(self, path: str, imports: Sequence[Imports] = ()) -> float:
-        """How well a file's path agrees with any of some import statements: from 0 to 1, which is the named module.
+        """How well a file's path agrees with one of some import statements: from 0 to 1, which is the named module.
 
-        Without statements, all of the document's are meant. A module is named by the end of its path: `from a.b import
-        c` may mean `x/a/b.py`, `x/a/b/__init__.py` or `x/a/b/c.py`; in Go and Java the folder is what is named.
+        By default these are all statements of the document. They name a module by the end of its path: `from a.b import
+        c` may mean `x/a/b.py`, `x/a/b/__init__.py` or `x/a/b/c.py`; Go and Java name the folder.
         """
         if imports:
             return _agreement(path, imports)
@@ -72,7 +72,7 @@ class Question:
         return self.agreements[path]
 
     def sees_folder(self) -> bool:
-        """Whether the files of its folder are at hand without an import."""
+        """Whether its language sees the files of its folder without an import."""
         return self.family in _FOLDER_IS_MODULE
 
     def nearness(self, path: str) -> float:
@@ -90,7 +90,7 @@ class Question:
 
 
 def ask(parsed: Parsed, path: str, line: int, kin: str | None = None) -> Question:
-    """Look round a line of a document; `path`: its key in the library. `kin`: its family, if its path does not say."""
+    """Make the question at a line of a document. `path`: its key in the library; `kin`: its family."""
     weights: dict[str, float] = {}
 
     def weigh(text: str, weight: float) -> None:
@@ -125,7 +125,7 @@ def ask(parsed: Parsed, path: str, line: int, kin: str | None = None) -> Questio
 
 
 def _lines_near(parsed: Parsed, line: int) -> Iterator[tuple[int, str]]:
-    """The lines round a line, with their numbers. In a large text, only what lies before them is counted."""
+    """The lines round a line, with their numbers. In a large text, the lines before them are only counted."""
     first, last = max(line - _ABOVE, 0), line + _BELOW
     if len(parsed.text) <= _LARGE:
         yield from enumerate(parsed.lines[first : last + 1], first)

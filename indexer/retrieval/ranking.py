@@ -1,8 +1,8 @@
-"""From a question to pieces of other files, the best first.
+"""From a question to candidate lines of other files, the best first.
 
-Each source (definitions, members, modules, similar code, what was edited, neighbours) makes a ranked list of its own;
-reciprocal rank fusion (Cormack and others, 2009) makes one of them: what
-several lists have, or what one has at its top, comes first. A source that has no time left is left out.
+Each source (definitions, members, modules, similar code, visited places, neighbours) makes a ranked list of its own.
+Reciprocal rank fusion (Cormack and others, 2009) makes one list of them: first comes what several lists have, or what
+one has at its top. A source that has no time left is left out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from indexer.parsing.symbols import TYPES
 from indexer.retrieval.nearby_files import imported_files, sibling_files
 from indexer.retrieval.query import IS_MODULE, Question
 from indexer.store.overlay import Library
-from indexer.store.store import Piece, Place
+from indexer.store.rows import Definition, StoredChunk
 
 _FUSION = 20  # the constant k; the paper's 60 finds 2 points less: what leads a list matters most here
 _MOST_NAMES = 160
-_COMMON = 24  # definitions of one name; a name that has more says little
+_COMMON = 24  # definitions of one name; a name with more of them tells little
 _SHORT = 6  # lines that are shown whole
 _MOST_TYPES = 8
 _MOST_MODULES = 12
@@ -33,7 +33,7 @@ _MOST_MEMBERS = 200  # of one type
 _MOST_SHOWN = 6  # definitions that are shown with more than their signature
 _MOST_DEFINITIONS = 120
 _RARE_NAMES = 12
-_MOST_PIECES = 60
+_MOST_CHUNKS = 60
 _LEAST_SIMILAR = 0.04
 _MOST_NEIGHBOURS = 6
 
@@ -62,17 +62,19 @@ class Ranked(NamedTuple):
 def retrieve(
     question: Question, library: Library, recent: Sequence[tuple[str, int]] = (), *, deadline: float = math.inf
 ) -> list[Ranked]:
-    """Find what may help, the best first. `recent`: paths and lines that were edited or viewed, the last one first.
+    """Find candidates, the best first. `recent`: paths and lines that were edited or viewed, the last one first.
 
-    What is not done at `deadline` (of `time.monotonic`) is left out.
+    Sources that have not begun at `deadline` (of `time.monotonic`) are left out.
     """
     lists: list[list[Candidate]] = []
-    places = _definitions(question, library)
-    shown = [_shown(place, "definition") for _, place in places[:_MOST_SHOWN]]
-    lists.append([*shown, *(_brief(place, "definition") for _, place in places[_MOST_SHOWN:_MOST_DEFINITIONS])])
+    definitions = _definitions(question, library)
+    shown = [_shown(definition, "definition") for _, definition in definitions[:_MOST_SHOWN]]
+    lists.append(
+        [*shown, *(_brief(definition, "definition") for _, definition in definitions[_MOST_SHOWN:_MOST_DEFINITIONS])]
+    )
     for source in (_members, _modules):
         if time.monotonic() < deadline:
-            lists.append(source(question, library, places))
+            lists.append(source(question, library, definitions))
     if time.monotonic() < deadline:
         lists.append(_recent(question, library, recent))
     if time.monotonic() < deadline:
@@ -99,88 +101,90 @@ def _fused(lists: Iterable[list[Candidate]]) -> list[Ranked]:
     return [Ranked(found[key][0], -score, tuple([one.source for one in found[key]])) for score, key in best]
 
 
-def _shown(place: Place, source: str) -> Candidate:
+def _shown(definition: Definition, source: str) -> Candidate:
     """A definition as it is shown first: whole when short, else its signature with its documentation's first line."""
-    symbol = place.symbol
+    symbol = definition.symbol
     if symbol.last - symbol.first >= _SHORT:
-        return _brief(place, source, documented=True)
+        return _brief(definition, source, documented=True)
     documented = [symbol.documentation] if symbol.documentation >= 0 else []
-    return Candidate(place.path, tuple(sorted({*range(symbol.first, symbol.last + 1), *documented})), source)
+    return Candidate(definition.path, tuple(sorted({*range(symbol.first, symbol.last + 1), *documented})), source)
 
 
-def _brief(place: Place, source: str, *, documented: bool = False) -> Candidate:
+def _brief(definition: Definition, source: str, *, documented: bool = False) -> Candidate:
     """A definition's signature."""
-    symbol = place.symbol
+    symbol = definition.symbol
     lines = tuple(range(symbol.first, symbol.head + 1))
     if documented and symbol.documentation >= 0:
         lines = tuple(sorted({*lines, symbol.documentation}))
-    return Candidate(place.path, lines, source)
+    return Candidate(definition.path, lines, source)
 
 
-def _definitions(question: Question, library: Library) -> list[tuple[float, Place]]:
-    """Definitions of names near the cursor: those that the imports lead to first, then by rarity and by nearness."""
+def _definitions(question: Question, library: Library) -> list[tuple[float, Definition]]:
+    """Definitions of names near the cursor: imported ones first, then by rarity and nearness."""
     names = sorted(question.weights, key=lambda name: (-question.weights[name], name))[:_MOST_NAMES]
-    by_name: dict[str, list[Place]] = {}
-    for place in library.definitions(names, question.family, _COMMON, question.imported):
-        if place.path != question.path:
-            by_name.setdefault(place.symbol.name, []).append(place)
-    scored: list[tuple[float, Place]] = []
-    for name, places in by_name.items():
+    by_name: dict[str, list[Definition]] = {}
+    for definition in library.definitions(names, question.family, _COMMON, question.imported):
+        if definition.path != question.path:
+            by_name.setdefault(definition.symbol.name, []).append(definition)
+    scored: list[tuple[float, Definition]] = []
+    for name, definitions in by_name.items():
         explicit = question.explicitly_imported(name)
         agreements = [
             agrees and agrees + _NEARER * question.nearness(one.path)  # which one `from .name import` means
-            for one in places
+            for one in definitions
             for agrees in [question.path_in_imports(one.path, explicit)]
         ]
         best = max(agreements)
-        for place, agrees in zip(places, agreements, strict=True):
+        for definition, agrees in zip(definitions, agreements, strict=True):
             if best >= IS_MODULE and agrees < best:
                 continue  # the imports say which one is meant
             if agrees and explicit:
                 affinity = 2.0 + 2.0 * agrees
-            elif explicit and len(places) <= _COMMON:
-                affinity = 1.5 / len(places)
+            elif explicit and len(definitions) <= _COMMON:
+                affinity = 1.5 / len(definitions)
             elif agrees:
                 affinity = 0.5 + agrees
-            elif len(places) <= _COMMON:
-                affinity = (0.5 + question.nearness(place.path)) / len(places)
+            elif len(definitions) <= _COMMON:
+                affinity = (0.5 + question.nearness(definition.path)) / len(definitions)
             else:
                 continue
-            scored.append((question.weights[name] * affinity, place))
+            scored.append((question.weights[name] * affinity, definition))
     scored.sort(key=lambda item: (-item[0], item[1].path, item[1].symbol.first))
     return scored
 
 
-def _members(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
-    """What the types in play offer: members of the types among the best definitions, those used most often first."""
-    types = [(score, place) for score, place in places if place.symbol.kind in TYPES][:_MOST_TYPES]
+def _members(question: Question, library: Library, definitions: list[tuple[float, Definition]]) -> list[Candidate]:
+    """Members of the types among the best definitions, those used most often first."""
+    types = [(score, definition) for score, definition in definitions if definition.symbol.kind in TYPES][:_MOST_TYPES]
     members = [
         (score, one)
-        for score, place in types
-        for one in library.definitions_in(place.path, place.symbol.name)[:_MOST_MEMBERS]
-        if one.symbol != place.symbol
+        for score, definition in types
+        for one in library.definitions_in(definition.path, definition.symbol.name)[:_MOST_MEMBERS]
+        if one.symbol != definition.symbol
     ]
-    return [_brief(place, "member") for place in _interesting(question, library, members)]
+    return [_brief(definition, "member") for definition in _interesting(question, library, members)]
 
 
-def _interesting(question: Question, library: Library, places: Sequence[tuple[float, Place]]) -> list[Place]:
-    """What of a type or a module somebody may want, the likeliest first: often used, near, and meant for others."""
-    often = library.frequencies({place.symbol.name for _, place in places})
-    scored: list[tuple[float, Place]] = []
-    for score, place in places:
-        name = place.symbol.name
+def _interesting(
+    question: Question, library: Library, definitions: Sequence[tuple[float, Definition]]
+) -> list[Definition]:
+    """Definitions of a type or a module, the likeliest first: those used often, used near the cursor, and public."""
+    often = library.frequencies({definition.symbol.name for _, definition in definitions})
+    scored: list[tuple[float, Definition]] = []
+    for score, definition in definitions:
+        name = definition.symbol.name
         interest = math.log2(2 + min(often[name], 200)) * (1.0 + 2 * question.weights.get(name, 0.0))
-        scored.append((score * interest * (0.3 if _is_private(name) else 1.0), place))
+        scored.append((score * interest * (0.3 if _is_private(name) else 1.0), definition))
     scored.sort(key=lambda item: -item[0])
-    return [place for _, place in scored[:_MOST_DEFINITIONS]]
+    return [definition for _, definition in scored[:_MOST_DEFINITIONS]]
 
 
 def _is_private(name: str) -> bool:
     return name.startswith(("_", "#")) and name != "__init__"
 
 
-def _modules(question: Question, library: Library, places: list[tuple[float, Place]]) -> list[Candidate]:
-    """What else the imported modules offer: the other definitions at the top of the files that imports lead to."""
+def _modules(question: Question, library: Library, definitions: list[tuple[float, Definition]]) -> list[Candidate]:
+    """The other definitions at the top of the imported files."""
     best = {
         path: agrees * question.weights.get(module_of(path), 0.1)
         for path, agrees in imported_files(question, library).items()
@@ -189,21 +193,21 @@ def _modules(question: Question, library: Library, places: list[tuple[float, Pla
         for path in library.paths(question.family, folder=[folder_of(question.path)])[:_MOST_FOLDER]:
             if path != question.path:
                 best.setdefault(path, 0.1)
-    for score, place in places:
-        if place.path in best:
-            best[place.path] = max(best[place.path], score)
+    for score, definition in definitions:
+        if definition.path in best:
+            best[definition.path] = max(best[definition.path], score)
     offered = [
-        (score, place)
+        (score, definition)
         for path, score in sorted(best.items(), key=lambda item: -item[1])[:_MOST_MODULES]
-        for place in library.definitions_in(path, "")
-        if not _is_private(place.symbol.name)
+        for definition in library.definitions_in(path, "")
+        if not _is_private(definition.symbol.name)
     ]
-    return [_brief(place, "module") for place in _interesting(question, library, offered)]
+    return [_brief(definition, "module") for definition in _interesting(question, library, offered)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Likeness:
-    """Intersection over union of names, where a name counts less the more pieces of code use it."""
+    """Intersection over union of names, where a name counts less the more chunks of code use it."""
 
     frequencies: dict[str, int]
     """Of the names near the cursor that code uses at all: keywords are not among them."""
@@ -229,49 +233,47 @@ def _similar(question: Question, library: Library, likeness: _Likeness) -> list[
     rare = sorted(likeness.frequencies, key=lambda name: (likeness.frequencies[name], name))[:_RARE_NAMES]
     if not rare:
         return []
-    pieces = library.pieces_with(rare, question.family, _MOST_PIECES)
-    scored = [(likeness.with_names(piece.chunk.names), piece) for piece in pieces if piece.path != question.path]
+    chunks = library.chunks_with(rare, question.family, _MOST_CHUNKS)
+    scored = [(likeness.with_names(one.chunk.names), one) for one in chunks if one.path != question.path]
     best = sorted(
         (item for item in scored if item[0] >= _LEAST_SIMILAR),
         key=lambda item: (-item[0], item[1].path, item[1].chunk.first),
     )
-    return [
-        Candidate(piece.path, tuple(range(piece.chunk.first, piece.chunk.last + 1)), "similar") for _, piece in best
-    ]
+    return [Candidate(one.path, tuple(range(one.chunk.first, one.chunk.last + 1)), "similar") for _, one in best]
 
 
 def _recent(question: Question, library: Library, recent: Sequence[tuple[str, int]]) -> list[Candidate]:
-    """The pieces round what was edited or viewed last."""
+    """The chunks that were edited or viewed last."""
     found = []
     for path, line in recent:
         if path == question.path:
             continue
-        for piece in library.pieces_of(path):
-            if _holds(piece, line):
-                found.append(Candidate(path, tuple(range(piece.chunk.first, piece.chunk.last + 1)), "recent"))
+        for one in library.chunks_of(path):
+            if _holds(one, line):
+                found.append(Candidate(path, tuple(range(one.chunk.first, one.chunk.last + 1)), "recent"))
                 break
     return found
 
 
-def _holds(piece: Piece, line: int) -> bool:
-    return piece.chunk.first <= line <= piece.chunk.last
+def _holds(stored: StoredChunk, line: int) -> bool:
+    return stored.chunk.first <= line <= stored.chunk.last
 
 
 def _neighbours(question: Question, library: Library, likeness: _Likeness) -> list[Candidate]:
-    """What the file's test, or the file that it tests, or its folder defines, if it shares a name with this place."""
+    """Definitions of the file's test, of the file it tests, and of its folder that share a name with the cursor."""
     subject, own = subject_of(question.path), folder_of(question.path)
     folder = [path for path in library.paths(question.family, folder=[own]) if path != question.path]
-    scored: list[tuple[float, Place]] = []
+    scored: list[tuple[float, Definition]] = []
     for path in dict.fromkeys([*sibling_files(question, library), *folder[:_MOST_NEIGHBOURS]]):
         weight = 2.0 if subject_of(path) == subject else 1.0
-        pieces = library.pieces_of(path)
-        ends = [piece.chunk.last for piece in pieces]
-        for place in library.definitions_in(path, ""):
-            symbol = place.symbol
-            at = bisect_left(ends, symbol.first)  # the first piece that may hold it
-            if at == len(pieces) or not _holds(pieces[at], symbol.first) or _is_private(symbol.name):
+        chunks = library.chunks_of(path)
+        ends = [one.chunk.last for one in chunks]
+        for definition in library.definitions_in(path, ""):
+            symbol = definition.symbol
+            at = bisect_left(ends, symbol.first)  # the first chunk that may hold it
+            if at == len(chunks) or not _holds(chunks[at], symbol.first) or _is_private(symbol.name):
                 continue
-            if like := likeness.with_names(pieces[at].chunk.names):
-                scored.append((like * weight, place))
+            if like := likeness.with_names(chunks[at].chunk.names):
+                scored.append((like * weight, definition))
     scored.sort(key=lambda item: -item[0])
-    return [_brief(place, "neighbour") for _, place in scored]
+    return [_brief(definition, "neighbour") for _, definition in scored]

@@ -1,1 +1,1 @@
-"""Which files are left out of a workspace: the rules of git and of `.aiignore`, and what is no code."""
+"""Which files are left out of a workspace: by the rules of git and of `.aiignore`, and because they are no code."""

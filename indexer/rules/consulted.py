@@ -1,4 +1,4 @@
-"""The small files that rules come from, or would if they were there; and whether one of them has changed since."""
+"""The small files that rules come from, existing or not, and whether one of them has changed since."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import chain
 LARGEST = 4_000_000  # bytes of an ignore file or of a configuration
 
 Stamp = tuple[int, ...] | None
-"""What tells whether a file has changed; None where there is none."""
+"""By which a changed file is known; None where there is no file."""
 _NO_FILE: Stamp = (-1,)
 Look = Callable[[str], Stamp]
 
 
 class Unreadable(Exception):
-    """A file that is there and cannot be read: why, as a clause."""
+    """A file exists and cannot be read; the reason, as a clause."""
 
 
 class Consulted:
@@ -41,7 +41,7 @@ class Consulted:
             raise Unreadable("it is no file, and leads to none")
         try:
             with os.fdopen(os.open(file, _flags(follow=follow)), "rb") as opened:
-                if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # it has changed since
+                if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # it has changed meanwhile
                     return None
                 data = opened.read(LARGEST + 1)
         except FileNotFoundError:
@@ -53,15 +53,15 @@ class Consulted:
         return data
 
     def has_file(self, file: str) -> bool:
-        """Whether there is a regular file of this name, or a link to one."""
+        """Whether a regular file of this name exists, or a link to one."""
         return self._look(file, _content) is not None
 
     def has_entry(self, file: str) -> bool:
-        """Whether there is anything of this name, a link that leads nowhere included."""
+        """Whether anything of this name exists, even a broken link."""
         return self._look(file, _entry) is not None
 
     def has(self, path: str) -> bool:
-        """Whether there is a file or folder of this name, or a link to one, whatever is in it."""
+        """Whether a file or folder of this name exists, or a link to one."""
         return self._look(path, _presence) is not None
 
     def has_none(self, files: Iterable[str], *, strict: bool = False) -> None:
@@ -72,7 +72,7 @@ class Consulted:
         self._told.update({(file, _entry if strict else _content): None for file in files})
 
     def untold(self) -> frozenset[str]:
-        """Those of which no watcher tells."""
+        """The files whose changes no watcher reports."""
         return frozenset(file for file, _ in self._untold)
 
     def has_changed(self, *, untold: bool, most: int | None = None) -> bool:
@@ -85,7 +85,7 @@ class Consulted:
     def _look(self, file: str, look: Look) -> Stamp:
         kept = self._told if self._is_told(file) else self._untold
         stamp = look(file)
-        kept.setdefault((file, look), stamp)  # what it was at first: rules were made from that
+        kept.setdefault((file, look), stamp)  # the first state, from which the rules were made
         return stamp
 
 

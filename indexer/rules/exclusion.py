@@ -1,4 +1,4 @@
-"""Which files of a workspace are nobody's business: ignored ones, vendored ones, links, and what is not code.
+"""Which files of a workspace are left out: ignored and vendored ones, links, and files that are no code.
 
 Decided by name alone; `files/text.py` judges what a file contains. Every refusal is a sentence, for `index why`.
 """
@@ -19,7 +19,7 @@ _MACHINERY = frozenset({".git", ".hg", ".svn", ".jj", "__pycache__", ".tox", ".n
 _VENDORED = frozenset({"node_modules", "bower_components", "jspm_packages", "vendor", "_vendor", "third_party", "Pods"})
 _MARKERS = {"pyvenv.cfg": "a virtual environment", "CACHEDIR.TAG": "a cache folder"}
 TELLING_FILES = frozenset({*IGNORE_FILES, *_MARKERS, ".git"})
-"""Where one of these appears, changes or goes, other files may be read or left out."""
+"""When one of these appears, changes or goes, other files may have to be read or left out."""
 _NO_CODE = """
 .txt .md .markdown .rst .adoc .csv .tsv .log .lock .svg .xml .plist .map .po .pot .srt .ipynb .patch .diff .tex .bib
 .rtf .sum .snap .dat .data .golden .expected .ini .cfg .properties .typed .url
@@ -43,7 +43,7 @@ _GENERATED = re.compile(
 
 
 class Rules:
-    """The rules of one workspace folder. Ignore files are read once, when their folder is first asked about."""
+    """The rules of one workspace folder. An ignore file is read once, with the first question about its folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
@@ -129,14 +129,14 @@ class Rules:
         return frozenset(map(Path, self._consulted.untold()))
 
     def _is_told(self, file: str) -> bool:
-        """Whether a watcher of the folder tells of a file's change, so that `folder.py` looks at all files."""
+        """Whether a watcher of the folder reports a file's change, so that `folder.py` scans all files."""
         if not file.startswith(self._above):
             return False
         *folders, name = file.removeprefix(self._above).split("/")
         return ".git" not in folders and name in TELLING_FILES and (name != ".git" or bool(folders))
 
     def _telling(self, folder: str) -> list[str]:
-        """The files of a folder that say what it is, or what is ignored in it."""
+        """The files of a folder that tell its kind, or its ignored files."""
         above = slashed(self.root / folder)
         has = {FOR_AI: self._consulted.has_entry}
         names = (*_MARKERS, *IGNORE_FILES)
@@ -144,7 +144,7 @@ class Rules:
 
 
 def link_reason(file: Path, root: Path) -> str | None:
-    """Why a symbolic link is not followed; None for what is none. `root` must be resolved."""
+    """Why a symbolic link is not followed; None for anything else. `root` must be resolved."""
     if not os.path.islink(file):  # noqa: PTH114 - Path.is_symlink raises where a name is too long
         return None
     try:

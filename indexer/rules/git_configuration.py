@@ -1,4 +1,4 @@
-"""What git's configuration says of ignored files: read without git, which may be missing, and runs what it finds there.
+"""Git's settings for ignored files: read without git, which may be missing, and which runs commands it finds there.
 
 A line that is not valid ends its file (git would refuse to work at all); `includeIf "hasconfig:..."` never holds.
 """
@@ -24,12 +24,12 @@ _BETWEEN = re.compile(r"(?:[ \t\r\n]|[#;][^\n]*)*+")
 _ESCAPED = {"n": "\n", "t": "\t", "b": "\b", '"': '"', "\\": "\\", "\n": "", "": ""}
 _FALSE = frozenset({"", "false", "no", "off", "0"})
 _FOLDING = ("win32", "darwin")
-"""Systems that usually take capital and small letters in names for the same."""
+"""Systems on which names usually ignore case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What holds in one repository, or outside of all."""
+    """The settings in one repository, or outside of all."""
 
     excludes_file: str | None
     """Rules of the user for all repositories: git's `core.excludesFile`, as an absolute path."""
@@ -71,7 +71,7 @@ class _Reading:
         return _is_true(self.values.get(name, ""))
 
     def read(self, file: Path, level: int = 0) -> None:
-        """Read a file and those that it includes."""
+        """Read a file and the files that it includes."""
         self._count += 1
         if self._count > _MOST_FILES or level > _MOST_LEVELS:
             return
@@ -89,7 +89,7 @@ class _Reading:
                 self.values[f"{section}.{key}"] = value
 
     def _holds(self, condition: str, file: Path) -> bool:
-        """Whether what an `includeIf` of a file asks for is so."""
+        """Whether the condition of an `includeIf` in a file holds."""
         kind, _, pattern = condition.partition(":")
         if self._git_folder is None:
             return False
@@ -164,7 +164,7 @@ def home_folder() -> Path | None:
 
 
 def _expanded(name: str) -> str:
-    """With `~` replaced; as it is where there is no such home."""
+    """With `~` replaced; unchanged where there is no such home."""
     home = os.environ.get("HOME")
     if home and (name == "~" or name.startswith("~/")):
         return home + name[1:]
@@ -197,7 +197,7 @@ def _settings(text: str) -> Iterator[tuple[str, str, str, str | None]]:
 
 
 def _value(text: str, at: int) -> tuple[str, int] | None:
-    """What stands after an equals sign, and where its line ends; None if it is not valid."""
+    """The value after an equals sign, and the end of its line; None if it is not valid."""
     value, spaces, is_quoted = "", "", False
     while at < len(text) and text[at] != "\n":
         character = text[at]

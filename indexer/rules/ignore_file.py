@@ -1,4 +1,4 @@
-"""What one ignore file says, line by line, as git reads it: see gitignore(5)."""
+"""The patterns of one ignore file, as git reads them: see gitignore(5)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from indexer.rules.wildmatch import SPECIAL, translated
 
 _UP_TO_TRAILING_SPACES = re.compile(rb"(?:[^\\ ]|\\.| +(?=[^ ]))*+", re.DOTALL)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MOST_WILD = 200_000  # bytes of lines with wildcards in one file: some seconds to compile
-_REMEMBERED = 256  # ignore files, by what they hold: to compile a hundred patterns takes some 10 ms
+_MOST_WILD = 200_000  # bytes of lines with wildcards in one file, which take some seconds to compile
+_REMEMBERED = 256  # ignore files, by their content: to compile a hundred patterns takes some 10 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Pattern:
     line: int
     """From 1."""
     text: bytes
-    """The whole line, as it is shown."""
+    """The whole line, for the user."""
     glob: bytes
     """Without what follows."""
     is_negated: bool
@@ -33,7 +33,7 @@ class Pattern:
 
     @property
     def is_wild(self) -> bool:
-        """Whether it is more than a name, a path or the end of a name."""
+        """Whether it is more than a name, a path, or the end of a name."""
         return SPECIAL.search(self.glob.removeprefix(b"*") if not self.is_path else self.glob) is not None
 
 
@@ -129,5 +129,5 @@ def _patterns(data: bytes) -> Iterable[Pattern]:
         glob = glob.removeprefix(b"/")
         if glob.startswith(b"**/") and b"/" not in glob[3:]:
             glob, is_path = glob[3:], False
-        if glob:  # what is empty matches nothing
+        if glob:  # an empty pattern matches nothing
             yield Pattern(number, text, glob, is_negated, only_folders, is_path)

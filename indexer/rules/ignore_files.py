@@ -1,8 +1,9 @@
-"""What ignore files leave out of a workspace folder: which of them count where, and which is stronger.
+"""The ignore files of a workspace folder: where each of them counts, and which one is stronger.
 
-A file is judged as its own repository judges it, whichever folder the editor has opened: by `.gitignore` and `.ignore`
-of all folders from the repository's top down, by its `info/exclude` and by git's `core.excludesFile`. In no repository,
-the folders below the home folder count. `.aiignore` counts in all folders above, and no other file overrules it.
+A file is judged as its own repository judges it: by `.gitignore` and `.ignore` of all folders from the repository's top
+down, by its `info/exclude` and by git's `core.excludesFile`. In no repository, the folders below the home folder count.
+A repository that another one ignores counts where it is opened itself, or a folder in it; from outside, it is ignored
+like any folder. `.aiignore` counts in all folders above, and no other file overrules it.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ _LONGEST_SHOWN = 120  # characters of a line
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An ignore file, and for which part of a path it speaks."""
+    """An ignore file, and the part of a path that it is matched against."""
 
     name: str
-    """As it is shown to the user."""
+    """Its name for the user."""
     file: IgnoreFile
     begins: int
-    """Where a path begins as it is seen from there: a number of bytes of the absolute path."""
+    """How many bytes of an absolute path to skip for the path from the ignore file's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What holds in a folder. The strongest source comes first."""
+    """The rules that hold in a folder, the strongest source first."""
 
     for_ai: tuple[_Source, ...] = ()
     by_git: tuple[_Source, ...] = ()
     """All other ignore files."""
     fold: bool = False
-    """Whether capital and small letters are the same."""
+    """Whether patterns ignore case."""
     closed: str | None = None
     """Why nothing in it is read."""
     closed_for_ai: str | None = None
-    """The same, where it is for an `.aiignore`."""
+    """The same, if the reason is an `.aiignore`."""
 
     def ignored(self, path: bytes, *, is_folder: bool, for_ai: bool = False) -> str | None:
         """Why something right in the folder is ignored, by its absolute path; None if it is not.
@@ -67,7 +68,7 @@ class _Place:
 
 
 class Ignored:
-    """The ignore files of a workspace folder; each is read once, when its folder is first asked about."""
+    """The ignore files of a workspace folder; each is read once, with the first question about its folder."""
 
     def __init__(self, root: Path, consulted: Consulted) -> None:
         """Take a folder in whose path there is no symbolic link, and what shall remember the files."""
@@ -81,18 +82,14 @@ class Ignored:
         `for_ai`: only `.aiignore` counts.
         """
         place, absolute = self._place(path.rpartition("/")[0]), os.fsencode(self._above + path)
-        reason = place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
-        if for_ai or reason is None or not is_folder:
-            return reason
-        begins = repository_at(self._root / path, self._consulted) is not None
-        return place.ignored(absolute, is_folder=True, for_ai=True) if begins else reason
+        return place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
 
     def why_not_inside(self, folder: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, whose files have these names: an ignore file of it cannot be read."""
         return self._place(folder, files).closed
 
     def _place_of_root(self) -> _Place:
-        """What all folders from the file system's root down to this one say."""
+        """The rules of all folders from the file system's root down to this one."""
         folders, home = [*reversed(self._root.parents), self._root], home_folder()
         repository = next(filter(None, (repository_at(one, self._consulted) for one in reversed(folders))), None)
         known = configuration(self._consulted, self._root) if repository is None else repository.configuration

@@ -1,4 +1,4 @@
-"""The git repository that files belong to, found without git: where it begins and where its own rules lie."""
+"""The git repository of a file, found without git: its top folder, and the files of its own rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Git's wildcards, as regular expressions over bytes: the same answers as git's own, its oddities included.
+"""Git's wildcards as regular expressions over bytes, with the same answers as git's own, oddities included.
 
 No pattern can be made slow: whatever stands between two wildcards takes its leftmost match and never goes back. That
 is enough, as the later wildcard covers what an earlier match leaves over.
@@ -11,7 +11,7 @@ import string
 from functools import lru_cache
 
 SPECIAL = re.compile(rb"[*?\[\\]")
-"""What makes a pattern more than literal text."""
+"""The bytes that make a pattern more than literal text."""
 _FOLDERS = b"(?:[^/]*/)*?"
 _NEVER = b"(?!)"
 _SLASH = ord("/")
@@ -92,7 +92,7 @@ def matches(pattern: bytes, path: bytes, *, fold: bool = False) -> bool:
 
 
 def _end_of_run(pattern: bytes, at: int) -> int:
-    """Where the equal bytes end that begin at a place."""
+    """The end of the run of equal bytes that begins at `at`."""
     byte = pattern[at]
     while at < len(pattern) and pattern[at] == byte:
         at += 1

@@ -1,4 +1,4 @@
-"""What looks like a secret, by a file's name or in its text. Rules are data, in the TOML files beside this one."""
+"""Likely secrets, found by a file's name or in its text. The rules are data, in the TOML files of this folder."""
 
 from indexer.secrets.names import secret_name
 from indexer.secrets.texts import MOST_SECRETS, Secret, secrets_in, without_secrets

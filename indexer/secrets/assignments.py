@@ -1,4 +1,4 @@
-"""Secrets that stand under a name that says so, however the name and the assignment are spelled."""
+"""Secrets assigned to a telling name, in any spelling of the name and of the assignment."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FEWEST_BARE = 8  # of one without quotes
 _FEWEST_SPACED = 24  # of a key with spaces in it, such as the salts of WordPress
 _LINE_BEFORE = 200  # code points of its line
 _BEFORE = 40  # code points of a name before its root
-# What stands between the root of a name and the value. Every repetition is bounded, and most of them give nothing back,
-# so that a name costs a fixed time at most.
+# Between the root of a name and the value. Every repetition is bounded, and most of them never backtrack: the time for
+# a name is bounded.
 _BETWEEN = r"""(?=  # names within names, and names that are values, are found, too
     (?P<rest> [\w$.-]{0,40}+ )                             # of the name
     (?: \\?["'`] )? [\])}%?!]{0,2}+                         # its quotes, its brackets
@@ -59,7 +59,7 @@ def _pattern(root: str) -> re.Pattern[str]:
 
 
 def assigned_secrets(text: str, lowered: str) -> Iterator[Found]:
-    """Values that look like secrets under names of secrets. `lowered`: the text in lower case, of the same length."""
+    """Likely secrets under names of secrets. `lowered`: the text in lower case, of the same length."""
     for root in ROOTS:
         if root.root not in lowered:
             continue
@@ -74,30 +74,30 @@ def assigned_secrets(text: str, lowered: str) -> Iterator[Found]:
 
 
 def _strength(root: Root, text: str, match: re.Match[str]) -> str | None:
-    """How easily a value is taken for a secret, by the whole name; None where the name is another."""
+    """The strength of the rule for the whole name; None if it names something else."""
     begin = match.start()
     end = begin + len(root.root)
     goes_on = root.goes_on.match(match.string, end)
     end = goes_on.end() if goes_on is not None else end
     if text[end : end + 1].isalpha() and text[end].islower() == text[end - 1].islower():
-        return None  # the root goes on to be another word
+        return None  # the root is the start of another word
     name = _NAME_BEFORE.search(match.string, max(begin - _BEFORE, 0), begin)
     before = name[0].rstrip("_-.$") if name is not None else ""
     if root.is_word and end == begin + len(root.root) and text[begin - 1 : begin].isalpha() and text[begin].islower():
-        return None  # another word ends so
+        return None  # the root is the end of another word
     if before.endswith(root.not_after) or ENDINGS.search(match["rest"]) is not None:
         return None
     return "key" if root.after and before.endswith(root.after) else root.strength
 
 
 def _may_stand(kind: str, match: re.Match[str], text: str) -> bool:
-    """Whether a value may stand where it does: without quotes only after what assigns."""
+    """Whether a value may stand there: without quotes only after an assignment."""
     if kind == "back" and match["apart"] is not None:
         return False  # prose: pass `size=0`
     if (match["quoted_only"] or "").startswith(","):
         begin, end = match.start(), match.start(kind)
         if "\n" in text[begin:end] or _DIGIT.search(match[kind]) is None:
-            return False  # the next of a list
+            return False  # the next item of a list
     if kind != "bare":
         return True
     if match["quoted_only"] is not None or match["typed"] is not None or match["annotated"] is not None:

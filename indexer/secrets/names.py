@@ -16,9 +16,9 @@ _ANY_PATH = re.compile("|".join(f"({fnmatch.translate(pattern)})" for pattern in
 
 
 def secret_name(path: str) -> str | None:
-    """Why a file of this name is taken for a secret; None if it is not. Its folders count where they are given.
+    """Why a file of this name is taken for a secret; None if it is not.
 
-    `path` has forward slashes.
+    `path` has forward slashes; its folders count, too.
     """
     folders, _, name = path.lower().rpartition("/")
     if _HARMLESS.match(name) is not None:

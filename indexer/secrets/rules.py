@@ -1,4 +1,4 @@
-"""The rules of the TOML files, ready for use. Patterns are compiled when their hint was seen for the first time."""
+"""The rules of the TOML files, ready for use. A pattern is compiled when a text has its hint for the first time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Found = tuple[int, int, str]
-"""Where a secret begins and ends, in code points, and what it looks like."""
+"""Where a secret begins and ends, in code points, and its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +18,24 @@ class Rule:
 
     what: str
     hints: tuple[str, ...]
-    """One of them stands in every text that has such a secret."""
+    """Every text with such a secret has one of these substrings."""
     source: str
     judged: str
-    """What it must be besides: `random`, `password`, `chosen` (no placeholder), or nothing."""
+    """A further condition: `random`, `password`, `chosen` (no placeholder), or none."""
     back: int
-    """How many code points before the hint it may begin, to end with it; none where it begins there."""
+    """How many code points before the hint the secret may begin; 0 where it begins at the hint."""
     after: tuple[str, ...]
-    """One of these stands not far before the hint, in lower case, if there are any."""
+    """If there are any, one of these must stand shortly before the hint, in lower case."""
     _pattern: str
 
     def pattern(self) -> re.Pattern[str]:
-        """What the whole looks like: its last group, or all of it, is the secret."""
-        return re.compile(self._pattern)  # which remembers what it compiled
+        """The pattern of the whole; its last group, or all of it, is the secret."""
+        return re.compile(self._pattern)  # `re` remembers compiled patterns
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One form of secrets of several lines."""
+    """One form of secrets that take several lines."""
 
     what: str
     hint: str
@@ -48,13 +48,13 @@ class Block:
         return re.compile(self._begin)
 
     def end(self) -> re.Pattern[str]:
-        """Found after that."""
+        """Found after the beginning."""
         return re.compile(self._end)
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """What a name has in it under which secrets are kept."""
+    """A part of names under which secrets are kept."""
 
     root: str
     what: str
@@ -62,11 +62,11 @@ class Root:
     goes_on: re.Pattern[str]
     """What may follow the root within its word."""
     after: tuple[str, ...]
-    """Words before it that make it as telling as `key`."""
+    """Words before it that give it the strength of `key`."""
     not_after: tuple[str, ...]
     """Words before it that make it harmless."""
     is_word: bool
-    """Whether it must begin a word where nothing goes on."""
+    """Whether it must begin a word, unless `goes_on` extends it."""
 
 
 def load(name: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ TOKEN_HINTS = tuple((hint, rule) for rule in TOKENS for hint in rule.hints)
 CONTEXTS_BY_HINT = {
     hint: tuple(rule for rule in CONTEXTS if rule.hints == (hint,)) for one in CONTEXTS for hint in one.hints
 }
-"""Those that have a hint in common together, so that it is looked for once."""
+"""The rules of each hint, so that a text is searched for it once."""
 BLOCKS = tuple(Block(*(row[key] for key in ("what", "hint", "source", "begin", "end"))) for row in _CONTEXTS["block"])
 ROOTS = tuple(
     Root(

@@ -1,7 +1,7 @@
 """Secrets in a text, and the text without the lines that hold them.
 
-Each search is linear in the text's length, and begins with what costs least: a substring that the form has, whatever it
-is. `python -m evaluation.secrets` measures what is found, what is found wrongly, and what it costs.
+Each search is linear in the text's length, and begins with the cheapest test: a substring that every secret of the form
+has. `python -m evaluation.secrets` measures what is found, what is found wrongly, and the time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from indexer.secrets.rules import BLOCKS, CONTEXTS_BY_HINT, TOKEN_HINTS, Found
 from indexer.secrets.values import is_judged, looks_random
 
 MOST_SECRETS, LARGEST_SHARE = 10, 10
-"""A text is not used at all where it has more secrets than the first, or where one in the second of the lines that are
-not blank holds one."""
+"""A text is refused as a whole if it has more secrets than the first number, or if one in the second number of its
+lines that are not blank holds one."""
 _SHORTEST = 20  # characters of the word that every token has
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _IN_WORDS = bytes(ord("a") if _WORD.match(chr(byte)) else ord(" ") for byte in range(256))
 _DIGIT = re.compile(r"\d")
-_FEWEST_DIGITS = 3  # of a long word in small letters, or in capitals with underscores: others are names
-_FEWEST_DIFFERENT = 8  # characters of a token: `ghp_xxxxxxxx` stands for one
+_FEWEST_DIGITS = 3  # of a long word in small letters, or in capitals with underscores; with fewer it is a name
+_FEWEST_DIFFERENT = 8  # characters of a token: `ghp_xxxxxxxx` is a placeholder
 _WORTH_FINDING = 12  # characters of a secret that is looked for elsewhere in the text
 _BEFORE = 200  # code points before a hint
 _MOST_LOOKED_FOR = 100
@@ -32,7 +32,7 @@ _GOES_ON = re.compile(r"""\s*["'`]?([A-Za-z0-9+/_-]{16,}={0,2})(?:\\n)?["'`]?[\s
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Lines, counted from 0, that hold what looks like a secret."""
+    """Lines, counted from 0, that hold a likely secret."""
 
     what: str
     first: int
@@ -48,17 +48,17 @@ class Secret:
 
 
 def secrets_in(text: str) -> list[Secret]:
-    """What looks like a secret in a text, in order."""
+    """The likely secrets in a text, in order."""
     lowered = _lowered(text)
     found = [*_tokens(text), *_contexts(text, lowered), *_blocks(text), *assigned_secrets(text, lowered)]
     secrets = _by_lines(text, found)
-    if not secrets or len(secrets) > MOST_SECRETS:  # of a text that is not used, the rest does not matter
+    if not secrets or len(secrets) > MOST_SECRETS:  # a text with so many is refused anyway
         return secrets
     return _by_lines(text, [*found, *_repeated(text, found)])
 
 
 def _by_lines(text: str, found: list[Found]) -> list[Secret]:
-    """The lines that hold what was found, in order; what was found first says what a line holds."""
+    """The lines with secrets, in order; a line with several is named after the first."""
     if not found:
         return []
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
@@ -76,7 +76,7 @@ def _by_lines(text: str, found: list[Found]) -> list[Secret]:
 
 
 def without_secrets(text: str) -> tuple[str | None, list[Secret]]:
-    """A text in which lines with secrets are empty, and these secrets; None where too little else would be left."""
+    """A text with empty lines in place of secrets, and these secrets; None where too little of it would be left."""
     secrets = secrets_in(text)
     if not secrets:
         return text, secrets
@@ -91,7 +91,7 @@ def without_secrets(text: str) -> tuple[str | None, list[Secret]]:
 
 
 def _tokens(text: str) -> Iterator[Found]:
-    """Tokens that announce themselves, in lines with a long word."""
+    """Tokens that are known by their form, in lines with a long word."""
     spans = list(_lines_with_long_words(text))
     if not spans:
         return
@@ -111,7 +111,7 @@ def _tokens(text: str) -> Iterator[Found]:
 
 
 def _lines_with_long_words(text: str) -> Iterator[tuple[int, int]]:
-    """Where lines begin and end that have a word which is long enough for a token, and looks like no name.
+    """Start and end of each line with a word that is long enough for a token, and does not look like a name.
 
     All characters of words become one letter, because a substring is found four times as fast as a pattern.
     """
@@ -130,7 +130,7 @@ def _lines_with_long_words(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _contexts(text: str, lowered: str) -> Iterator[Found]:
-    """Secrets known by what stands before them."""
+    """Secrets known by the text before them."""
     for hint, rules in CONTEXTS_BY_HINT.items():
         at = lowered.find(hint)
         while at >= 0:
@@ -147,7 +147,7 @@ def _contexts(text: str, lowered: str) -> Iterator[Found]:
 
 
 def _blocks(text: str) -> Iterator[Found]:
-    """What spreads over several lines."""
+    """Secrets that take several lines."""
     for block in BLOCKS:
         at = text.find(block.hint)
         while at >= 0:
@@ -160,12 +160,12 @@ def _blocks(text: str) -> Iterator[Found]:
 
 
 def _lowered(text: str) -> str:
-    """A text in lower case, with every character where it was: a capital I with a dot would become two."""
+    """A text in lower case, of the same length: a capital I with a dot would become two characters."""
     return text.replace("İ", "I").lower()
 
 
 def _repeated(text: str, found: list[Found]) -> Iterator[Found]:
-    """The same secrets once more, where nothing says that they are some."""
+    """Other occurrences of the same secrets."""
     values = {text[start:end]: what for start, end, what in found if "\n" not in text[start:end]}
     for value, what in list(values.items())[:_MOST_LOOKED_FOR]:
         if len(value) >= _WORTH_FINDING and looks_random(value):
@@ -176,7 +176,7 @@ def _repeated(text: str, found: list[Found]) -> Iterator[Found]:
 
 
 def _last_line(text: str, starts: list[int], line: int) -> int:
-    """Where a secret ends that goes on in the next lines, as text in base64 does that was folded."""
+    """The last line of a secret that may continue in the next lines, as folded base64 does."""
     while line + 1 < len(starts):
         end = starts[line + 2] - 1 if line + 2 < len(starts) else len(text)
         more = _GOES_ON.fullmatch(text, starts[line + 1], end)

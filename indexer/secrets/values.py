@@ -1,4 +1,4 @@
-"""Whether a value looks random, as keys do, or chosen, as passwords are, or like words, as everything else does."""
+"""Whether a value looks random, like a key, chosen by a person, like a password, or like ordinary words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from indexer.secrets.rules import PLACEHOLDER
 
-# A letter and those that often follow it: 89% of the pairs of letters in English words, as counted in the names and
-# comments of Python's standard library.
+# A letter, and the letters that often follow it: 89% of the pairs of letters in English words, as counted in the names
+# and comments of Python's standard library.
 _FOLLOWING = """
 aabcdgilmnprstuxy baeilorsu cacehiklorstu dadefiorstu eabcdefgilmnpqrstvwx faefilortu gaehinrs haeio iabcdefglmnoprstvz
 kei ladeilostuy mabeimopsu nacdefginostuv obcdgiklmnoprstuvw paehiloprstuy qu racdegilmnoprstuy sacehilopstuy
@@ -25,8 +25,8 @@ _USUAL = frozenset(
     )
 )
 _MOST_USUAL, _MOST_USUAL_LETTERS = 0.5, 0.42
-"""Share of usual pairs; the second without digits. Random text has 0.2 (0.15 more or less in 8 characters), names and
-sentences have 0.6 and more."""
+"""Largest shares of usual pairs in random text; the second is for text without digits. Random text has 0.2 (0.15 more
+or less in 8 characters), names and sentences have 0.6 and more."""
 _FEWEST_DIFFERENT = 5  # characters
 _LONG = 8  # characters of a password of small letters and digits
 _FEWEST_PAIRS = 4
@@ -36,15 +36,15 @@ _DIGIT = re.compile(r"\d")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
 _LETTER = re.compile(r"[^\W\d_]")
 _MARK = re.compile(r"[!@#$%^&*?+=~]")
-_FOR_PROGRAMS = re.compile(r"[a-z]{4}(?: [a-z]{4}){3}")  # the passwords that Google makes for programs
+_FOR_PROGRAMS = re.compile(r"[a-z]{4}(?: [a-z]{4}){3}")  # Google's passwords for applications
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|v?\d+(?:\.\d+){1,3}\b")
 _WORDS_WITH_NUMBERS = re.compile(r"(?:[A-Za-z]{3,}\d{0,4}[-_./: ]+)+[A-Za-z]*\d{0,4}")
 
 
 def usual_share(text: str) -> float:
-    """Share of neighbouring characters that words have: usual letters, one character twice, one after the other.
+    """Share of neighbouring characters that are usual in words: usual letters, repeated or successive characters.
 
-    Pairs of digits and what touches a separator do not count. 1 where too few pairs count.
+    Pairs of digits, and pairs with a separator, do not count. 1 if too few pairs count.
     """
     usual = counted = 0
     for first, second in pairwise(text):
@@ -59,7 +59,7 @@ def usual_share(text: str) -> float:
 
 
 def looks_random(text: str) -> bool:
-    """Whether text is made of characters as a generator makes them, not of words, numbers or repetitions."""
+    """Whether text looks like the output of a generator, not like words, numbers or repetitions."""
     if len(set(text)) < _FEWEST_DIFFERENT:
         return False
     if _DIGIT.search(text) is None:
@@ -73,7 +73,7 @@ def looks_random(text: str) -> bool:
 
 
 def looks_chosen(text: str) -> bool:
-    """Whether text looks like a password that people choose: letters and digits, with marks, in both cases, or long."""
+    """Whether text looks like a chosen password: letters and digits, with marks, in both cases, or long."""
     if _FOR_PROGRAMS.fullmatch(text) is not None:
         return True
     if len(set(text)) < _FEWEST_DIFFERENT or not _DIGIT.search(text) or not _LETTER.search(text) or " " in text:
@@ -84,7 +84,7 @@ def looks_chosen(text: str) -> bool:
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether text says that a secret should stand in its place, or is a template, a path or a pattern."""
+    """Whether text is a placeholder for a secret, a template, a path or a pattern."""
     return (
         len(set(text)) < _FEWEST_DIFFERENT - 1
         or PLACEHOLDER.search(text.lower() if text.isupper() else text) is not None
@@ -92,7 +92,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def is_judged(text: str, judged: str) -> bool:
-    """Whether text is what a rule asks for: `random`, `password`, `chosen` (what is no placeholder), or anything."""
+    """Whether text meets a rule's condition: `random`, `password`, `chosen` (no placeholder), or none."""
     if judged == "random":
         return looks_random(text)
     if judged == "password":

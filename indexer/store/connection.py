@@ -1,4 +1,4 @@
-"""The index of one workspace folder as a reader sees it: there or not yet, replaced now and then, perhaps damaged."""
+"""The connection of a reader to the index of one workspace folder, which may be missing, replaced or damaged."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 def database_of(root: Path, cache: Path) -> Path:
-    """Where a workspace folder's index lies in the cache folder."""
+    """The path of a workspace folder's index in the cache folder."""
     resolved = root.resolve()
     digest = hashlib.blake2b(str(resolved).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
     return cache / "index" / f"{resolved.name or 'root'}-{digest}" / f"index-{SCHEMA}.sqlite"
 
 
 def counts_of(database: Path) -> tuple[int, int, int]:
-    """How many files an index holds, how many it refuses by their content, and how many definitions it has.
+    """How many files an index holds, how many it refuses for their content, and how many definitions it holds.
 
-    Raises sqlite3.Error where there is none.
+    Raises sqlite3.Error where there is no index.
     """
     store = Store.readable(database)
     try:
@@ -34,10 +34,10 @@ def counts_of(database: Path) -> tuple[int, int, int]:
         store.close()
 
 
-class Reader:
-    """Opens the database when it is there, and again when it was replaced.
+class StoreConnection:
+    """Opens the database when it exists, and again when it was replaced.
 
-    `alarm` is called where something in it cannot be read, or where it is gone: the worker has to look at it.
+    `alarm` is called when the database cannot be read or was removed: the indexer process has to check it.
     """
 
     def __init__(self, database: Path, alarm: Callable[[], None] = lambda: None) -> None:
@@ -46,7 +46,7 @@ class Reader:
         self._identity: tuple[int, int] | None = None
 
     def store(self) -> Store | None:
-        """The open database; None where there is none, or nothing can be read from it now."""
+        """The open database; None where it is missing, or cannot be read now."""
         found = identity(self._database)
         if self._store is not None and found != self._identity:
             self.close()
@@ -61,7 +61,7 @@ class Reader:
         return self._store
 
     def version(self) -> int:
-        """A number that changes when there is something new; 0 where there is nothing."""
+        """A number that changes when another process has written; 0 where there is no database."""
         try:
             store = self.store()
             return hash((self._identity, store.version())) if store is not None else 0
@@ -70,14 +70,14 @@ class Reader:
             return 0
 
     def let_go(self, error: Exception) -> None:
-        """Close the database after an error, and have it looked at if that means damage; `store` opens it again."""
+        """Close the database after an error, and raise the alarm if that means damage; `store` opens it again."""
         log.info("The index in %s cannot be read: %s", self._database, error)
         self.close()
         if trouble_of(error) in (Trouble.DAMAGED, Trouble.OTHER):
             self._alarm()
 
     def close(self) -> None:
-        """Let go of the database; `store` opens it again."""
+        """Close the database; `store` opens it again."""
         if self._store is not None:
             self._store.close()
             self._store = None

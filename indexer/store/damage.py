@@ -1,4 +1,4 @@
-"""What an error says of an index: damaged, no room for it, not to be written, or something else."""
+"""What an error means for an index: damage, a full disk, a folder that cannot be written, or something else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from indexer.files.disk import look
-from indexer.store.store import Damaged
+from indexer.store.database import Damaged
 
-_REMOVE_WITHIN = 10.0  # seconds for other processes to let go of a damaged file (Windows)
+_REMOVE_WITHIN = 10.0  # seconds for other processes to close a damaged file (Windows)
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python does not name before 3.12
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -32,11 +32,11 @@ class Trouble(enum.Enum):
     REFUSED = enum.auto()
     """The cache folder cannot be written."""
     OTHER = enum.auto()
-    """Something that is not known."""
+    """An error of another kind."""
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """What an error that came from an index means for it."""
+    """What an error of an index means for it."""
     if isinstance(error, OSError):
         return Trouble.FULL if error.errno in _FULL else Trouble.OTHER if error.errno in _SCARCE else Trouble.REFUSED
     if not isinstance(error, sqlite3.Error):
@@ -61,7 +61,7 @@ def trouble_of(error: BaseException) -> Trouble:
 
 
 def remove_database(database: Path) -> None:
-    """Remove an index, or whatever lies in its place. On Windows it waits until all who read it have let go."""
+    """Remove an index, or anything else of its name. On Windows it waits until all readers have closed it."""
     until = time.monotonic() + _REMOVE_WITHIN
     for name in (database, Path(f"{database}-wal"), Path(f"{database}-shm")):
         while True:
@@ -78,7 +78,7 @@ def remove_database(database: Path) -> None:
 
 
 def identity(database: Path) -> tuple[int, int] | None:
-    """What tells an index from one that takes its place later; None where there is none."""
+    """Device and inode, by which an index differs from a later one of its name; None where there is none."""
     try:
         state = look(database)
     except OSError:

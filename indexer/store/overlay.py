@@ -1,8 +1,8 @@
-"""All that a search looks through: what the editor has open, laid over the files of every workspace folder.
+"""The library that a search looks through: the open documents, laid over the files of every workspace folder.
 
-Inside, a file goes by a key of its own. Keys look like paths, so that what is said of paths holds for them: in the
-folder that was opened first they are the paths themselves, the files of any other folder lie far away from them in one
-tree (see `mount_of`), and what is no file of a folder has a number at its end (see `numbered`).
+Each file has a key in it. Keys look like paths, so that functions of paths work on them: in the folder that was opened
+first they are the paths themselves; the files of any other folder lie far away from them in the same tree (see
+`mount_of`); and the key of a document that is no file of a folder ends in a number (see `numbered`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from indexer.store.store import Piece, Place, Store
+from indexer.store.rows import Definition, StoredChunk
+from indexer.store.store import Store
 from syntax import DocumentId
 
 _APART = "/" * 8  # no path has two slashes in a row
-F = TypeVar("F", Place, Piece)
+F = TypeVar("F", Definition, StoredChunk)
 
 
 def mount_of(number: int) -> str:
-    """What the keys of a workspace folder's files begin with. Two folders have eight steps between them, or more."""
+    """The start of the keys of a workspace folder's files. Two folders are at least eight steps apart."""
     return f"~{number}{_APART}" if number else ""
 
 
@@ -38,18 +39,18 @@ class Layer:
     store: Store
     mount: str = ""
     nested: tuple[str, ...] = ()
-    """Folders in it that are workspace folders themselves, with a slash at their ends: they have their own layers."""
+    """Folders in it that are workspace folders with layers of their own; each ends in a slash."""
 
     def holds(self, path: str) -> bool:
-        """Whether it is this layer that a file of the folder is looked for in."""
+        """Whether a file of the folder belongs to this layer, not to a nested one."""
         return not self.nested or not path.startswith(self.nested)
 
 
 class Library:
-    """Stores as one. What is open hides the file of the same key; what may not be shown has no text.
+    """All stores as one. An open document hides the file of the same key; a file that may not be shown has no text.
 
     `is_admitted`: whether a file of a folder, by its path there, may be shown; `visible`: open documents that may help,
-    by their keys; `hidden`: the keys of all that are open.
+    by their keys; `hidden`: the keys of all open documents.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class Library:
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """Answer all that is asked inside from one moment, so that a definition's lines are still where it was found.
+        """Answer all questions inside from one moment, so that a definition's lines are still where it was found.
 
-        It also spares each of some sixty answers the locks of its own transaction.
+        It also saves the locks of a transaction for each of some sixty answers.
         """
         with ExitStack() as stack:
             for layer in self._layers:
@@ -77,7 +78,7 @@ class Library:
             yield
 
     def document(self, key: str) -> DocumentId | None:
-        """Which document a key stands for; None where nothing is known of it."""
+        """The document of a key; None for an unknown key."""
         if key in self._visible or (found := self._in_folder(key)) is None:
             return self._visible.get(key)
         layer, path = found
@@ -85,14 +86,14 @@ class Library:
 
     def definitions(
         self, names: Collection[str], family: str, most: int, imported: Collection[str] = ()
-    ) -> list[Place]:
+    ) -> list[Definition]:
         """Definitions of some names in files of a family; see `Store.definitions`."""
         found = self._opened(self._open.definitions(names, family, most, imported)) if self._visible else []
         for layer in self._layers:
             found += self._closed(layer, layer.store.definitions(names, family, most, imported))
         return found
 
-    def definitions_in(self, key: str, container: str | None = None) -> list[Place]:
+    def definitions_in(self, key: str, container: str | None = None) -> list[Definition]:
         """All definitions of a file, in order; or those of one of its types or, for "", at its top."""
         if key in self._visible:
             return self._open.definitions_in(key, container)
@@ -101,21 +102,21 @@ class Library:
         layer, path = found
         return self._closed(layer, layer.store.definitions_in(path, container))
 
-    def pieces_with(self, names: Collection[str], family: str, most: int) -> list[Piece]:
+    def chunks_with(self, names: Collection[str], family: str, most: int) -> list[StoredChunk]:
         """Chunks that use any of these names, the best of each store first."""
-        found = self._opened(self._open.pieces_with(names, family, most)) if self._visible else []
+        found = self._opened(self._open.chunks_with(names, family, most)) if self._visible else []
         for layer in self._layers:
-            found += self._closed(layer, layer.store.pieces_with(names, family, most))
+            found += self._closed(layer, layer.store.chunks_with(names, family, most))
         return found
 
-    def pieces_of(self, key: str) -> list[Piece]:
+    def chunks_of(self, key: str) -> list[StoredChunk]:
         """All chunks of a file, in order."""
         if key in self._visible:
-            return self._open.pieces_of(key)
+            return self._open.chunks_of(key)
         if (found := self._in_folder(key)) is None:
             return []
         layer, path = found
-        return self._closed(layer, layer.store.pieces_of(path))
+        return self._closed(layer, layer.store.chunks_of(path))
 
     def frequencies(self, names: Collection[str]) -> dict[str, int]:
         """In how many chunks each name stands."""
@@ -149,17 +150,17 @@ class Library:
         return found
 
     def lines(self, key: str, wanted: Sequence[int]) -> list[str] | None:
-        """Some lines of a file, by their numbers from 0; None where it is shorter, not known, or not to be shown."""
+        """Some lines of a file, by their numbers from 0; None if it is shorter, not known, or may not be shown."""
         store, path = self._text_of(key)
         return store.lines(path, wanted) if store is not None else None
 
     def text(self, key: str) -> str | None:
-        """A file's text; None where it is not known, or is not to be shown."""
+        """A file's text; None if it is not known, or may not be shown."""
         store, path = self._text_of(key)
         return store.text(path) if store is not None else None
 
     def _text_of(self, key: str) -> tuple[Store | None, str]:
-        """Where a file's text may be read. All text goes through here, and none that is not admitted."""
+        """The store and path of a file's text. All text is read through here, so that only admitted files are shown."""
         if key in self._visible:
             return self._open, key
         found = self._in_folder(key)
@@ -181,14 +182,14 @@ class Library:
         return [one for one in found if one.path in self._visible]
 
     def _closed(self, layer: Layer, found: list[F]) -> list[F]:
-        """What a folder's store has found, by keys, without what is open or belongs to another layer."""
+        """Results of a folder's store, by keys, without those of open documents and of nested layers."""
         if layer.mount or layer.nested:
             found = [one._replace(path=layer.mount + one.path) for one in found if layer.holds(one.path)]
         return [one for one in found if one.path not in self._hidden]
 
 
 def _folders_in(layer: Layer, keys: Collection[str]) -> list[str]:
-    """Those of some folders, as keys have them, that lie in a layer, by their paths there."""
+    """The folders, given as keys, that lie in a layer, by their paths there."""
     if layer.mount:
         return [f"{key}/"[len(layer.mount) : -1] for key in keys if f"{key}/".startswith(layer.mount)]
     return [key for key in keys if _APART[:-1] not in key]

@@ -1,11 +1,11 @@
-"""The tables of the index. `indexer/README.md` says what lies where, and why."""
+"""The tables of the index. `indexer/README.md` says what each holds, and why."""
 
 from __future__ import annotations
 
 import zlib
 
 SCHEMA = 6
-"""A new number for every change of the tables, or of what they are filled with: the file's name has it."""
+"""Part of the file's name; raise it for every change of the tables, or of the rules for their content."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS files(
     id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, family TEXT NOT NULL, folder TEXT NOT NULL,
@@ -28,4 +28,4 @@ CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5(
 CREATE TABLE IF NOT EXISTS frequencies(name TEXT PRIMARY KEY, chunks INTEGER NOT NULL) WITHOUT ROWID;
 """
 VERSION = zlib.crc32(TABLES.encode()) >> 1
-"""What SQLite's `user_version` of such a database is."""
+"""SQLite's `user_version` of a database with these tables."""

@@ -1,4 +1,4 @@
-"""One workspace folder kept in step with its store: what is new is read, what has changed is read again."""
+"""One workspace folder kept in step with its store: new and changed files are read, removed ones are forgotten."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from indexer.files.text import LARGEST, Refusal, left_out, read_text
 from indexer.files.walk import MOST_FILES, Found, walk
 from indexer.problems import Problems
 from indexer.rules.exclusion import TELLING_FILES, Rules
-from indexer.store.store import FileState, Store
-from indexer.sync.file_state import FileReading
+from indexer.store.rows import FileState
+from indexer.store.writing import WritableStore
+from indexer.sync.file_update import FileUpdate, Outcome
 from indexer.sync.journal import Journal
-from indexer.sync.pool import Reading, readings
+from indexer.sync.pool import read_files
 
-_TRANSACTION = 0.3  # seconds: what a crash may lose, and what another reader may have to wait for
-_MANY = 500  # paths; past that, looking at all files is as fast, and misses nothing
+_TRANSACTION = 0.3  # seconds of work that a crash may lose, and that another process may have to wait for
+_MANY = 500  # paths; from there on, a scan of all files is as fast, and misses nothing
 
 Progress = Callable[[int, int], None]
-"""Told how many files have been read, of how many."""
+"""Takes the number of files that have been read, and the number of all that are to be read."""
 
 
 class Stopped(Exception):
-    """Somebody has asked to stop; what was written until then is whole."""
+    """The caller has asked to stop; what was written until then is whole."""
 
 
 class Folder:
@@ -37,14 +38,14 @@ class Folder:
     def __init__(
         self,
         root: Path,
-        store: Store,
+        store: WritableStore,
         is_stopped: Callable[[], bool] = lambda: False,
         problems: Problems | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.root = root.resolve()
         self.is_cut_short = False
-        """Whether there were more files than the index takes."""
+        """Whether the folder has more files than the index takes."""
         self._store = store
         self._is_stopped = is_stopped
         self._problems = problems or Problems(lambda sentence: None)
@@ -52,9 +53,9 @@ class Folder:
         self._rules = Rules(self.root)
 
     def scan(self, progress: Progress = lambda done, total: None) -> int:
-        """Look at every file, and read those that are new or changed; returns how many were. Raises Stopped.
+        """Look at every file, and read the new and changed ones; returns their number. Raises Stopped.
 
-        A folder that is not there has no files; of one that cannot be listed now, what is known stays.
+        A folder that does not exist has no files; the index of a folder that cannot be listed now stays as it is.
         """
         try:
             os.scandir(self.root).close()
@@ -84,15 +85,16 @@ class Folder:
         return len(changed)
 
     def has_new_rules(self) -> bool:
-        """Whether ignore files have changed that no watcher of the folder tells of: `scan` then takes them in."""
+        """Whether ignore files have changed that the folder's watcher does not report; `scan` applies them."""
         return self._rules.has_changed(outside=True)
 
     def update(self, paths: Collection[str], progress: Progress = lambda done, total: None) -> None:
-        """Look at some files, relative to the folder: changed, new or gone. Raises Stopped."""
+        """Look at some paths, relative to the folder, of files that are changed, new or gone. Raises Stopped."""
         paths = {path for path in paths if self._is_possible(path)}
         everything = (
             len(paths) > _MANY
-            or len({path.casefold() for path in paths}) < len(paths)  # renamed in its case: the disk knows the name
+            or len({path.casefold() for path in paths})
+            < len(paths)  # renamed in its case: only the disk knows the name
             or any(path.rpartition("/")[2] in TELLING_FILES or is_folder(self.root / path) for path in paths)
         )
         if everything:
@@ -103,12 +105,12 @@ class Folder:
         with self._store.transaction():
             self._store.remove(paths - set(wanted))
             for path in paths:
-                self._store.remove(self._store.below(path))  # it was a folder, and is none
+                self._store.remove(self._store.below(path))  # where a folder was, a file may be now
         for _ in self._in_transactions(wanted, known):
             pass
 
     def _is_possible(self, path: str) -> bool:
-        """Whether a file of this name may be in the folder, or may have been."""
+        """Whether a file of this name may be in the folder now, or was there before."""
         if not path or not is_utf8(path) or path.startswith("/") or ".." in path.split("/"):
             return False
         try:
@@ -122,22 +124,22 @@ class Folder:
     def _is_wanted(self, path: str) -> bool:
         try:
             return self._rules.why_not(path) is None
-        except Exception as error:  # whatever is wrong with one path costs that path
+        except Exception as error:  # an error of any kind costs this path alone
             self._problems.add("entry", path, f"{self.root / path} is left out of the index: {said(error)}.")
             return False
 
     def _in_transactions(self, paths: list[str], known: dict[str, FileState]) -> Iterator[int]:
-        """Read files, a fraction of a second's worth in one transaction; yields how many are done."""
+        """Read files, with a commit each fraction of a second; yields how many are done."""
         done = 0
         options: dict[str, Any] = {}
         if self._journal is not None:
             options = {"suspects": self._journal.suspects, "begin": self._journal.begin}
-        with closing(readings(self.root, paths, known, **options)) as arriving:
+        with closing(read_files(self.root, paths, known, **options)) as arriving:
             while done < len(paths):
                 until = time.monotonic() + _TRANSACTION
                 with self._store.transaction():
-                    for path, reading in arriving:
-                        self._keep(path, reading)
+                    for path, outcome in arriving:
+                        self._keep(path, outcome)
                         done += 1
                         if time.monotonic() > until:
                             break
@@ -149,25 +151,25 @@ class Folder:
         if done < len(paths):
             raise Stopped
 
-    def _keep(self, path: str, reading: Reading) -> None:
-        if not isinstance(reading, FileReading):
+    def _keep(self, path: str, outcome: Outcome) -> None:
+        if not isinstance(outcome, FileUpdate):
             self._store.remove([path])
-            if reading is not None:
-                self._complain(path, reading)
+            if outcome is not None:
+                self._complain(path, outcome)
             return
-        if reading.content is None:
-            self._store.touch(path, reading.state)
+        if outcome.content is None:
+            self._store.touch(path, outcome.state)
             return
-        if reading.has_failed:
-            self._complain(path, str(reading.content))
+        if outcome.has_failed:
+            self._complain(path, str(outcome.content))
         try:
-            self._store.put(path, reading.state, reading.content)
+            self._store.put(path, outcome.state, outcome.content)
         except sqlite3.Error:
             raise
-        except Exception as error:  # whatever is wrong with one text costs that text
+        except Exception as error:  # an error of any kind costs this file alone
             reason = f"it cannot be kept ({said(error)})"
             self._complain(path, reason)
-            self._store.put(path, reading.state, reason)
+            self._store.put(path, outcome.state, reason)
 
     def _complain(self, path: str, reason: str) -> None:
         self._problems.add("file", path, f"{self.root / path} is left out of the index: {reason}.")
@@ -197,7 +199,7 @@ def why_not(file: Path, root: Path) -> str | None:
 
 
 def note_on(file: Path) -> str | None:
-    """What is left out of a file that is in the index, as the end of a sentence; None if it is there as a whole."""
+    """The lines that the index leaves out of a file, as the end of a sentence; None if the index has all of it."""
     _, data = read_regular(file, LARGEST)
     secrets = left_out(data)
     if not secrets:

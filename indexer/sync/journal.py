@@ -1,4 +1,4 @@
-"""Which file a worker is reading, on disk, so that the next one knows what this one died of."""
+"""The path of the file that the indexer process reads now, on disk: after a crash the next process knows the cause."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LONGEST = 1 << 16  # bytes
 
 
 class Journal:
-    """One path, of which the worker says that it reads it. Written at each file, which takes some microseconds."""
+    """One path, written before each file is read, which takes some microseconds."""
 
     def __init__(self, file: Path) -> None:
-        """Open it, and read what the last worker left there. Raises OSError, also for what is no file."""
+        """Open it, and read what the last process left there. Raises OSError, also where it is no regular file."""
         try:
             data = read_regular(file, _LONGEST)[1]
         except FileNotFoundError:
@@ -22,18 +22,18 @@ class Journal:
         self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         left = data.partition(b"\0")[0].decode("utf-8", "replace")
         self.suspects = frozenset({left} if left else ())
-        """What an earlier worker was reading when it died."""
+        """The file that an earlier process was reading when it died."""
 
     def begin(self, path: str) -> None:
-        """Note that a file is being read."""
+        """Note that this process reads a file."""
         self._write(path.encode("utf-8", "replace"))
 
     def end(self) -> None:
-        """Note that none is being read any more."""
+        """Note that this process reads no file."""
         self._write(b"")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def _write(self, path: bytes) -> None:

@@ -1,8 +1,9 @@
-"""Files read by several processes: each has its own Python, which one process would wait for, and its own death.
+"""Files read by a pool of processes: Python's lock does not serialize them, and a crash ends one of them alone.
 
-`python -m indexer --read FOLDER` reads paths from standard input and answers on standard output, in pickles. It lives
-as long as its input, so it ends with its parent. A file that such a process dies of, or spends half a minute
-on, is given once more to a new one; if that dies, too, the file is refused.
+`python -m indexer --read FOLDER` takes paths from standard input and answers on standard output, in pickles. It ends
+at the end of its input, so it ends with its parent. A file that crashes such a process, or takes half a minute, is
+given once more to a new process; if that one ends as well, the file is refused. `indexer/README.md` says why this is no
+`ProcessPoolExecutor`.
 """
 
 from __future__ import annotations
@@ -22,73 +23,70 @@ from typing import IO
 
 from indexer.parsing.analysis import analyse_here
 from indexer.parsing.symbols import SECONDS
-from indexer.store.store import FileState
-from indexer.sync.file_state import FileReading, read_file, refuse_file
+from indexer.store.rows import FileState
+from indexer.sync.file_update import Outcome, read_file, refuse_file
 from syntax.children import start_python
 from syntax.parsing.alarm import Alarm, be_expendable
 
 LONGEST = 30.0
-"""Seconds after which a process that reads one file ends itself, whatever holds it."""
-_WORTH_IT = 300  # files: starting a process takes as long as reading some dozens
-_MOST = 3  # processes; more would wait for the one that writes
-_AHEAD = 32  # files that each is given before its answers are asked for: enough for the time of a commit
-
-Reading = FileReading | str | None
-"""What `contents.read_file` returns."""
+"""Seconds that one file may take; then the process that reads it ends itself, even inside of native code."""
+_WORTH_IT = 300  # files: to start a process takes as long as to read some dozens of files
+_MOST = 3  # processes; more of them would wait for the one that writes
+_AHEAD = 32  # files that each process is given in advance: enough for the time of a commit
 
 
-def readings(
+def read_files(
     root: Path,
     paths: Sequence[str],
     known: Mapping[str, FileState],
     *,
     suspects: Collection[str] = (),
     begin: Callable[[str], None] = lambda path: None,
-) -> Generator[tuple[str, Reading], None, None]:
-    """Read files in any order, with the help of other processes where there are many.
+) -> Generator[tuple[str, Outcome], None, None]:
+    """Read files in any order; where there are many, in other processes, too.
 
-    `suspects` are read by other processes only; `begin` is told of each file before it is read in this one.
+    `suspects` are read in other processes only; `begin` is called with each path before this process reads the file.
     """
     doubtful = deque(path for path in paths if path in suspects)
     left = deque(path for path in paths if path not in suspects)
     count = min((os.cpu_count() or 1) // 2, _MOST) if len(left) >= _WORTH_IT else 0
-    helpers: list[_Helper] = []
+    pool: list[PoolProcess] = []
     try:
         while doubtful:
             path = doubtful.popleft()
-            yield path, _read_apart(root, path, known)
-        with contextlib.suppress(OSError):  # no more processes: it goes on with those that there are
-            while len(helpers) < count:
-                helpers.append(_Helper(root))
-        while left or any(helper.given for helper in helpers):
-            for helper in helpers:
-                while left and helper.is_alive and len(helper.given) < _AHEAD:
-                    helper.ask(left.popleft(), known)
+            yield path, _read_in_new_process(root, path, known)
+        with contextlib.suppress(OSError):  # no process can be started: those that were started are enough
+            while len(pool) < count:
+                pool.append(PoolProcess(root))
+        while left or any(process.given for process in pool):
+            for process in pool:
+                while left and process.is_alive and len(process.given) < _AHEAD:
+                    process.ask(left.popleft(), known)
             have_answered = False
-            for helper in helpers:
-                for answer in helper.answers(wait=not left):
+            for process in pool:
+                for answer in process.answers(wait=not left):
                     have_answered = True
                     yield answer
-                if not helper.is_alive and helper.given:  # it died of the first, perhaps: the others are read here
-                    doubtful.append(helper.given.popleft())
-                    left.extend(helper.given)
-                    helper.given.clear()
-            if left and not have_answered:  # what has been read is taken first: whoever writes is the busiest
+                if not process.is_alive and process.given:  # perhaps the first file ended it: others are read here
+                    doubtful.append(process.given.popleft())
+                    left.extend(process.given)
+                    process.given.clear()
+            if left and not have_answered:  # answers come first: the caller, who writes them, is the busiest
                 path = left.popleft()
                 begin(path)
                 with limited():
-                    reading = read_file(root / path, path, known.get(path))
-                yield path, reading
+                    outcome = read_file(root / path, path, known.get(path))
+                yield path, outcome
         for path in doubtful:
-            yield path, _read_apart(root, path, known)
+            yield path, _read_in_new_process(root, path, known)
     finally:
-        for helper in helpers:
-            helper.close()
+        for process in pool:
+            process.close()
 
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """End this process if the block takes longer than LONGEST, even where native code never returns to Python."""
+    """End this process if the block takes longer than LONGEST, even if native code never returns to Python."""
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(LONGEST, exit=True, file=nowhere)
         try:
@@ -97,38 +95,38 @@ def limited() -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
-def _read_apart(root: Path, path: str, known: Mapping[str, FileState]) -> Reading:
-    """Read a file that a process has died of, in a new one; refuse it if that dies, too."""
+def _read_in_new_process(root: Path, path: str, known: Mapping[str, FileState]) -> Outcome:
+    """Read a file that has ended a process in a new one; refuse the file if that one ends as well."""
     try:
-        helper = _Helper(root)
+        process = PoolProcess(root)
     except OSError as error:
         return f"no process can be started to read it ({error})"
     try:
-        helper.ask(path, known)
-        for _, reading in helper.answers(wait=True):
-            return reading
+        process.ask(path, known)
+        for _, outcome in process.answers(wait=True):
+            return outcome
     finally:
-        helper.close()
+        process.close()
     return refuse_file(root / path, "reading it crashes, or takes more than half a minute")
 
 
-class _Helper:
-    """One process, and the paths that it was given and has not answered."""
+class PoolProcess:
+    """One process, and the paths that it was given and has not answered yet."""
 
     def __init__(self, root: Path) -> None:
         self.given: deque[str] = deque()
         self.is_alive = True
-        self._answers: queue.SimpleQueue[Reading | EOFError] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Outcome | EOFError] = queue.SimpleQueue()
         self._process = start_python(
             "indexer", "--read", str(root.absolute()), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
-        threading.Thread(target=self._listen, name="reader", daemon=True).start()
+        threading.Thread(target=self._listen, name="pool process", daemon=True).start()
 
     def ask(self, path: str, known: Mapping[str, FileState]) -> None:
-        """Give it a file."""
+        """Give it the path of a file."""
         self.given.append(path)
         try:
             pickle.dump((path, known.get(path)), self._input)
@@ -136,8 +134,8 @@ class _Helper:
         except OSError:
             self.is_alive = False
 
-    def answers(self, *, wait: bool) -> Iterator[tuple[str, Reading]]:
-        """What it has read by now; with `wait`, at least one file."""
+    def answers(self, *, wait: bool) -> Iterator[tuple[str, Outcome]]:
+        """The files that it has read by now; with `wait`, at least one."""
         while self.given:
             try:
                 answer = self._answers.get(block=wait and self.is_alive)
@@ -150,25 +148,25 @@ class _Helper:
             yield self.given.popleft(), answer
 
     def close(self) -> None:
-        """Let it end, with what it has not answered."""
+        """End it, without the answers that are missing."""
         self._process.kill()
         self._process.wait()
-        with contextlib.suppress(OSError):  # what it was not given any more
+        with contextlib.suppress(OSError):  # bytes that it did not take
             self._input.close()
         self._output.close()
 
     def _listen(self) -> None:
         try:
             while True:
-                self._answers.put(pickle.load(self._output))  # what this very module wrote
-        except Exception:  # it ended, in the middle of an answer perhaps
+                self._answers.put(pickle.load(self._output))  # written by `serve` below
+        except Exception:  # it ended, perhaps in the middle of an answer
             self._answers.put(EOFError())
 
 
 def serve(root: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Be such a process: until there are no more requests, or nobody is there to hear the answers.
+    """Read files until the requests end, or until the parent takes no more answers.
 
-    A grammar may end it, or take so long that the system does; then its parent reads what it was given.
+    A grammar may crash this process, or take so long that the alarm ends it; then the parent reads the files left.
     """
     be_expendable()
     alarm = Alarm(2 * SECONDS)
@@ -176,6 +174,6 @@ def serve(root: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
         while True:
             path, known = pickle.load(requests)
             with limited(), alarm:
-                reading = read_file(root / path, path, known, analyse_here)
-            pickle.dump(reading, answers, pickle.HIGHEST_PROTOCOL)
+                outcome = read_file(root / path, path, known, analyse_here)
+            pickle.dump(outcome, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()

@@ -1,51 +1,54 @@
-"""The worker as its parent sees it: started, told of changes, heard, started again if it dies.
+"""The indexer process as its parent sees it: started, told of changes, and started again if it dies.
 
-Whatever the worker does, no call here waits for it.
+No call here waits for that process, even if it is suspended.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from indexer.sync.messages import Changed, IndexMessage, Problem, Resting, decoded, encoded
 from syntax.children import start_python
 
-_LIVES = 3  # starts of a worker that dies within a minute, before there is a rest
+_LIVES = 3  # deaths within a minute each, after which the supervisor rests
 _LONG_LIFE = 60.0  # seconds
 _REST, _LONGEST_REST = 60.0, 600.0  # seconds; doubled each time
-_LEAST_REST = 5.0  # seconds, after which a changed file ends a rest
-_MOST_PATHS = 5_000  # that wait to be told; past that, the worker is told to look at everything
-_END_WITHIN = 5.0  # seconds for a worker to end by itself
-_SAME_PROBLEM = 600.0  # seconds in which a sentence is not said again
-_MOST_LINES, _LONGEST_LINE = 100, 400  # of what a worker writes to stderr
+_LEAST_REST = 5.0  # seconds, after which a changed file ends the rest
+_MOST_PATHS = 5_000  # that wait to be sent; more of them become one message to look at everything
+_END_WITHIN = 5.0  # seconds for the process to end by itself
+_SAME_PROBLEM = 600.0  # seconds in which a sentence is not repeated
+_MOST_LINES, _LONGEST_LINE = 100, 400  # lines, code points: of what the process writes to stderr
 
 log = logging.getLogger(__name__)
 
 
-class WorkerProcess:
-    """One worker for one workspace folder. It ends with its parent, whose end of the pipe closes."""
+class Supervisor:
+    """Keeps one indexer process alive for one workspace folder. It ends with its parent, when the pipe closes.
 
-    def __init__(self, root: Path, database: Path, hear: Callable[[dict[str, Any]], None]) -> None:
-        self._root, self._database, self._hear_message = root, database, hear
+    `hear` takes its messages on a thread of this class. The condition protects what waits to be sent and which process
+    is alive; it is held for moments, and no other lock is taken under it.
+    """
+
+    def __init__(self, root: Path, database: Path, hear: Callable[[IndexMessage], None]) -> None:
+        self._root, self._database, self._hear = root, database, hear
         self._condition = threading.Condition()
         self._closed = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._paths: set[str] = set()
         self._everything = self._check = False
         self._problems: dict[str, float] = {}
-        threading.Thread(target=self._live, name="index worker", daemon=True).start()
+        threading.Thread(target=self._live, name="index supervisor", daemon=True).start()
 
     def tell(self, paths: Iterable[str]) -> None:
-        """Report changed files, relative to the folder, that the worker may not have seen yet."""
+        """Report changed files, by paths relative to the folder, which the process may not have noticed yet."""
         with self._condition:
             self._paths.update(paths)
             if len(self._paths) > _MOST_PATHS:
@@ -54,13 +57,13 @@ class WorkerProcess:
             self._condition.notify_all()
 
     def check(self) -> None:
-        """Report that something in the index cannot be read, or that there is none: the worker sees to it."""
+        """Report that the index is missing or cannot be read: the process checks it, and makes it anew."""
         with self._condition:
             self._check = True
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Let the worker end: it finishes its transaction by itself. One that does not run is killed."""
+        """Let the process end, which finishes its transaction first. A suspended one is killed."""
         with self._condition:
             self._closed.set()
             process = self._process
@@ -68,7 +71,7 @@ class WorkerProcess:
         if process is not None:
             if _is_suspended(process.pid):
                 process.kill()
-            threading.Thread(target=_end, args=(process,), name="index worker's end", daemon=True).start()
+            threading.Thread(target=_end, args=(process,), name="end of the indexer", daemon=True).start()
 
     def _live(self) -> None:
         deaths, rest = 0, _REST
@@ -77,18 +80,18 @@ class WorkerProcess:
             with self._condition:
                 if self._closed.is_set():
                     return
-                self._paths.clear()  # a worker that starts looks at everything
+                self._paths.clear()  # a new process looks at everything
                 self._everything = self._check = False
                 try:
                     process = self._process = _start(self._root, self._database)
                 except OSError as error:
                     process, reason = None, str(error)
             if process is not None:
-                threading.Thread(target=self._write, args=(process,), name="to the index worker", daemon=True).start()
-                threading.Thread(target=_log_errors, args=(process,), name="index worker's log", daemon=True).start()
+                threading.Thread(target=self._write, args=(process,), name="to the indexer", daemon=True).start()
+                threading.Thread(target=_log_errors, args=(process,), name="log of the indexer", daemon=True).start()
                 assert process.stdout is not None
                 for line in process.stdout:
-                    self._hear(line)
+                    self._take(line)
                 reason = f"exit code {process.wait()}"
             with self._condition:
                 self._process = None
@@ -103,18 +106,18 @@ class WorkerProcess:
                     f"The index of {self._root} does not stay up ({reason}); it is tried again later. "
                     f"Run: mellum-lsp index {self._root}"
                 )
-                self._hear_message({"resting": rest})
+                self._hear(Resting(rest))
                 self._rest(rest)
                 rest = min(2 * rest, _LONGEST_REST)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, at least some seconds if files change meanwhile."""
+        """Wait some seconds; when files change meanwhile, fewer."""
         with self._condition:
             self._condition.wait_for(self._closed.is_set, min(_LEAST_REST, seconds))
             self._condition.wait_for(lambda: self._closed.is_set() or bool(self._paths) or self._everything, seconds)
 
     def _write(self, process: subprocess.Popen[bytes]) -> None:
-        """Tell one process what there is to tell, until it or this object ends. Its pipe may block this thread."""
+        """Send what is reported to one process, until it or this object ends. Its pipe may block this thread."""
         assert process.stdin is not None
         with contextlib.suppress(OSError), process.stdin as pipe:  # OSError: it has died
             while True:
@@ -130,30 +133,28 @@ class WorkerProcess:
                     )
                     if self._closed.is_set() or self._process is not process:
                         return
-                    message: dict[str, Any] = {"changed": sorted(self._paths)}
-                    message |= {"everything": True} if self._everything else {}
-                    message |= {"check": True} if self._check else {}
+                    message = Changed(frozenset(self._paths), self._everything, self._check)
                     self._paths.clear()
                     self._everything = self._check = False
-                pipe.write(json.dumps(message).encode() + b"\n")
+                pipe.write(encoded(message))
                 pipe.flush()
 
-    def _hear(self, line: bytes) -> None:
+    def _take(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
+            message = decoded(line)
         except ValueError:
             return  # the last line of a process that was killed
-        if "problem" in message:
-            self._say(message["problem"])
-        else:
-            self._hear_message(message)
+        if isinstance(message, Problem):
+            self._say(message.sentence)
+        elif not isinstance(message, Changed):
+            self._hear(message)
 
     def _say(self, problem: str) -> None:
         now = time.monotonic()
         self._problems = {one: said for one, said in self._problems.items() if now - said < _SAME_PROBLEM}
         if problem not in self._problems:
             self._problems[problem] = now
-            self._hear_message({"problem": problem})
+            self._hear(Problem(problem))
 
 
 def _start(root: Path, database: Path) -> subprocess.Popen[bytes]:
@@ -162,7 +163,7 @@ def _start(root: Path, database: Path) -> subprocess.Popen[bytes]:
 
 
 def _log_errors(process: subprocess.Popen[bytes]) -> None:
-    """Log what a worker and its helpers write to stderr: each line once, and not more than is of use."""
+    """Log what the process and its pool write to stderr: each line once, up to a limit."""
     assert process.stderr is not None
     seen: set[bytes] = set()
     for line in process.stderr:
@@ -173,7 +174,7 @@ def _log_errors(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Give a process some seconds to end, then kill it."""
+    """Wait some seconds for the end of a process, then kill it."""
     try:
         process.wait(_END_WITHIN)
     except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""What keeps a workspace folder's index in step, in a process of its own (see `__main__.py`): the only one that writes.
+"""The loop that keeps a workspace folder's index in step, in a process of its own (see `__main__.py`).
 
-A second worker for the same folder, of another editor, waits in line. Killed at any moment, it leaves a
-whole index, perhaps an older one. What stops it is said once, and tried again after a rest that grows.
+It is the only writer: a lock file makes the loop of a second editor wait in line. Killed at any moment, it leaves a
+whole index, perhaps an older one. An error is reported once, and the loop tries again after a rest that grows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -20,24 +19,24 @@ from indexer.files.walk import MOST_FILES
 from indexer.problems import Problems
 from indexer.store.damage import Trouble, identity, remove_database, trouble_of
 from indexer.store.schema import SCHEMA
-from indexer.store.store import Store
+from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder, Stopped
 from indexer.sync.journal import Journal
+from indexer.sync.messages import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
 from indexer.sync.watch import Changes, Watcher
 from syntax.tracebacks import traceback_of
 
-_LOOK_EVERY = 10.0  # seconds, where the system does not tell of changes; so often it is seen whether it still does
-_CHECK_RULES = 1.5  # seconds; ignore files outside of the folder: a handful
-_LOOK_SHARE = 10  # looking takes at most one part in so many of the time
-_FIRST_WAIT, _IN_LINE = 0.02, 0.5  # seconds between attempts to become the one who writes: at first, and at last
+_LOOK_EVERY = 10.0  # seconds between scans where the system reports no changes, and between attempts to watch
+_CHECK_RULES = 1.5  # seconds between looks at the ignore files outside of the folder, which are a handful
+_LOOK_SHARE = 10  # scans take at most one part in so many of the time
+_FIRST_WAIT, _IN_LINE = 0.02, 0.5  # seconds between attempts to become the writer: at first, and at most
 _DISK_FULL_PAUSE = 30.0
 _REST = 60.0  # seconds after an error that another attempt may not mend, doubled each time
 _LEAST_REST, _LONGEST_REST = 5.0, 600.0
 _CHECK_PAUSE = 60.0  # seconds between checks of the whole index, each of which reads all of it
 
-Tell = Callable[[dict[str, Any]], None]
-"""Takes `{"progress": [done, total]}`, `{"ready": files}`, `{"waiting": true}`, `{"problem": sentence}` or
-`{"resting": seconds}`, after which it tries again."""
+Tell = Callable[[IndexMessage], None]
+"""Takes the loop's messages."""
 
 
 class _Replaced(Exception):
@@ -45,42 +44,41 @@ class _Replaced(Exception):
 
 
 def index_now(root: Path, database: Path, tell: Tell, *, again: bool = False) -> bool:
-    """Read what is new in a folder; False if another process keeps its index already.
+    """Bring a folder's index up to date; False if another process keeps it in step already.
 
     The index is checked first, and with `again` made anew: by the other process, if there is one.
     """
     is_ours = True
 
-    def hear(message: dict[str, Any]) -> None:
+    def hear(message: IndexMessage) -> None:
         nonlocal is_ours
-        if "waiting" in message:
+        if isinstance(message, WaitingInLine):
             is_ours = False
             changes.stop()
         tell(message)
 
     changes = Changes()
-    changes.add_check()
-    worker = _Worker(root, database, changes, hear, once=True, again=again)
-    worker.run()
+    changes.add(check=True)
+    _SyncLoop(root, database, changes, hear, once=True, again=again).run()
     if again and not is_ours:
-        remove_database(database)  # which its worker notices
+        remove_database(database)  # which the other process notices
     return is_ours
 
 
 def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False) -> None:
-    """Keep an index in step with its folder until `changes` are stopped; with `once`, read what is new and return."""
-    _Worker(root, database, changes, tell, once=once).run()
+    """Keep an index in step with its folder until `changes` are stopped; with `once`, until it is up to date."""
+    _SyncLoop(root, database, changes, tell, once=once).run()
 
 
-class _Worker:
+class _SyncLoop:
     def __init__(
         self, root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False, again: bool = False
     ) -> None:
         self._root, self._database, self._changes, self._tell = root, database, changes, tell
         self._once, self._again = once, again
-        self._problems = Problems(lambda sentence: tell({"problem": sentence}))
+        self._problems = Problems(lambda sentence: tell(Problem(sentence)))
         self._failures = 0
-        """Attempts that have failed since the index was in step."""
+        """Failed attempts since the index was in step."""
         self._is_fresh = False
         """Whether the index was made anew since it was in step."""
         self._checked = float("-inf")
@@ -102,20 +100,20 @@ class _Worker:
                 rest = min(_REST * 2 ** (self._failures - 1), _LONGEST_REST)
                 if trouble_of(error) in (Trouble.FULL, Trouble.BUSY):
                     rest = _DISK_FULL_PAUSE
-                self._tell({"resting": rest})
+                self._tell(Resting(rest))
                 self._changes.rest(min(_LEAST_REST, rest), rest)
             else:
                 return
 
     def _recover(self, error: Exception) -> bool:
-        """Say what is wrong; True if another attempt is to be made at once."""
+        """Report an error; True if another attempt is due at once."""
         trouble, reason = trouble_of(error), said(error)
         root, database = self._root, self._database
         if trouble is Trouble.GONE:
             return True
         if trouble is Trouble.DAMAGED and not self._is_fresh:
             self._is_fresh = True
-            self._tell({"problem": f"The index of {root} was damaged ({reason}) and is made anew."})
+            self._tell(Problem(f"The index of {root} was damaged ({reason}) and is made anew."))
             try:
                 remove_database(database)
             except OSError as another:
@@ -138,7 +136,7 @@ class _Worker:
         return False
 
     def _keep(self) -> None:
-        """Own the index and keep it in step until asked to stop. Raises _Replaced, and whatever goes wrong."""
+        """Own the index and keep it in step until asked to stop. Raises _Replaced, and errors of any kind."""
         lock = FileLock(f"{self._database}.lock")
         if not self._own(lock):
             return
@@ -147,14 +145,14 @@ class _Worker:
                 self._again = False
                 remove_database(self._database)
             _remove_older(self._database)
-            with closing(Store.writable(self._database)) as store, self._journal() as journal:
+            with closing(WritableStore.on_disk(self._database)) as store, self._journal() as journal:
                 self._follow(store, journal)
         finally:
             lock.release()
 
     @contextmanager
     def _journal(self) -> Iterator[Journal | None]:
-        """The journal; None where there can be none, which matters only when a worker dies."""
+        """The journal; None where its file cannot be opened, which matters only after a crash."""
         try:
             journal = Journal(Path(f"{self._database}.reading"))
         except OSError:
@@ -164,19 +162,18 @@ class _Worker:
             yield journal
 
     def _own(self, lock: FileLock) -> bool:
-        """Become the one who writes; False if asked to stop before that.
+        """Become the writer; False if asked to stop before that.
 
-        An editor that was closed and opened again finds its last worker about to end, which is waited for in short
-        steps.
+        When an editor was closed and opened again, its last process is about to end: the first waits are short.
         """
         is_told, wait = False, _FIRST_WAIT
         while not self._changes.is_stopped():
-            _make_private(self._database.parent)  # the cache folder may be removed meanwhile
+            _make_private(self._database.parent)  # as the cache folder may be removed meanwhile
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 if not is_told:
-                    self._tell({"waiting": True})
+                    self._tell(WaitingInLine())
                     is_told = True
                 time.sleep(wait)
                 wait = min(2 * wait, _IN_LINE)
@@ -184,38 +181,38 @@ class _Worker:
                 return True
         return False
 
-    def _follow(self, store: Store, journal: Journal | None) -> None:
+    def _follow(self, store: WritableStore, journal: Journal | None) -> None:
         """Bring an open index in step, and keep it there."""
         opened = identity(self._database)
-        watching = _Watching(self._root, self._changes, self._problems)
+        watch = _Watch(self._root, self._changes, self._problems)
         folder = Folder(self._root, store, self._changes.is_stopped, self._problems, journal)
         try:
             if not self._once:
-                watching.begin()
-            elif (batch := self._changes.take(0)) is not None and batch.check:
+                watch.begin()
+            elif (changed := self._changes.take(0)) is not None and changed.check:
                 store.check()
             self._scan(folder, store)
             store.wipe()
             while not self._once:
-                batch = self._changes.take(_CHECK_RULES)
-                if batch is None:
+                changed = self._changes.take(_CHECK_RULES)
+                if changed is None:
                     return
                 if identity(self._database) != opened:
                     raise _Replaced
-                if batch.check:
+                if changed.check:
                     self._check()
-                if watching.is_due() or watching.has_begun_anew() or batch.everything or folder.has_new_rules():
+                if watch.is_due() or watch.begins_anew() or changed.everything or folder.has_new_rules():
                     began = time.monotonic()
                     self._scan(folder, store)
-                    watching.looked(time.monotonic() - began)
-                elif batch.paths:
-                    folder.update(batch.paths, self._progress)
-                    self._tell({"ready": store.counts()[0]})
+                    watch.scanned(time.monotonic() - began)
+                elif changed.paths:
+                    folder.update(changed.paths, self._progress)
+                    self._tell(UpToDate(store.counts()[0]))
                 store.wipe()
         finally:
-            watching.stop()
+            watch.stop()
 
-    def _scan(self, folder: Folder, store: Store) -> None:
+    def _scan(self, folder: Folder, store: WritableStore) -> None:
         folder.scan(self._progress)
         if folder.is_cut_short:
             self._problems.add(
@@ -225,32 +222,32 @@ class _Worker:
             )
         self._failures, self._is_fresh = 0, False
         self._problems.mended("index")
-        self._tell({"ready": store.counts()[0]})
+        self._tell(UpToDate(store.counts()[0]))
 
     def _check(self) -> None:
-        """Read the whole index, of which a reader could not read something. Raises what makes it be made anew.
+        """Read the whole index, after a reader has failed to. Raises an error that means damage.
 
-        It is opened anew for that: what this process has in its memory may be whole.
+        It is opened anew for that: the pages that this process has in memory may be whole.
         """
         now = time.monotonic()
         if now - self._checked > _CHECK_PAUSE:
             self._checked = now
-            with closing(Store.writable(self._database, make=False)) as store:
+            with closing(WritableStore.on_disk(self._database, make=False)) as store:
                 store.check()
 
     def _progress(self, done: int, total: int) -> None:
-        self._tell({"progress": [done, total]})
+        self._tell(FilesRead(done, total))
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that only its user can read: an index holds the text of files that may be as private."""
+    """Make a folder that only its user can read: the index holds the text of files that may be private."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(OSError):  # another user's, who has let us in
+    with suppress(OSError):  # the folder may belong to another user
         folder.chmod(0o700)
 
 
 def _remove_older(database: Path) -> None:
-    """Remove indexes of earlier versions: they may hold what the rules of today leave out."""
+    """Remove indexes of earlier versions: they may hold files that the rules of this version leave out."""
     for other in database.parent.glob("index-*.sqlite*"):
         number = other.name.removeprefix("index-").partition(".")[0]
         if number.isdecimal() and int(number) < SCHEMA:
@@ -258,29 +255,29 @@ def _remove_older(database: Path) -> None:
                 other.unlink()
 
 
-class _Watching:
-    """How changes of a folder come to be known: told by the system, looked for, or both."""
+class _Watch:
+    """How the loop learns of changes in a folder: by reports of the system, by regular scans, or both."""
 
     def __init__(self, root: Path, changes: Changes, problems: Problems) -> None:
         self._root, self._changes, self._problems = root.resolve(), changes, problems
         self._watcher: Watcher | None = None
         self._is_wanted = False
-        self._last_attempt = self._last_look = time.monotonic()
+        self._last_attempt = self._last_scan = time.monotonic()
         self._every = _LOOK_EVERY
 
     def begin(self) -> None:
-        """Begin to watch, or to look where that is not possible."""
+        """Begin to watch; where the system refuses, regular scans take its place."""
         self._is_wanted = True
         self._last_attempt = time.monotonic()
         try:
             self._watcher = Watcher.start(self._root, self._changes)
         except (FileNotFoundError, NotADirectoryError):
-            return  # the folder was removed: it is looked for, too
+            return  # the folder was removed: the next attempt looks for it
         except OSError as error:
             self._say(said(error))
 
-    def has_begun_anew(self) -> bool:
-        """Whether it had to, so that changes may have been missed."""
+    def begins_anew(self) -> bool:
+        """Watch anew if that has become necessary; True if changes may have been missed."""
         had = self._watcher
         if not self._is_wanted or (had is not None and had.is_alive()):
             return False
@@ -291,7 +288,7 @@ class _Watching:
         return had is not None or self._watcher is not None
 
     def is_due(self) -> bool:
-        """Whether it is time to look at all files, since not all changes are told of."""
+        """Whether it is time for a scan, because the system does not report all changes."""
         if self._watcher is not None:
             if self._watcher.missing:
                 self._say(self._watcher.missing)
@@ -304,15 +301,15 @@ class _Watching:
                 )
             else:
                 return False
-        return self._is_wanted and time.monotonic() - self._last_look >= self._every
+        return self._is_wanted and time.monotonic() - self._last_scan >= self._every
 
-    def looked(self, seconds: float) -> None:
-        """All files were looked at, which took some time."""
-        self._last_look = time.monotonic()
+    def scanned(self, seconds: float) -> None:
+        """Note that a scan has ended, which took some seconds."""
+        self._last_scan = time.monotonic()
         self._every = max(_LOOK_EVERY, _LOOK_SHARE * seconds)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop watching."""
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher = None

@@ -1,4 +1,4 @@
-"""What changes in a workspace folder, as the system tells of it, gathered until it is quiet for a moment."""
+"""Changes in a workspace folder, as the operating system reports them, gathered until a moment passes without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +23,22 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from indexer.files.disk import is_utf8
+from indexer.sync.messages import Changed
 
-_QUIET = 0.03  # seconds without a change that end a burst
+_QUIET = 0.03  # seconds without a change, which end a burst
 _LONGEST_BURST = 2.0  # seconds
-_NOTHING_HAPPENED = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
+_NO_CHANGES = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
-"""Why a folder is not watched that needs no watching: it is there no more, or cannot be read either."""
+"""Errors of a folder that needs no watch: it was removed, or this user cannot read it either."""
 _REMOTE = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|webdav|davfs|fuse\.\w+|grpcfuse|fakeowner|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|ceph"
     r"|lustre|gpfs|glusterfs"
 )
-"""Kinds of file systems where others change files of which this machine is not told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What has changed: some files, or any of them."""
-
-    paths: frozenset[str]
-    """Relative to the folder, with forward slashes."""
-    everything: bool
-    check: bool = False
-    """Whether the index itself is to be checked: what was read of it made no sense."""
+"""File systems on which other machines change files without a report to this one."""
 
 
 class Changes:
-    """Paths that were reported and not yet looked at. Thread-safe."""
+    """Changes that were reported and not yet taken. Thread-safe: its condition protects all of it."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -58,22 +47,12 @@ class Changes:
         self._check = False
         self._is_stopped = False
 
-    def add(self, paths: Iterable[str]) -> None:
-        """Report changed files."""
+    def add(self, paths: Iterable[str] = (), *, everything: bool = False, check: bool = False) -> None:
+        """Report changed files; or that any file may have changed; or ask for a check of the index."""
         with self._condition:
             self._paths.update(paths)
-            self._condition.notify_all()
-
-    def add_everything(self) -> None:
-        """Report that any file may have changed."""
-        with self._condition:
-            self._everything = True
-            self._condition.notify_all()
-
-    def add_check(self) -> None:
-        """Ask for a check of the index."""
-        with self._condition:
-            self._check = True
+            self._everything |= everything
+            self._check |= check
             self._condition.notify_all()
 
     def stop(self) -> None:
@@ -86,10 +65,10 @@ class Changes:
         """Whether `stop` was called."""
         return self._is_stopped
 
-    def take(self, timeout: float | None = None) -> Batch | None:
-        """Wait for changes, and until no more come for a moment; returns them, or None at the end.
+    def take(self, timeout: float | None = None) -> Changed | None:
+        """Wait for changes, and until a moment passes without another; returns them, or None after `stop`.
 
-        After `timeout` seconds without a change the batch is empty.
+        After `timeout` seconds without a change, what it returns is empty.
         """
         with self._condition:
             self._condition.wait_for(self._has_any, timeout)
@@ -100,13 +79,13 @@ class Changes:
                     self._condition.wait(_QUIET)
             if self._is_stopped:
                 return None
-            batch = Batch(frozenset(self._paths), self._everything, self._check)
+            taken = Changed(frozenset(self._paths), self._everything, self._check)
             self._paths.clear()
             self._everything = self._check = False
-            return batch
+            return taken
 
     def rest(self, least: float, most: float) -> None:
-        """Wait `most` seconds, or at least `least` if something is reported meanwhile, which stays to be taken."""
+        """Wait `most` seconds, or at least `least` if a change is reported meanwhile, which stays to be taken."""
         with self._condition:
             self._condition.wait_for(self.is_stopped, least)
             self._condition.wait_for(self._has_any, most - least)
@@ -116,20 +95,20 @@ class Changes:
 
 
 class Watcher:
-    """The system's own notifications for a folder and all below it."""
+    """The operating system's notifications of changes in a folder and everything below it."""
 
     def __init__(self, root: Path, changes: Changes) -> None:
         self._root, self._changes = root, changes
         self._identity = _identity(root)
         self._observer = Observer()
         self.missing = ""
-        """Why some folder is not watched; empty where all are."""
+        """Why the system does not watch some folder; empty where it watches all of them."""
         self.is_remote = is_remote(root)
-        """Whether files change there of which this machine is not told."""
+        """Whether files may change there without a report to this machine."""
 
     @classmethod
     def start(cls, root: Path, changes: Changes) -> Watcher:
-        """Begin to watch. Raises OSError where the system watches no more: Linux has a limit for each user."""
+        """Begin to watch. Raises OSError where the system refuses: Linux has a limit of watches for each user."""
         watcher = cls(root, changes)
         observer = watcher._observer
         watcher._listen_to_losses()
@@ -143,26 +122,26 @@ class Watcher:
         return watcher
 
     def is_alive(self) -> bool:
-        """Whether it still tells of changes in the folder that has this name now."""
+        """Whether it still reports changes of the folder that has this name now."""
         threads = [self._observer, *self._observer.emitters]
         if (notifications := getattr(self._observer, "_inotify_fd", None)) is not None:
             threads.append(notifications)
         return all(thread.is_alive() for thread in threads) and self._identity == _identity(self._root)
 
     def stop(self) -> None:
-        """End it, and wait for that."""
+        """Stop its threads, and wait for their end."""
         self._observer.stop()
         self._observer.join()
 
     def _listen_to_losses(self) -> None:
-        """Hear of what watchdog 7 drops: a folder that cannot be watched, and events that were too many.
+        """Notice what watchdog 7 drops in silence: a folder that cannot be watched, and events that were too many.
 
-        Earlier versions end their threads at the first, which `is_alive` tells.
+        In earlier versions the first of these ends the thread, which `is_alive` notices.
         """
         notifications: Any = getattr(self._observer, "_inotify_fd", None)
         if notifications is None:
             return
-        # A folder that is added twice is a warning that quotes all watches there are: 7.5 MB of them were seen.
+        # The warning about a folder that is added twice quotes every watch: one warning had 7.5 MB.
         with contextlib.suppress(ImportError, AttributeError):
             from watchdog.observers.inotify import InotifyWatchGroup
 
@@ -175,13 +154,13 @@ class Watcher:
             except OSError as error:
                 if error.errno not in _GONE:
                     self.missing = error.strerror or str(error)
-                    self._changes.add_everything()
+                    self._changes.add(everything=True)
                 raise
 
         def handle(event: Any) -> None:
             handle_event(event)
             if event.is_queue_overflow:
-                self._changes.add_everything()
+                self._changes.add(everything=True)
 
         notifications.add_callback, notifications.handle_event = add, handle
 
@@ -199,7 +178,7 @@ def is_remote(folder: Path) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one that takes its name later."""
+    """Device and inode, by which a folder differs from a later one of the same name; None where there is none."""
     try:
         state = folder.stat()
     except OSError:
@@ -212,13 +191,13 @@ class _Handler(FileSystemEventHandler):
         self._root, self._changes = root, changes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Take note of a change, unless it is one of git's own files."""
-        if event.event_type in _NOTHING_HAPPENED or (event.is_directory and event.event_type == EVENT_TYPE_MODIFIED):
+        """Note a change, unless it is a change of git's own files."""
+        if event.event_type in _NO_CHANGES or (event.is_directory and event.event_type == EVENT_TYPE_MODIFIED):
             return
         names = [os.fsdecode(name) for name in (event.src_path, event.dest_path) if name]
         paths = [os.path.relpath(name, self._root).replace(os.sep, "/") for name in names if is_utf8(name)]
         paths = [path for path in paths if not path.startswith((".git/", "..")) and path != ".git"]
         if paths and event.is_directory:
-            self._changes.add_everything()
+            self._changes.add(everything=True)
         else:
             self._changes.add(paths)

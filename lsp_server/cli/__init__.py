@@ -2,7 +2,7 @@
 
 
 def main() -> None:
-    """Run a command; the whole command line is imported only now."""
+    """Run a command. Importing the command line takes long, so it happens here."""
     from lsp_server.cli.app import main
 
     main()

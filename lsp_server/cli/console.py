@@ -1,4 +1,4 @@
-"""What the commands share: where they print, how they fail, and how errors become sentences."""
+"""Shared by the commands: output, failures, and sentences for errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engine.devices.providers import Provider
+from lsp_server.configuration.settings import Provider
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -28,14 +28,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def failure(sentence: str) -> typer.Exit:
-    """Show a sentence in red; raise what this returns."""
+def failure(sentence: str, *, code: int = 1) -> typer.Exit:
+    """Print a sentence in red; the caller raises the returned error."""
     err.print(Text(sentence, style="red"), soft_wrap=True)
-    return typer.Exit(1)
+    return typer.Exit(code)
 
 
 def error_sentence(error: Exception) -> str:
-    """Say what the disk, or the system, refuses; other errors say it themselves."""
+    """A sentence for an error of the disk or the system; other errors have a text of their own."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error) or type(error).__name__
     done = "written" if error.errno in _CANNOT_BE_WRITTEN else "used"
@@ -45,7 +45,7 @@ def error_sentence(error: Exception) -> str:
 
 
 def drop_output() -> None:
-    """Let Python's own last flush of what cannot be written succeed."""
+    """Redirect output that cannot be written, so that Python's last flush succeeds."""
     try:
         sys.stdout.flush()
     except OSError:

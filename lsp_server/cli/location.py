@@ -1,4 +1,4 @@
-"""A place in a file as one writes it on a command line: `FILE`, `FILE:LINE` or `FILE:LINE:COLUMN`."""
+"""A location in a file as one writes it on a command line: `FILE`, `FILE:LINE` or `FILE:LINE:COLUMN`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "package.json", "Cargo.toml", 
 _LARGEST = 100_000_000  # bytes
 
 
-class PlaceError(Exception):
-    """A place that does not exist; its text is one sentence."""
+class LocationError(Exception):
+    """A location that does not exist; its text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A cursor in a file on disk."""
 
     file: Path
     identity: DocumentId
-    """What the file is in an editor that has opened its project's folder."""
+    """The identity of the file in an editor that opened the folder of its project."""
     language: str
     text: str
     offset: int
@@ -31,7 +31,7 @@ class Place:
 
     @property
     def path(self) -> str:
-        """Relative to the project the file belongs to, with forward slashes."""
+        """Relative to the project of the file, with forward slashes."""
         return self.identity.shown
 
     @property
@@ -45,14 +45,14 @@ class Place:
         return self.offset - (self.text.rfind("\n", 0, self.offset) + 1) + 1
 
 
-def erased(place: Place, lines: int) -> Place:
-    """The same place before it was written: from the cursor to the line's end, and `lines` - 1 lines below, are out.
+def erased(location: Location, lines: int) -> Location:
+    """The location before its code was written: without the rest of the cursor's line and `lines` - 1 lines below it.
 
-    A cursor that stands at the line's end moves to its first character that is no blank: all of the line goes.
+    A cursor at the end of a line moves to its first character that is not blank: the whole line is removed.
     """
     if lines < 1:
-        return place
-    text, offset = place.text, place.offset
+        return location
+    text, offset = location.text, location.offset
     end = _line_end(text, offset)
     if end == offset:
         start = text.rfind("\n", 0, offset) + 1
@@ -60,43 +60,43 @@ def erased(place: Place, lines: int) -> Place:
     for _ in range(lines - 1):
         newline = text.find("\n", end)
         end = _line_end(text, newline + 1) if newline >= 0 else len(text)
-    return replace(place, text=text[:offset] + text[end:], offset=offset)
+    return replace(location, text=text[:offset] + text[end:], offset=offset)
 
 
-def parse_place(written: str) -> Place:
-    """Find the place. Lines and columns count from 1; without a column it is the line's end, without a line the file's.
+def parse_location(written: str) -> Location:
+    """Find a location. Lines and columns count from 1; the default column is the line's end, the default line the last.
 
-    Raises PlaceError where there is no such file, line or column.
+    Raises LocationError where there is no such file, line or column.
     """
     match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", written)
     assert match is not None or not written
     name, line, column = match.groups() if match else ("", None, None)
     try:
         file = Path(name).expanduser()
-    except RuntimeError as error:  # `~name` of a user who is not there
-        raise PlaceError(f"{name} cannot be read: {error}") from error
+    except RuntimeError as error:  # `~name` of an unknown user
+        raise LocationError(f"{name} cannot be read: {error}") from error
     text = read_source(file)
     offset = len(text)
     if line is not None:
         offset = _offset(text, int(line), int(column) if column else None, name)
-    return Place(file, identity_in(workspace_of(file), file), language_of(file.name), text, offset)
+    return Location(file, identity_in(workspace_of(file), file), language_of(file.name), text, offset)
 
 
 def read_source(file: Path) -> str:
-    """Read a source file with its newlines as they are; links are followed. Raises PlaceError."""
+    """Read a source file with its newlines as they are; links are followed. Raises LocationError."""
     try:
         data = read_regular(file.resolve(strict=True), _LARGEST)[1]
         if len(data) > _LARGEST:
-            raise PlaceError(f"{file} has more than {_LARGEST // 1_000_000} MB, which no editor would send")
+            raise LocationError(f"{file} has more than {_LARGEST // 1_000_000} MB, which no editor would send")
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PlaceError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise LocationError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     except (OSError, RuntimeError) as error:  # the second: a link to itself, before Python 3.13
-        raise PlaceError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise LocationError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def identity_in(root: Path, file: Path) -> DocumentId:
-    """What a file is in an editor that has opened a folder; `root` must be resolved."""
+    """The identity of a file in an editor that opened the folder `root`, which must be resolved."""
     return identify(file_uri(file.absolute()), [root])
 
 
@@ -112,7 +112,7 @@ def project_root(file: Path) -> Path | None:
 
 
 def _line_end(text: str, offset: int) -> int:
-    """Where the line ends that holds `offset`, before its newline."""
+    """The end of the line of `offset`, before its newline."""
     end = text.find("\n", offset)
     end = len(text) if end < 0 else end
     return end - text[offset:end].endswith("\r")
@@ -123,12 +123,12 @@ def _offset(text: str, line: int, column: int | None, name: str) -> int:
     for _ in range(line - 1):
         start = text.find("\n", start) + 1
         if start == 0:
-            raise PlaceError(f"{name} has no line {line}, only {text.count(chr(10)) + 1}")
+            raise LocationError(f"{name} has no line {line}, only {text.count(chr(10)) + 1}")
     if line < 1 or column == 0:
-        raise PlaceError("Lines and columns count from 1")
+        raise LocationError("Lines and columns count from 1")
     end = _line_end(text, start)
     if column is None:
         return end
     if start + column - 1 > end:
-        raise PlaceError(f"Line {line} of {name} has no column {column}, only {end - start + 1}")
+        raise LocationError(f"Line {line} of {name} has no column {column}, only {end - start + 1}")
     return start + column - 1

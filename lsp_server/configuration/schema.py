@@ -1,4 +1,4 @@
-"""The settings as a JSON schema, and what is generated from it: VS Code's settings and the README's table.
+"""The settings as a JSON schema, and what is generated from it: the settings of each editor and the READMEs' tables.
 
     python -m lsp_server.configuration.schema           # exit code 1 if a file is stale
     python -m lsp_server.configuration.schema --write   # write the files
@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from lsp_server.configuration import settings
+from lsp_server.configuration.in_editors import emacs_customs, neovim_help
 from lsp_server.configuration.settings import SECTION, Settings
 
 _REPOSITORY = Path(__file__).parents[2]
 _PACKAGE = _REPOSITORY / "editors" / "vscode" / "package.json"
+_CUSTOMS = _REPOSITORY / "editors" / "emacs" / "mellum-settings.el"
+_HELP = _REPOSITORY / "editors" / "neovim" / "doc" / "mellum.txt"
 _TABLES = (_REPOSITORY / "README.md", _REPOSITORY / "editors" / "vscode" / "README.md")
 _BEGIN, _END = (
     "<!-- settings: made by `python -m lsp_server.configuration.schema --write` -->\n",
@@ -31,7 +34,7 @@ _BEGIN, _END = (
 )
 
 _USER_ONLY = {"completeIgnoredFiles"}
-"""What a workspace must not decide, beside free text, which can name programs, folders and addresses."""
+"""Settings that a workspace must not set, besides free text, which can name programs, folders and addresses."""
 
 
 def schema() -> dict[str, Any]:
@@ -66,10 +69,17 @@ def schema() -> dict[str, Any]:
 
 def stale_files() -> dict[Path, str]:
     """Return what generated files must hold, of those that hold something else."""
-    wanted = {_PACKAGE: _package(_PACKAGE.read_text(encoding="utf-8"))}
+    properties = schema()["properties"]
+    wanted = {
+        _PACKAGE: _package(_PACKAGE.read_text(encoding="utf-8")),
+        _CUSTOMS: emacs_customs(properties),
+        _HELP: neovim_help(_HELP.read_text(encoding="utf-8"), properties),
+    }
     for readme in _TABLES:
         wanted[readme] = _with_table(readme.read_text(encoding="utf-8"))
-    return {path: text for path, text in wanted.items() if path.read_text(encoding="utf-8") != text}
+    return {
+        path: text for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
 
 
 def _docstrings() -> dict[str, str]:
@@ -106,7 +116,7 @@ def _type(hint: Any) -> dict[str, Any]:
 
 
 def _package(text: str) -> str:
-    """Return the extension's manifest with the server's settings in it, after those that are its own."""
+    """Return the extension's manifest with the server's settings after the extension's own."""
     package = json.loads(text)
     own = package["contributes"]["configuration"]["properties"]
     ours = {name: value for name, value in own.items() if name.startswith(f"{SECTION}.server.")}

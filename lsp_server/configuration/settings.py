@@ -1,6 +1,6 @@
-"""What a user may set: from `initializationOptions`, `workspace/didChangeConfiguration` or `workspace/configuration`.
+"""The settings, read from `initializationOptions`, `workspace/didChangeConfiguration` or `workspace/configuration`.
 
-A wrong or unknown key never stops anything: its default is used, and the user is told which key it was.
+For a wrong or unknown key the default is used, and a sentence names the key to the user.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import cattrs
 
 SECTION = "mellum"
 TOKEN = "token"
-"""Read by `serve --tcp` before there is a session; no setting, and never shown."""
+"""A key that `serve --tcp` reads before there is a session. It is no setting, and is never shown."""
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
-"""The engine's own, named again here: importing the engine takes most of a second."""
+"""The same as the engine's type: importing the engine would take most of a second."""
 
-Place = Literal["comment", "string"]
-"""What the cursor may stand in."""
+Surroundings = Literal["comment", "string"]
+"""What may surround the cursor, besides code."""
 Minutes = NewType("Minutes", float)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model to have in memory, and how it is to run."""
+    """Which model is loaded, and how it runs."""
 
     model: str | None
     provider: Provider
@@ -48,7 +48,7 @@ class Settings:
     """Whether there are suggestions at all; false stops all inference, and lets the model go: its memory is free."""
     disabled_languages: tuple[str, ...] = ()
     """LSP language ids without suggestions."""
-    disabled_in: tuple[Place, ...] = ()
+    disabled_in: tuple[Surroundings, ...] = ()
     """`comment`, `string`: nothing is suggested there while you type. A suggestion asked for by a key is always shown;
     code inside an f-string or a template is code, a doc string is a string."""
     model: str | None = None
@@ -87,7 +87,7 @@ class Settings:
 
     @property
     def model_choice(self) -> ModelChoice:
-        """The part that takes loading a model again when it changes."""
+        """The settings whose change loads the model again."""
         return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
 
     def confidence_in(self, language: str) -> float:
@@ -121,7 +121,7 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
             structured = _converter.structure(value, types_by_name[name])
             if isinstance(structured, int | float) and structured < _AT_LEAST.get(name, structured):
                 raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value!r}")
-        except Exception as error:  # cattrs raises groups of whatever its hooks raise
+        except Exception as error:  # cattrs raises groups of the errors of its hooks
             complaints.append(f"Setting {SECTION}.{key} {_reason(error)}; its default is used.")
             continue
         if name == "threads" and structured is not None and structured > (cores := _cores()):
@@ -137,24 +137,29 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
 
 
 def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settings, list[str]]:
-    """Take back what a workspace may have set for itself: a model in it. Returns a sentence for what was taken back.
+    """Remove a model that lies in the workspace; returns a sentence for a removed setting.
 
-    LSP does not tell settings of the user from settings of the workspace, which some clients merge.
+    LSP does not separate the user's settings from the workspace's, and some clients merge them: a workspace could bring
+    a model of its own.
     """
     model = settings.model
     if model is None or not any(separator in model for separator in ("/", "\\", ":")):
         return settings, []
     try:
-        place = Path(model).expanduser()
-        folders = [root.resolve() for root in roots]
-        is_inside = place.is_absolute() and any(place.resolve().is_relative_to(folder) for folder in folders)
-    except (OSError, RuntimeError, ValueError):  # such as `~name` of nobody: looking for the model says so
+        folder = Path(model).expanduser()
+        resolved_roots = [root.resolve() for root in roots]
+        is_inside = folder.is_absolute() and any(folder.resolve().is_relative_to(root) for root in resolved_roots)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # `~name` of an unknown user: the search for the model reports it
         return settings, []
-    if not place.is_absolute():
+    if not folder.is_absolute():
         problem = "must be a model's name or its folder's whole path"
     elif is_inside:
         problem = "names a folder of the workspace, which is not trusted; to use it, run: mellum-lsp models use FOLDER"
-    elif place.drive.startswith("\\\\"):
+    elif folder.drive.startswith("\\\\"):
         problem = "names a folder on another machine; copy the model to this one"
     else:
         return settings, []
@@ -162,21 +167,21 @@ def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settin
 
 
 def merged(base: object, over: object) -> object:
-    """Lay one source of settings over another, key by key; what is no object stays as it is, to be complained about."""
+    """Override settings by others, key by key. A value that is no object stays, so that `read_settings` reports it."""
     if isinstance(base, Mapping) and isinstance(over, Mapping):
         return {**base, **over}
     return base if over is None else over
 
 
 def section_of(raw: object) -> object:
-    """Settings may come as they are, or inside an object under the section's name."""
+    """The settings in a value that holds them directly or under the section's name."""
     if isinstance(raw, Mapping) and SECTION in raw:
         return raw[SECTION]
     return raw
 
 
 def _cores() -> int:
-    """Processors that this process may use: with more threads than these, each waits for the others."""
+    """The number of processors that this process may use: with more threads, each would wait for others."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -197,7 +202,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _strict(expected: type, name: str) -> typing.Callable[[Any, Any], Any]:
-    """Cattrs would turn "false" into True and 1.9 into 1."""
+    """Accept one type only: cattrs would convert "false" to True and 1.9 to 1."""
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not expected:

@@ -1,1 +1,1 @@
-"""What the server says of itself: its status, reasons for silence, figures, and progress."""
+"""The server's reports: its status, reasons for empty answers, figures, and progress."""

@@ -1,4 +1,4 @@
-"""What became of suggestions: how many were shown, and how many the user took, told by each item's command."""
+"""Counts of suggestions that were sent, shown and accepted; the client reports an acceptance by the item's command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 ACCEPTED = "mellum.accepted"
 DID_SHOW = "textDocument/didShowCompletion"
-"""`{item}`: it is on the screen. This and the next are named as in Copilot's language server."""
+"""`{item}`: the item is on the screen. The name, as the next one, is that of Copilot's language server."""
 DID_PARTIALLY_ACCEPT = "textDocument/didPartiallyAcceptCompletion"
 """`{item, acceptedLength}`: so much of it was accepted, in UTF-16 units from the start of its `insertText`."""
 
@@ -14,13 +14,13 @@ _REMEMBERED = 256
 
 
 class Feedback:
-    """Counts for this session. A suggestion is known by the identifier that it was sent with."""
+    """Counts of this session. The identifier that is sent with a suggestion names it."""
 
     def __init__(self) -> None:
         self.shown = 0
         self.accepted = 0
         self.displayed = 0
-        """Suggestions that the client has said to be on the screen; not every client says so."""
+        """Suggestions that the client reported as shown; not every client does."""
         self.accepted_in_part = 0
         self._open: OrderedDict[str, set[str]] = OrderedDict()
 
@@ -34,7 +34,7 @@ class Feedback:
         return identifier
 
     def accept(self, identifier: object) -> bool:
-        """Count an acceptance, once for each suggestion; False for one that is not known."""
+        """Count an acceptance, once for each suggestion; False for an unknown one."""
         if not isinstance(identifier, str) or identifier not in self._open:
             return False
         del self._open[identifier]
@@ -42,19 +42,19 @@ class Feedback:
         return True
 
     def display(self, identifier: object) -> bool:
-        """Count a suggestion as seen, once; False for one that is not known."""
+        """Count a suggestion as shown, once; False for an unknown one."""
         is_new = self._note(identifier, DID_SHOW)
         self.displayed += is_new or 0
         return is_new is not None
 
     def accept_in_part(self, identifier: object, length: int) -> bool:
-        """Count a suggestion of which `length` UTF-16 units were accepted, once; False for one that is not known."""
+        """Count a suggestion of which `length` UTF-16 units were accepted, once; False for an unknown one."""
         is_new = self._note(identifier, DID_PARTIALLY_ACCEPT) if length > 0 else None
         self.accepted_in_part += is_new or 0
         return is_new is not None
 
     def _note(self, identifier: object, what: str) -> bool | None:
-        """Whether this is told of a suggestion for the first time; None for one that is not known."""
+        """Whether this is the first such report of a suggestion; None for an unknown one."""
         told = self._open.get(identifier) if isinstance(identifier, str) else None
         if told is None:
             return None

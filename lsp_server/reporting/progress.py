@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar:
-    """Work-done progress begun by the server. Does nothing where the client does not support it. Loop thread only."""
+    """Work-done progress that the server begins, if the client supports it. Used on the event loop's thread alone."""
 
     def __init__(self, server: LanguageServer, title: str) -> None:
         self._server = server
@@ -43,14 +43,14 @@ class ProgressBar:
         self._server.work_done_progress.begin(token, begin)
 
     def report(self, message: str, share: float) -> None:
-        """Show how far it is: `share` from 0 to 1."""
+        """Show the progress: `share` from 0 to 1."""
         if self._token is not None:
             percentage = round(100 * min(max(share, 0.0), 1.0))
             report = types.WorkDoneProgressReport(message=message, percentage=percentage)
             self._server.work_done_progress.report(self._token, report)
 
     def end(self) -> None:
-        """Take the bar away, or never show it if the client has not answered yet."""
+        """Remove the bar; if the client has not answered yet, never show it."""
         self._is_over = True
         if self._token is not None:
             self._server.work_done_progress.end(self._token, types.WorkDoneProgressEnd())

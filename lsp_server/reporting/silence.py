@@ -1,4 +1,4 @@
-"""Why an answer was empty: each has one reason, which is counted, logged, and shown in the status."""
+"""Reasons for empty answers: each empty answer has one, which is counted, logged, and shown in the status."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Silence(StrEnum):
-    """The reasons, with what each means and what to do about it."""
+    """The reasons; each has a sentence with its meaning and its mend."""
 
     sentence: str
 
     def __new__(cls, name: str, sentence: str) -> Silence:
-        """Make a member whose value is its name; the sentence goes along."""
+        """Make a member whose value is its name, with the sentence as an attribute."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.sentence = sentence
@@ -44,25 +44,25 @@ class Silence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SilenceFacts:
-    """What the status says of empty answers."""
+    """The facts about empty answers in the status."""
 
     reason: str | None
-    """Of the last answer; null where it had something to show."""
+    """The reason of the last answer; null if it was not empty."""
     sentence: str
-    """What that means, and what to do about it."""
+    """The meaning of the reason, and its mend."""
     counts: dict[str, int]
     """Empty answers in this session, by reason."""
 
 
 class Silences:
-    """The empty answers of a session."""
+    """Counts of the empty answers of a session."""
 
     def __init__(self) -> None:
         self._counts: Counter[Silence] = Counter()
         self._last: Silence | None = None
 
     def add(self, silence: Silence | None) -> None:
-        """Count an answer; None: it was not empty."""
+        """Count an answer; None for one that was not empty."""
         self._last = silence
         if silence is not None:
             self._counts[silence] += 1
@@ -77,5 +77,5 @@ _BY_STOP = {"gate": Silence.GATE, "deadline": Silence.DEADLINE, "place": Silence
 
 
 def silence_of(suggestion: Suggestion) -> Silence | None:
-    """Why a suggestion is empty; None for one that is not."""
+    """Why a suggestion is empty; None if it is not."""
     return None if suggestion.text else _BY_STOP.get(suggestion.stop, Silence.NOTHING)

@@ -1,4 +1,4 @@
-"""What suggestions have cost in this session, by the names that the log and `mellum-lsp complete` use."""
+"""The cost of suggestions in this session, with the names of the log and of `mellum-lsp complete`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Statistics:
-    """Sums over all requests that the model answered; those that were cancelled on the way are not in them."""
+    """Sums over all requests that were answered; cancelled requests are not in them."""
 
     answered: int = 0
     remembered: int = 0
-    """Those of them that an earlier suggestion answered, without the model."""
+    """Those that were answered from the cache, without the model."""
     prompt_tokens: int = 0
     computed_tokens: int = 0
-    """Prompt tokens that went through the model; the others' state was still there."""
+    """Prompt tokens that the model computed; the state of the others was cached."""
     decoded_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """By step: `queue`, `tokenize`, `prefill`, `decode`, `trim`."""

@@ -1,7 +1,7 @@
-"""What the server says of itself: `mellum/status`, sent when the state changes and answered when asked for.
+"""`mellum/status`: a notification when the state changes, and a request at any time.
 
-It is not sent for every request that begins or ends: clients warn of notifications they do not know, and a client knows
-best which of its own requests are under way.
+It is not sent when a request begins or ends: some clients warn of each notification that they do not know, and a client
+knows which of its own requests are pending.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from lsp_server.reporting.index_progress import IndexFacts
 from lsp_server.reporting.silence import SilenceFacts
 from lsp_server.reporting.statistics import Statistics
-from lsp_server.workspace.index_messages import IndexFacts
 
 STATUS = "mellum/status"
 
 
 class State(StrEnum):
-    """What a request for a suggestion can expect now."""
+    """The states of the server, as a request for a suggestion meets them."""
 
     LOADING = "loading"
     READY = "ready"
@@ -46,18 +46,18 @@ class Status:
 
     state: State
     message: str
-    """One sentence: what is, and if something is wrong, how to mend it."""
+    """One sentence: the state, and the mend if something is wrong."""
     model: ModelFacts | None
     busy: bool
-    """Whether a suggestion is being computed right now."""
+    """Whether a suggestion is being computed now."""
     shown: int
     """Suggestions sent in this session."""
     accepted: int
-    """Those of them that the user took."""
+    """Those that the user accepted."""
     displayed: int
-    """Those that the client has said to be on the screen; not every client says so."""
+    """Those that the client reported as shown; not every client does."""
     accepted_in_part: int
-    """Those of which the user took a word or a line."""
+    """Those of which the user accepted a part."""
     silence: SilenceFacts
     statistics: Statistics
     index: IndexFacts

@@ -1,1 +1,1 @@
-"""From bytes to messages and back: LSP's framing, its order, and the logs."""
+"""The connection: bytes, frames, messages, the order of a session, and the logs."""

@@ -1,4 +1,4 @@
-"""Notice the death of the editor: a server whose editor was killed must not stay behind with a model in its memory."""
+"""Ends the server when its editor dies: a server without an editor must not keep a model in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def watch(process_id: int, on_death: Callable[[], None]) -> None:
-    """Call `on_death` from a thread of its own once the process is gone; works alike on POSIX and Windows.
+    """Call `on_death` on a thread of its own when the process ends. Works on POSIX and Windows.
 
-    A process that does not exist now is not watched: the number of an editor outside of our container says nothing.
+    A process that does not exist now is not watched: its number may be that of an editor outside of our container.
     """
     try:
         parent = psutil.Process(process_id)
@@ -40,7 +40,7 @@ def watch(process_id: int, on_death: Callable[[], None]) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; its number may belong to another process by now, which psutil tells by the start time."""
+    """Whether the process runs. Another process may have its number; psutil compares the start time."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

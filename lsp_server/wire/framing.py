@@ -1,6 +1,6 @@
-"""Where one message ends and the next begins: the `Content-Length` framing of LSP, fed with bytes as they come.
+"""The `Content-Length` framing of LSP: splits a stream of bytes into messages.
 
-Damage is survived, not hidden: a header without a length is reported and skipped, and reading goes on at the next one.
+Damage is reported and skipped: after a header without a length, reading continues at the next header.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ LONGEST_BODY = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
     reason: str
-    """What is wrong with them; it quotes none of them, for they may be the text of a document."""
+    """What is wrong with them, without a quotation: the bytes may be text of a document."""
 
 
 class FrameReader:
-    """Turns a stream of bytes into message bodies."""
+    """Splits a stream of bytes into message bodies."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -53,7 +53,7 @@ class FrameReader:
 
     @property
     def is_inside_a_message(self) -> bool:
-        """Whether the stream would break off in the middle of a message if it ended now."""
+        """Whether the stream is in the middle of a message."""
         return bool(self._buffer) or self._body_length is not None or self._skip > 0
 
     def _read_header(self) -> Damage | None:
@@ -64,7 +64,7 @@ class FrameReader:
         header = bytes(self._buffer[:end])
         lengths = _LENGTH.findall(header)
         if not lengths:
-            # what follows may already belong to the next header: keep everything from where one could start
+            # the bytes that follow may belong to the next header: keep them from its possible start
             start = _HEADER_START.search(self._buffer, 1)
             del self._buffer[: start.start() if start else end + 4]
             return Damage(f"a header without Content-Length, of {len(header):,} bytes")

@@ -1,8 +1,8 @@
-"""What is read of each message that a client sends, and in what form: the rest is not looked at, so it refuses nothing.
+"""Reads from each message the values that the server uses, and checks only these.
 
-Clients write what a later version of the protocol knows, or leave out what they never missed. A value that is not used
-here cannot be wrong. One that is used, and is not what it has to be, counts as left out where the server can do without
-it; where it cannot, it refuses its own message, with a sentence that names it.
+Clients send values of later versions of the protocol, or leave values out. A value that the server does not use cannot
+be wrong. A used value of the wrong form counts as left out if the server can do without it; else the message is refused
+with a sentence that names the value.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from lsp_server.reporting.feedback import DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.reporting.status import STATUS
 
 Reader = Callable[[Any], Any]
-"""Takes a JSON value, returns what is used of it. Raises Unusable."""
+"""Takes a JSON value and returns the part that is used. Raises Unusable."""
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x1f]*")
-_LARGEST = 2**31 - 1  # of the protocol's whole numbers; no line and no document is that long, so more says the same
+_LARGEST = 2**31 - 1  # of the protocol's whole numbers; no line and no document is longer
 
 
 class Unusable(ValueError):
-    """A value is not what the server needs it to be; the text says where it stands, and what it is."""
+    """A value has the wrong form; the text names its place in the message and its type."""
 
     def __init__(self, reason: str, where: str = "") -> None:
         super().__init__(f"{where or 'the value'} {reason}")
         self.reason, self.where = reason, where
 
     def inside(self, name: str) -> Unusable:
-        """The same, as the whole sees it that has the value under this name."""
+        """The same error, seen from the object that has the value under this name."""
         return Unusable(self.reason, f"{name}.{self.where}" if self.where else name)
 
 
 def read(method: str, params: Any) -> Any:
-    """Keep of a message's parameters what is used of them. Raises Unusable."""
+    """Read the used part of a message's parameters. Raises Unusable."""
     try:
         return _READERS[method](params) if method in _READERS else params
     except RecursionError:
@@ -46,7 +46,7 @@ def read(method: str, params: Any) -> Any:
 
 
 def uri_in(params: Any) -> str | None:
-    """The document that a message is about, if it says so much; for one that cannot be used otherwise."""
+    """The URI of the document in parameters that cannot be used; None if there is none."""
     document = params.get("textDocument") if isinstance(params, Mapping) else None
     uri = document.get("uri") if isinstance(document, Mapping) else None
     return uri if isinstance(uri, str) else None
@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 
 def _uri(value: Any) -> str:
-    """A URI that can be taken apart, and shown in the log: no text that damage has put in its place."""
+    """A URI that can be parsed, and shown in the log. Damage may have put other text there."""
     try:
         if _URI.fullmatch(_text(value)) and urlparse(value):
             return value  # type: ignore[no-any-return]
@@ -74,21 +74,21 @@ def _flag(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
-    """A whole number, also where a client writes 3 as 3.0."""
+    """A whole number; a client may write 3 as 3.0."""
     if type(value) is int or (type(value) is float and value.is_integer()):
         return int(value)
     raise Unusable(f"must be a whole number, not {type(value).__name__}")
 
 
 def _count(value: Any) -> int:
-    """A whole number from 0, as lines and characters are counted."""
+    """A whole number from 0: lines and characters."""
     if (number := _whole(value)) < 0:
         raise Unusable("must not be negative")
     return min(number, _LARGEST)
 
 
 def _version(value: Any) -> int:
-    """A document's version, which nothing depends on."""
+    """A document's version. Nothing depends on it, so a wrong one counts as 0."""
     try:
         return max(min(_whole(value), _LARGEST), -_LARGEST)
     except Unusable:
@@ -123,7 +123,7 @@ def _one_of(allowed: range, otherwise: int) -> Reader:
 
 
 def _if_usable(reader: Reader, otherwise: Any = None) -> Reader:
-    """What cannot be used counts as left out."""
+    """An unusable value counts as left out."""
 
     def lenient(value: Any) -> Any:
         try:
@@ -135,7 +135,7 @@ def _if_usable(reader: Reader, otherwise: Any = None) -> Reader:
 
 
 def _each(reader: Reader) -> Reader:
-    """A list of what can be used; the rest of it is left out, and no list is an empty one."""
+    """The usable items of a list; a value that is no list counts as an empty one."""
 
     def read_list(value: Any) -> list[Any]:
         found = []
@@ -167,7 +167,7 @@ def _object(**fields: Reader) -> Reader:
 
 
 def _capabilities(value: Any) -> dict[str, Any]:
-    """What a client can do, as far as the server asks: to be extended where it asks for more."""
+    """The capabilities of a client that the server uses; extend this with each new use."""
     dynamic = _if_usable(_object(dynamicRegistration=_flag))
     found: dict[str, Any] = _object(
         general=_if_usable(_object(positionEncodings=_each(_text))),
@@ -177,7 +177,7 @@ def _capabilities(value: Any) -> dict[str, Any]:
         ),
     )(value if isinstance(value, Mapping) else {})
     if found["general"] is not None and not found["general"]["positionEncodings"]:
-        found["general"] = None  # none that can be used: the protocol's own
+        found["general"] = None  # no usable encoding: the protocol's default
     return found
 
 
@@ -191,14 +191,14 @@ def _folders(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _change(value: Any) -> dict[str, Any]:
-    """One change: with a range, or of the whole text. A range that is there and cannot be used is no whole text."""
+    """One change, of a range or of the whole text. A change with an unusable range is not one of the whole text."""
     if isinstance(value, Mapping) and value.get("range") is not None:
         return _object(range=_RANGE, text=_text)(value)  # type: ignore[no-any-return]
     return _object(text=_text)(value)  # type: ignore[no-any-return]
 
 
 def _changes(value: Any) -> list[dict[str, Any]]:
-    """Changes in their order, from the last one of the whole text on: what was before it does not matter."""
+    """Changes in their order, from the last change of the whole text on: it overrides the earlier ones."""
     if not isinstance(value, list):
         raise Unusable(f"must be a list, not {type(value).__name__}")
     whole = [
@@ -218,7 +218,7 @@ def _completion_context(value: Any) -> dict[str, Any]:
 
 
 def _suggestion(value: Any) -> str | None:
-    """The identifier of the suggestion that an item was sent for, which is its command's argument."""
+    """The identifier of an item's suggestion, which is the argument of its command."""
     command = value.get("command") if isinstance(value, Mapping) else None
     arguments = command.get("arguments") if isinstance(command, Mapping) else None
     return arguments[0] if isinstance(arguments, list) and arguments and isinstance(arguments[0], str) else None
@@ -246,7 +246,7 @@ _READERS: Mapping[str, Reader] = {
     types.SHUTDOWN: _nothing,
     types.EXIT: _nothing,
     types.CANCEL_REQUEST: _object(id=_identifier),
-    types.SET_TRACE: lambda _: {"value": "off"},  # the log says what there is to say, at its own level
+    types.SET_TRACE: lambda _: {"value": "off"},  # the log has its own level
     types.WINDOW_WORK_DONE_PROGRESS_CANCEL: _object(token=_identifier),
     types.WORKSPACE_DID_CHANGE_CONFIGURATION: lambda value: {
         "settings": value.get("settings") if isinstance(value, Mapping) else None

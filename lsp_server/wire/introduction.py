@@ -1,7 +1,7 @@
-"""What a client on a socket has to say first: a frame of LSP's headers and no others, with a valid `initialize` in it.
+"""The first message that a client on a socket must send: a frame with LSP's headers only, and a valid `initialize`.
 
-Web pages can post to any port of this machine, and users of the machine or the network can connect: until a client has
-introduced itself, nothing that it sends reaches the server, and the server stays for the editor.
+Web pages can post to any port of this machine, and users of the machine or the network can connect. Until a client has
+introduced itself, its bytes do not reach the server, and the server continues to wait for the editor.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _LONGEST_BODY = 8 << 20
 
 
 class NotAnEditor(Exception):
-    """A client is refused; its text says why, and holds nothing of what was sent."""
+    """A client is refused; the text says why, and quotes nothing of the client's bytes."""
 
 
 class Introduction:
-    """The first bytes of a client, as they come."""
+    """Collects and checks the first bytes of a client."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
         self.received = bytearray()
 
     def feed(self, data: bytes) -> bool:
-        """Take more bytes; returns whether the introduction is whole and right. Raises NotAnEditor."""
+        """Take more bytes; returns whether the introduction is complete and valid. Raises NotAnEditor."""
         if not data:
             raise NotAnEditor("it left before it had sent a message")
         self.received += data
@@ -71,7 +71,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _length(header: bytes, *, is_whole: bool) -> int | None:
-    """The length of the body, once the header is whole. Raises NotAnEditor at the first line that LSP does not have."""
+    """The length of the body, once the header is complete. Raises NotAnEditor at the first foreign header line."""
     lines = header.lower().split(b"\r\n")
     for number, line in enumerate(lines):
         may_go_on = not is_whole and number == len(lines) - 1
@@ -90,7 +90,7 @@ def _length(header: bytes, *, is_whole: bool) -> int | None:
 
 
 def _token_in(params: dict[str, Any]) -> object:
-    """What the client sends as a token, beside its settings or among them."""
+    """The token that the client sends, besides its settings or among them."""
     options = params.get("initializationOptions")
     inner = options.get(SECTION) if isinstance(options, dict) else None
     found = (one.get(TOKEN) for one in (options, inner) if isinstance(one, dict) and TOKEN in one)

@@ -1,6 +1,6 @@
-"""Logging to stderr, from a thread of its own: an editor that never reads stderr must not stop the server.
+"""Logging to stderr on a thread of its own: an editor that never reads stderr must not stop the server.
 
-No text of a document gets there, whatever goes wrong: of errors only what cannot hold any, see `syntax.tracebacks`.
+No text of a document is logged. Of an error only the parts that cannot contain such text are, see `syntax.tracebacks`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class BackgroundHandler(logging.Handler):
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record, formatted now: its arguments may change."""
+        """Format a record now, as its arguments may change, and queue it."""
         try:
             self._waiting.put_nowait(self.format(record))
         except Full:
-            pass  # nobody reads stderr
+            pass  # the client does not read stderr
         except Exception:
             self.handleError(record)
 
     def drain(self, timeout: float) -> bool:
-        """Wait until everything logged so far is written, at most `timeout` seconds; returns whether it is."""
+        """Wait at most `timeout` seconds until the queue is written; returns whether it is."""
         written = threading.Event()
         try:
             self._waiting.put(written, timeout=timeout)
@@ -58,25 +58,25 @@ class BackgroundHandler(logging.Handler):
                 try:
                     print(item, file=sys.stderr, flush=True)
                 except (OSError, ValueError):
-                    return  # stderr is closed, and so is the only place to say so
+                    return  # stderr is closed, so there is nowhere to report this
 
 
 class _Discreet(logging.Formatter):
-    """Tells of errors what cannot be text of a document."""
+    """Formats records without text of documents."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a copy of the record: errors among its arguments are described, not quoted."""
+        """Format a copy of the record; errors among its arguments are described, not quoted."""
         record = logging.makeLogRecord(record.__dict__)
         record.exc_text = None  # another handler may have formatted it
         if isinstance(record.args, tuple):
             record.args = tuple(_described(one) if isinstance(one, BaseException) else one for one in record.args)
-        if record.name == "asyncio":  # it quotes callbacks with their arguments, and tasks with their errors
+        if record.name == "asyncio":  # asyncio quotes callbacks with their arguments, and tasks with their errors
             record.msg, record.args = re.split(r"[\n(<:]", record.getMessage())[0], ()
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's own name
-        """Where the error happened."""
-        from syntax.tracebacks import traceback_of  # importing the grammars takes a while, and errors are rare
+        """The traceback, without texts."""
+        from syntax.tracebacks import traceback_of  # a slow import, and errors are rare
 
         return traceback_of(ei[1])
 
@@ -88,17 +88,17 @@ def _described(error: BaseException) -> str:
 
 
 def is_shown(uri: str) -> bool:
-    """Whether a URI may stand in the log: not one in whose place damage has put text of a document."""
+    """Whether a URI may be logged: damage may have put text of a document in its place."""
     return _URI.fullmatch(uri) is not None
 
 
 def shown_uri(uri: str) -> str:
-    """A document's URI for the log, or no more than that it is one."""
+    """A document's URI for the log, or the words `a document`."""
     return uri[:_LONGEST_URI] if is_shown(uri) else "a document"
 
 
 def start_logging() -> BackgroundHandler:
-    """Log to stderr, also what ends a thread or the process."""
+    """Log to stderr; also the errors that end a thread or the process."""
     handler = BackgroundHandler()
     log = logging.getLogger(__name__)
     sys.excepthook = lambda kind, error, trace: log.critical("The server ends", exc_info=error)
@@ -110,8 +110,8 @@ def start_logging() -> BackgroundHandler:
 
 
 def set_level(name: str | None) -> None:
-    """Set the level by its name; None means what the environment asks for, and without that `warning`."""
+    """Set the level by its name; the default is that of the environment, else `warning`."""
     level = _LEVELS.get((name or os.environ.get(LEVEL_VARIABLE, "")).lower(), logging.WARNING)
     logging.getLogger().setLevel(level)
-    # pygls logs whole messages, with the text of documents in them; what goes wrong in it reaches our own log anyway
+    # pygls logs whole messages with text of documents; its errors reach our own log anyway
     logging.getLogger("pygls").setLevel(logging.CRITICAL + 1)

@@ -1,17 +1,17 @@
-"""JSON-RPC as LSP wants it: the order of a session's life, and exactly one response to every request.
+"""JSON-RPC with the rules of LSP: the order of a session, and exactly one response to every request.
 
-pygls answers nothing when parameters are malformed, when a request has none, when a notification comes as a request, or
-when the server is shutting down, and loses the exit code; here is what comes before and around its handlers.
+pygls does not answer malformed parameters, a request without parameters, a notification that comes as a request, or a
+request during the shutdown, and it loses the exit code. This module checks messages before pygls calls a handler.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from cattrs import Converter
 from lsprotocol import types
@@ -33,7 +33,14 @@ from lsp_server.reporting.status import STATUS
 from lsp_server.wire.incoming import Unusable, read, uri_in
 from lsp_server.wire.logs import is_shown, shown_uri
 
+_AT_ARRIVAL = "_is_called_at_arrival"
+
 log = logging.getLogger(__name__)
+
+Params = TypeVar("Params")
+Result = TypeVar("Result")
+Work = Callable[[], Coroutine[Any, Any, Result]]
+"""What is left to do for a request whose snapshot is taken."""
 
 
 class Life(Enum):
@@ -44,28 +51,23 @@ class Life(Enum):
 
 
 class Protocol(LanguageServerProtocol):
-    """pygls' protocol, made strict about order and lenient about damage."""
+    """pygls' protocol, but strict about order and tolerant of damage."""
 
     def __init__(self, server: LanguageServer, converter: Converter) -> None:
         super().__init__(server, converter)
         self._life = Life.NEW
         self.on_exit: Callable[[int], None] = lambda code: None
-        """Called when the client says `exit`, with the exit code that the protocol asks for."""
-        self.freeze: dict[str, Callable[[Any], Any]] = {}
-        """By method: what turns parameters into a snapshot, which the handler gets in their place.
-
-        pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already.
-        """
+        """Called with the exit code of the protocol when the client sends `exit`."""
         self.on_lost_step: Callable[[str, str], None] = lambda uri, reason: None
-        """Called with the URI of a document that is out of step with the client's from now on, and why."""
+        """Called with the URI of a document that is out of step with the client's from now on, and the reason."""
 
     @property
     def exit_code(self) -> int:
-        """What the process has to end with if it ends now: 0 after a `shutdown`, else 1."""
+        """The exit code if the process ends now: 0 after a `shutdown`, else 1."""
         return 0 if self._shutdown else 1
 
     def receive(self, body: bytes) -> None:
-        """Handle one message. Never raises: whatever is wrong with a message, the next one is read."""
+        """Handle one message. Never raises: the next message is read after any error."""
         try:
             message = json.loads(body)
         except Exception as error:  # ValueError, and RecursionError for a hundred thousand brackets
@@ -76,7 +78,7 @@ class Protocol(LanguageServerProtocol):
             self._dispatch(message)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # of a native library, too
+        except BaseException:  # also of a native library
             log.exception("A message could not be handled: %s", summary(message))
             if isinstance(message, dict) and "method" in message and _is_id(message.get("id")):
                 self._refuse(message["id"], JsonRpcInternalError("The message could not be handled"), message)
@@ -92,7 +94,7 @@ class Protocol(LanguageServerProtocol):
             self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
-        """Handle a request or a notification that may come now."""
+        """Handle a request or a notification that is allowed now."""
         method, params, wants_answer = message["method"], message.get("params"), "id" in message
         is_notification = method in _NOTIFICATIONS
         if method not in (types.CANCEL_REQUEST, *self.fm.builtin_features, *self.fm.features):
@@ -111,14 +113,12 @@ class Protocol(LanguageServerProtocol):
             return
         if method == types.INITIALIZE:
             self._life = Life.INITIALIZED
-        if method in self.freeze:
-            structured.params = self.freeze[method](structured.params)
         self.handle_message(structured)
-        if wants_answer and is_notification:  # it was sent as a request: it is done, and has no result
+        if wants_answer and is_notification:  # a notification that was sent as a request: its result is null
             self._send_data({"jsonrpc": self.VERSION, "id": message["id"], "result": None})
 
     def _take_response(self, message: dict[str, Any]) -> None:
-        """Give the client's answer to the one who waits for it; what was not asked for is ignored."""
+        """Give the client's answer to the request that waits for it; other answers are ignored."""
         identifier, future = message.get("id"), None
         if _is_id(identifier) and self._result_types.pop(identifier, None) is not None:
             future = self._request_futures.pop(identifier, None)
@@ -130,7 +130,7 @@ class Protocol(LanguageServerProtocol):
             future.set_result(message.get("result"))
 
     def _decline(self, message: dict[str, Any], reason: JsonRpcException) -> None:
-        """Answer a request with an error; a notification is only logged."""
+        """Answer a request with an error; log a notification."""
         if "id" in message or not isinstance(message["method"], str):
             self._refuse(message.get("id") if _is_id(message.get("id")) else None, reason, message)
         else:
@@ -138,12 +138,12 @@ class Protocol(LanguageServerProtocol):
 
     def _refuse(self, identifier: int | str | None, error: JsonRpcException, message: Any = None) -> None:
         log.warning("Refused %s: %s", summary(message), _reason(error))
-        # not a ResponseErrorMessage, which would leave out an `id` that is null
+        # a ResponseErrorMessage would leave out an `id` that is null
         response = {"jsonrpc": self.VERSION, "id": identifier, "error": error.to_response_error()}
         self._send_data(response)
 
     def _out_of_order(self, method: str | None) -> JsonRpcException | None:
-        """Why a method cannot be handled at this point of the session, if it cannot."""
+        """Why a method is not allowed at this point of the session; None if it is."""
         if method is None or method == types.EXIT:
             return None
         if self._shutdown:
@@ -156,7 +156,7 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(types.INITIALIZE)
     def lsp_initialize(self, params: types.InitializeParams) -> Generator[Any, Any, types.InitializeResult]:
-        """Initialize as pygls does, then keep documents of our own kind."""
+        """Initialize as pygls does, then replace its workspace by our `Documents`."""
         result: types.InitializeResult = yield from super().lsp_initialize(params)
         workspace = self.workspace
         self._workspace = Documents(
@@ -169,7 +169,7 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(types.SHUTDOWN)
     def lsp_shutdown(self, *_: Any) -> None:  # type: ignore[override]
-        """End what runs for other requests: each is answered as cancelled."""
+        """Cancel all other requests; each is answered as cancelled."""
         for identifier, future in list(self._request_futures.items()):
             if identifier != self.msg_id:
                 future.cancel()
@@ -177,7 +177,7 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> Generator[Any, Any, None]:
-        """Apply changes to a document that is open. Where one cannot be applied, later ones would hit a wrong text."""
+        """Apply changes to an open document. After a change that fails, the document is out of step."""
         uri = params.text_document.uri
         documents = self.workspace
         assert isinstance(documents, Documents)
@@ -196,9 +196,11 @@ class Protocol(LanguageServerProtocol):
             return
         yield self.fm.features[types.TEXT_DOCUMENT_DID_CHANGE], (params,), None
 
-    def _execute_handler(self, msg_id: int | str, *arguments: Any, **options: Any) -> None:
-        """Call a handler as pygls does, and forget its future once it is done: pygls keeps those of notifications."""
-        super()._execute_handler(msg_id, *arguments, **options)
+    def _execute_handler(self, msg_id: int | str, handler: Callable[..., Any], *rest: Any, **options: Any) -> None:
+        """Call a handler as pygls does, and drop its future once it is done: pygls keeps those of notifications."""
+        if getattr(getattr(handler, "func", None), _AT_ARRIVAL, False):
+            handler, options = handler(*options["args"]), {**options, "args": ()}
+        super()._execute_handler(msg_id, handler, *rest, **options)
         if (future := self._request_futures.get(msg_id)) is not None:
             future.add_done_callback(lambda done: self._forget(msg_id, done))
 
@@ -209,9 +211,9 @@ class Protocol(LanguageServerProtocol):
     def _run_generator(
         self, future: Future[Any] | None, *, gen: Generator[Any, Any, Any], result_future: Future[Any]
     ) -> None:
-        """Go on after a handler as pygls does; what waits for one that was cancelled is cancelled with it.
+        """Continue after a handler as pygls does; a cancelled handler cancels the generator that waits for it.
 
-        At Ctrl-C the event loop cancels them all. pygls lets that escape into the loop, which prints a traceback.
+        At Ctrl-C the event loop cancels all of them. In pygls that error reaches the loop, which prints a traceback.
         """
         if future is not None and future.cancelled():
             gen.close()
@@ -221,14 +223,24 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *_: Any) -> None:  # type: ignore[override]
-        """Say that the process has to end, instead of ending it inside a callback of the event loop."""
+        """Ask for the end of the process; pygls would end it inside a callback of the event loop."""
         self.on_exit(self.exit_code)
 
 
-def summary(message: Any) -> str:
-    """Name a message in the log: what was asked and where, never the text of a document.
+def at_arrival(handler: Callable[[Any, Params], Work[Result]]) -> Callable[[Any, Params], Work[Result]]:
+    """Mark a handler that is called while its message is handled, and returns a coroutine function: what is left to do.
 
-    Damage puts any text anywhere, so each part is shown only if it is what it should be.
+    pygls starts a coroutine one turn of the event loop later, when the next edit may have been applied already: what
+    the handler itself reads of a document is what the client saw when it sent the message.
+    """
+    setattr(handler, _AT_ARRIVAL, True)
+    return handler
+
+
+def summary(message: Any) -> str:
+    """Describe a message for the log: its method, its document and position, never text of a document.
+
+    Damage can put any text anywhere, so a part is shown only if it has the right form.
     """
     if not isinstance(message, dict):
         return "what is no message"
@@ -250,7 +262,7 @@ def summary(message: Any) -> str:
 
 
 def _reason(error: JsonRpcException) -> str:
-    """Why a message is refused, for the log: damage makes a method's name of any text, so no unknown one is shown."""
+    """Why a message is refused, for the log. An unknown method is not named: damage can make any text of a name."""
     return error.MESSAGE if isinstance(error, JsonRpcMethodNotFound) else error.message
 
 
@@ -265,7 +277,7 @@ def _is_id(value: Any) -> TypeGuard[int | str]:
 
 
 def _malformed(message: dict[str, Any]) -> JsonRpcException | None:
-    """Why an object is no JSON-RPC message, if it is none."""
+    """Why an object is not a JSON-RPC message; None if it is one."""
     if message.get("jsonrpc") != Protocol.VERSION:
         return JsonRpcInvalidRequest(f"'jsonrpc' must be '{Protocol.VERSION}'")
     if "method" in message and not isinstance(message["method"], str):

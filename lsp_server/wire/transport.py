@@ -1,7 +1,7 @@
-"""Bytes in and out: stdio or a socket, each way on a thread of its own, so that the event loop never waits for them.
+"""Reads and writes bytes on stdio or a socket, on one thread each, so that the event loop never waits for them.
 
-Reading has its own thread because a blocked read cannot be cancelled: the process must end although stdin stays open.
-Writing has one because a client that does not read would otherwise stop the server while it holds requests to cancel.
+Reading has its own thread because a blocked read cannot be cancelled: the process must end while stdin is still open.
+Writing has one because a client that does not read would block the event loop, and with it cancellations.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Connection:
         self._writer.start()
 
     def write(self, data: bytes) -> None:
-        """Queue data to be sent; after `close` it is dropped."""
+        """Queue data to be sent. After `close`, data is dropped."""
         if not self._is_closed:
             self._outgoing.put(data)
 
     def close(self) -> None:
-        """Send what is queued, waiting at most two seconds for the client to take it, and end."""
+        """Send the queued data, for at most two seconds, and end the connection."""
         if not self._is_closed:
             self._is_closed = True
             self._outgoing.put(None)
@@ -68,12 +68,12 @@ class Connection:
         try:
             while (data := self._outgoing.get()) is not None:
                 self._send(data)
-        except OSError as error:  # nobody reads any more; the reader sees the end of the stream and says so
+        except OSError as error:  # the client does not read any more; the reader thread reports the end of the stream
             log.info("Nothing can be sent any more: %s", error)
 
 
 def stdio() -> Connection:
-    """Take over stdin and stdout. Whatever else in this process prints to stdout ends up on stderr from now on."""
+    """Take over stdin and stdout. Other output of this process to stdout goes to stderr from now on."""
     incoming, outgoing = os.dup(0), os.dup(1)
     if sys.platform == "win32":
         import msvcrt
@@ -84,7 +84,7 @@ def stdio() -> Connection:
     os.dup2(nowhere, 0)
     try:
         os.dup2(2, 1)
-    except OSError:  # started without a stderr
+    except OSError:  # the process has no stderr
         os.dup2(nowhere, 1)
     os.close(nowhere)
     sys.stdout = sys.stderr
@@ -102,10 +102,10 @@ class ListenError(Exception):
 
 
 def accept_editor(host: str, port: int, announce: Callable[[str], None], token: str | None = None) -> Connection:
-    """Listen until a client has introduced itself as an editor, with the token if there is one; drop all others.
+    """Listen until a client introduces itself as an editor, with the token if there is one; close other connections.
 
-    `announce` gets the address, with the port that port 0 became. Raises ListenError; so it does where other machines
-    could connect and there is no token.
+    `announce` gets the address with the real port, also for port 0. Raises ListenError, also if other machines could
+    connect and there is no token.
     """
     try:
         if token is None and not is_loopback(host):
@@ -121,12 +121,12 @@ def accept_editor(host: str, port: int, announce: Callable[[str], None], token: 
         announce("{}:{}".format(*listener.getsockname()[:2]))
         callers: dict[socket.socket, _Caller] = {}
         while True:
-            for key, _ in selector.select(timeout=1.0):  # on Windows, Ctrl-C is seen only between two waits
+            for key, _ in selector.select(timeout=1.0):  # on Windows, Ctrl-C counts only between two waits
                 client = key.fileobj
                 assert isinstance(client, socket.socket)
                 if client is listener:
                     _greet(listener, selector, callers, token)
-                elif (caller := callers.get(client)) is None:  # dismissed in this very round
+                elif (caller := callers.get(client)) is None:  # dismissed in this round
                     continue
                 elif caller.has_introduced_itself(client):
                     del callers[client]
@@ -147,7 +147,7 @@ class _Caller:
         self.refused = False
 
     def has_introduced_itself(self, client: socket.socket) -> bool:
-        """Read what it has sent; `refused` is set where it is no editor."""
+        """Read its bytes; sets `refused` if it is not an editor."""
         try:
             return self.introduction.feed(client.recv(_CHUNK))
         except BlockingIOError:
@@ -187,7 +187,7 @@ def _dismiss(
 
 
 def _connection(client: socket.socket, caller: _Caller) -> Connection:
-    """The editor's connection, which begins with what it has sent already."""
+    """The editor's connection; the first bytes are those of its introduction."""
     log.info("Connected to %s", caller.address)
     client.setblocking(True)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,1 +1,1 @@
-"""The index as the server uses it."""
+"""The workspace: its folders, its documents, and the index of them."""

@@ -1,4 +1,4 @@
-"""The index as the server uses it: asked on a thread of its own, told of documents and folders from the event loop."""
+"""The server's view of the index: questions run on threads of their own; documents come from the event loop."""
 
 from __future__ import annotations
 
@@ -12,44 +12,43 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine import ContextSnippet
 from engine.model_folders.locations import cache_folder
-from indexer import Index, why_not_root
+from indexer import Index, IndexMessage, why_not_root
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
 from syntax import DocumentId, path_in
 
 _LOOK_FOR = 0.02  # seconds for which requests wait for a look at new documents
-_LOOK_AGAIN = 5.0  # seconds for which what lies near a document is taken to be the same
+_LOOK_AGAIN = 5.0  # seconds until the files near a document are searched again
 
 Read = Callable[[tuple[str, ...]], None]
-"""Gets ready to look n-grams up in texts: a method of the model that looks them up."""
+"""Prepares n-grams of texts: a method of the completer that uses them."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Near:
-    """What lies near a document, for one model."""
+    """The files near a document, for one model."""
 
     texts: tuple[str, ...] = ()
     generation: tuple[int, ...] | None = None
-    """Of the index, when the texts were looked for."""
+    """The generation of the index from which the texts were read."""
     asked: tuple[int, ...] | None = None
-    """The same of those that are being looked for."""
+    """The generation of the search that runs or ran last."""
     looked: float = float("-inf")
-    """When it was looked for last, as `time.monotonic` has it."""
+    """When the last search began, by `time.monotonic`."""
 
 
 class Context:
-    """What other files tell. What documents contain goes in at once, which costs nothing.
+    """Context from other files. The text of a document goes in at once; it is parsed later.
 
-    A request begins with `why_not`: what is shown of other documents afterwards follows the rules as they are then.
+    A request begins with `why_not`, which reads changed rules: the answers that follow obey these rules.
     """
 
-    def __init__(self, hear: Callable[[Path, dict[str, Any]], None]) -> None:
+    def __init__(self, hear: Callable[[Path, IndexMessage], None]) -> None:
         self._index = Index(cache_folder(), hear)
         self._admission = self._index.admission
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="context")
@@ -62,13 +61,13 @@ class Context:
 
     @property
     def generation(self) -> tuple[int, ...]:
-        """Another value as soon as what helped may help no more."""
+        """Changes when a document or a file that helped may not help any more."""
         return self._index.generation
 
     def use_folders(self, roots: Iterable[Path], *, indexed: bool) -> set[Path]:
-        """Take these for the workspace folders, and no others any more; returns those that are indexed.
+        """Replace the workspace folders by these; returns those that are indexed.
 
-        What is open in a folder may help, `indexed` or not. Folders that are not there are not indexed.
+        Open documents of a folder may help even without `indexed`. Missing folders are not indexed.
         """
         wanted = {root: indexed and _is_there(root) and why_not_root(root) is None for root in roots}
         for root, is_indexed in self._index.folders().items():
@@ -79,20 +78,20 @@ class Context:
         return {root for root, is_indexed in self._index.folders().items() if is_indexed}
 
     def update(self, document: DocumentId, language: str, text: str) -> None:
-        """Take in a document's new text."""
+        """Store a document's new text; it is parsed later."""
         self._index.update(document, language, text)
 
     def forget(self, document: DocumentId) -> None:
-        """Drop a document that was closed."""
+        """Remove a document that was closed."""
         self._index.forget(document)
         with self._lock:
             for near in self._near.values():
                 near.pop(document, None)
 
     def opened(self) -> None:
-        """Look at new documents before anyone asks about them: the first of a language loads its grammar.
+        """Look at new documents before the first request: the first of a language loads its grammar.
 
-        However many are opened, one look waits, and it gives way to requests.
+        At most one look waits at a time, and requests go before it.
         """
         with self._lock:
             if self._is_look_due:
@@ -102,9 +101,9 @@ class Context:
             self._thread.submit(self._look_at_opened)
 
     def why_not(self, snapshot: Snapshot) -> Future[str | None]:
-        """Ask why a document is not completed: it is ignored, or named like a secret. None if it is.
+        """Ask why a document is not completed: it is ignored, or named like a secret. None if it is completed.
 
-        Ignore files are looked at on a thread of their own, which takes a tenth of a millisecond on a disk at hand.
+        Ignore files are checked on a thread of their own; on a local disk that takes 0.1 ms.
         """
 
         def ask() -> str | None:
@@ -133,16 +132,16 @@ class Context:
         return self._thread.submit(ask)
 
     def neighbours_of(self, snapshot: Snapshot, read: Read) -> tuple[str, ...]:
-        """Texts of files near a document, as `look_around` has read them last for the model that `read` belongs to.
+        """Texts of files near a document, as `look_around` last read them for the model of the method `read`.
 
-        None of them if some may help no more since then.
+        Empty if one of them may not help any more.
         """
         with self._lock:
             near = self._near.get(_owner(read), {}).get(snapshot.identity)
             return near.texts if near is not None and near.generation == self.generation else ()
 
     def look_around(self, snapshot: Snapshot, read: Read) -> None:
-        """Read what is new near a document, in the background; it competes with no one who waits for an answer."""
+        """Read what is new near a document, in the background, so that no request waits for it."""
         now = time.monotonic()
         with self._lock:
             near = self._near.setdefault(_owner(read), {}).setdefault(snapshot.identity, _Near())
@@ -164,7 +163,7 @@ class Context:
 
     def _look_at_opened(self) -> None:
         with self._lock:
-            self._is_look_due = False  # what is opened from now on may come too late for this one
+            self._is_look_due = False  # a document that is opened later needs another look
         try:
             is_done = self._index.refresh(within=_LOOK_FOR)
         except Exception:
@@ -185,5 +184,5 @@ def _is_there(root: Path) -> bool:
 
 
 def _owner(read: Read) -> object:
-    """The model that a method belongs to. What is kept for it goes when it goes."""
+    """The object of a method: entries kept for it are dropped with it."""
     return getattr(read, "__self__", read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from syntax.nesting.leaves import COMMENT, ReadLeaves
 from syntax.nesting.walk import DEEPEST, Stack, at_line_end, is_quote, step, walk
@@ -27,11 +27,13 @@ class Delimiter:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found in a text behind the cursor; offsets in code points from the cursor."""
+    """What was found in a text after the cursor; offsets in code points from the cursor."""
 
     delimiters: list[Delimiter]
     comments: list[tuple[int, int]]
     """Start and end; the start is negative for a comment that the cursor stands in."""
+    words: list[tuple[int, str]] = field(default_factory=list)
+    """Words that begin or end blocks, or stand between their heads and bodies, where they are none of a string."""
 
     def open_at(self, offset: int, at_cursor: Stack) -> Stack:
         """What is open right before an offset, when `at_cursor` is at the cursor."""
@@ -89,6 +91,7 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
     deepest = len(stack) + DEEPEST
     delimiters: list[Delimiter] = []
     comments: list[tuple[int, int]] = []
+    words: list[tuple[int, str]] = []
     known_bytes, known = start, 0
 
     def characters(position: int) -> int:
@@ -110,12 +113,17 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
                 stack = stack[:-1]
                 delimiters.append(Delimiter(characters(max(leaf.end - 2, start)), "*/", stack, closes=True))
             comments.append((first, characters(leaf.end)))
+        elif leaf.kind.isalpha():
+            if leaf.start >= start and not (stack and (is_quote(stack[-1]) or stack[-1] == COMMENT)):
+                words.append((characters(leaf.start), leaf.kind))
         elif leaf.start >= start and (found := step(leaf.kind, stack)) is not None:
+            if found[2] and leaf.kind == ")" and language == "shellscript":
+                continue  # of a pattern of `case`
             stack, closes, is_stray = found
             if len(stack) > deepest:
                 break  # no code is written so
             delimiters.append(Delimiter(characters(leaf.start), leaf.kind, stack, closes, is_stray))
-    return Reading(delimiters, comments)
+    return Reading(delimiters, comments, words)
 
 
 def _shortened(statement: str, at_cursor: Stack) -> str:

@@ -99,7 +99,8 @@ def _reading(answer: dict[str, Any]) -> Reading:
         Delimiter(offset, text, tuple(open_after), closes, is_stray)
         for offset, text, open_after, closes, is_stray in answer["delimiters"]
     ]
-    return Reading(delimiters, [(start, end) for start, end in answer["comments"]])
+    comments = [(start, end) for start, end in answer["comments"]]
+    return Reading(delimiters, comments, [(offset, word) for offset, word in answer["words"]])
 
 
 def _window(before: str, language: str) -> str:

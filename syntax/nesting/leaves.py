@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,12 +24,15 @@ class Leaf:
     """In bytes, like the end."""
     end: int
     kind: str
-    """A delimiter as it stands among what is open, "comment", or ""."""
+    """A delimiter as it stands among what is open, a word that begins or ends blocks, "comment", or ""."""
 
     def end_without_newline(self, source: bytes) -> int:
         """Where it ends; some grammars count the newline in."""
         return self.end - source.endswith(b"\n", self.start, self.end)
 
+
+_WORD = re.compile(rb"\w+(?::(?!:)|[?!])?")
+_NO_KEYWORD_AFTER = (b".", b":", b"@", b"$")
 
 ReadLeaves = Callable[[bytes, int, str], Iterator[Leaf]]
 """Finds the leaves of a text, in the language named last, that end after a byte."""
@@ -39,6 +43,7 @@ def plain_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
     row = language_named(language)
     leader = row.comment.encode() if row.comment else None
     wanted = b"()[]{}\"'" if leader and row.blocks != "indentation" else b'()[]{}"'
+    words = row.block_words
     quote, position = 0, 0
     while position < len(source):
         byte = source[position]
@@ -58,4 +63,21 @@ def plain_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
                 quote = 0 if quote == byte else quote or byte
             if position >= start:
                 yield Leaf(position, end, chr(byte))
+        elif words and (found := _WORD.match(source, position)):
+            end = found.end()
+            word = found[0].decode("ascii", "replace")
+            if position >= start and word in words and source[position - 1 : position] not in _NO_KEYWORD_AFTER:
+                yield Leaf(position, end, word)
         position = end
+
+
+def block_words(line: str, language: str) -> list[tuple[int, str]]:
+    """Words of one line that begin or end blocks, or stand between their heads and bodies, and where they stand."""
+    words, quotes = language_named(language).block_words, 0
+    found = []
+    source = line.encode("utf-8", "replace")
+    for leaf in plain_leaves(source, 0, language):
+        quotes += leaf.kind in ("'", '"')
+        if leaf.kind in words and not quotes % 2:
+            found.append((len(source[: leaf.start].decode("utf-8", "replace")), leaf.kind))
+    return found

@@ -1,13 +1,12 @@
 """Over the text before the cursor: what is open at its end, and where its statements begin.
 
-While somebody types, only the end of that text changes. So a long text is walked over in two parts: the first, up to
+While the user types, only the end of that text changes. So a long text is walked over in two parts: the first, up to
 a place that moves in steps of many lines and is therefore remembered from keystroke to keystroke, and the rest, from
 the start of a statement in the first. What is found depends on the text alone, not on what was asked before.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -67,7 +66,6 @@ class Walk:
         return b"".join([*parts, source[position:end]]).decode("utf-8")
 
 
-_CLOSES = re.compile(rb"\s*[)\]}]")
 _NOTHING = Walk((), (), (), (Beginning(0, (), (), 0),), ())
 
 
@@ -132,9 +130,9 @@ def _may_begin_statement(stack: Stack) -> bool:
 
 
 def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
-    """Pass a leaf: what is open behind it, whether it closes, whether it is stray. None where it changes nothing."""
+    """Pass a leaf: what is open after it, whether it closes, whether it is stray. None where it changes nothing."""
     top = stack[-1] if stack else ""
-    if kind in ("", "comment") or top == COMMENT:
+    if kind in ("", "comment") or kind.isalpha() or top == COMMENT:
         return None
     if is_quote(top):
         if kind.lstrip("f") == top.lstrip("f"):
@@ -150,7 +148,7 @@ def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
 
 
 def at_line_end(stack: Stack) -> Stack:
-    """What stays open behind a line's end, which ends a string that cannot go on over it."""
+    """What stays open after a line's end, which ends a string that cannot go on over it."""
     if _ENDED_BY_LINE.isdisjoint(stack):
         return stack
     return stack[: next(depth for depth, token in enumerate(stack) if token in _ENDED_BY_LINE)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from syntax.languages import language_named
 from syntax.nesting.leaves import COMMENT, DELIMITERS, QUOTES, Leaf, plain_leaves
 from syntax.parsing.grammars import parse, parser_for
 
@@ -18,6 +19,8 @@ def tree_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
     if parser is None:
         yield from plain_leaves(source, start, language)
         return
+    row = language_named(language)
+    words, has_long_comments = row.block_words, row.comment != "#"
     pending = [(parse(parser, source).root_node, "")]
     while pending:
         node, parent = pending.pop()
@@ -30,7 +33,7 @@ def tree_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
             yield Leaf(first, last, COMMENT if is_open else "comment")
         elif node.child_count:
             pending.extend((child, kind) for child in reversed(node.children))
-        elif source.startswith(b"/*", first):
+        elif has_long_comments and source.startswith(b"/*", first):  # in a shell, `/*` names files
             yield Leaf(first, last, COMMENT)  # no comment, because it has no end yet
         elif kind in ("string_start", "string_end"):
             written = source[first:last].decode("utf-8", "replace").lower()
@@ -41,7 +44,7 @@ def tree_leaves(source: bytes, start: int, language: str) -> Iterator[Leaf]:
                 yield Leaf(last - len(quote), last, quote)
         elif kind == "'" and parent in ("lifetime", "label"):
             yield Leaf(first, last, "")
-        elif kind in DELIMITERS:
+        elif kind in DELIMITERS or (kind in words and not node.is_named):
             yield Leaf(first, last, kind)
         else:
             is_prefixed_quote = kind[-1:] in ('"', "'") and kind[:-1].isalnum()  # such as C's L"

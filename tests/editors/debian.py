@@ -25,10 +25,6 @@ class CannotInstallError(Exception):
     """A program cannot be had here; the message is one sentence that says why, or what to do about it."""
 
 
-class UnsupportedPlatformError(CannotInstallError):
-    """Only Debian on x86-64 has these packages, so that trying again would not help."""
-
-
 def install(
     package: str, binary: str, launcher: str, directory: Path, at_least: list[int], without: tuple[str, ...] = ()
 ) -> Path:
@@ -82,7 +78,7 @@ def _mirror() -> str:
     """Return the address of the Debian archive that this machine's apt uses."""
     release = platform.freedesktop_os_release() if sys.platform == "linux" else {}
     if release.get("ID") != "debian" or platform.machine() != "x86_64":
-        raise UnsupportedPlatformError("This comes from Debian packages, which needs Debian on x86-64.")
+        raise CannotInstallError("This comes from Debian packages, which needs Debian on x86-64.")
     if not KEYRING.exists():
         raise CannotInstallError(f"{KEYRING} is missing: install the package debian-archive-keyring.")
     suites = {"stable", release.get("VERSION_CODENAME", "sid"), "sid", "unstable"}

@@ -9,7 +9,7 @@
 (pcase-let ((`(,python ,script ,file) command-line-args-left))
   (setq command-line-args-left nil
         mellum-server-command (list python "-P" script)
-        mellum-settings '(:enabled :json-false)
+        mellum-enabled nil
         mellum-idle-delay nil
         make-backup-files nil
         create-lockfiles nil)

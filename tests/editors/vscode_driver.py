@@ -3,11 +3,10 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ from urllib.parse import urlencode
 import psutil
 from playwright.sync_api import Page
 
+from tests.editors.figures import read_notes, recorded_server
 from tests.editors.vscode_install import install, path_with_node
 
 Answer = TypeVar("Answer")
-
-RECORDER = Path(__file__).with_name("recorder.py")
 
 LOOK = """
 (() => {
@@ -105,8 +103,7 @@ class Host:
     ) -> None:
         self.home = home
         self.data = home / "data"
-        self._notes = home / "notes.jsonl"
-        self._notes.touch()
+        self._notes = home / "bin" / "notes.jsonl"
         for where, settings in (("User", SETTINGS), ("Machine", machine or {})):
             file = self.data / where / "settings.json"
             file.parent.mkdir(parents=True)
@@ -115,11 +112,7 @@ class Host:
         # VS Code takes the environment from a login shell
         (home / ".profile").write_text(f'PATH="{home / "bin"}:$PATH"\n')
         if server:
-            real = Path(sysconfig.get_path("scripts")) / "mellum-lsp"
-            script = home / "bin" / "mellum-lsp"
-            record = f'exec "{sys.executable}" "{RECORDER}" "{self._notes}" "{real}" serve'
-            script.write_text(f'#!/bin/sh\nif [ "$1" = serve ]; then {record}; fi\nexec "{real}" "$@"\n')
-            script.chmod(0o755)
+            recorded_server(home / "bin")
         self.environment = {**os.environ, "HOME": str(home), "PATH": path_with_node(cache), **environment}
         for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "VSCODE_IPC_HOOK_CLI"):
             self.environment.pop(name, None)
@@ -156,7 +149,7 @@ class Host:
 
     def notes(self) -> list[dict[str, Any]]:
         """Return what passed between the editor and its servers so far."""
-        return [json.loads(line) for line in self._notes.read_text().splitlines() if line.endswith("}")]
+        return read_notes(self._notes)
 
     def servers(self) -> list[psutil.Process]:
         """Return the servers that run now."""
@@ -238,7 +231,11 @@ class Window:
 
     def grey(self) -> str:
         """Return the grey text as soon as there is some."""
-        return eventually(lambda: self.look().grey, "grey text")
+        try:
+            return eventually(lambda: self.look().grey, "grey text", seconds=180)
+        except AssertionError as missing:
+            missing.add_note(f"The status says: {self.status()}")
+            raise
 
     def watch(self) -> None:
         """From now on, note how the cursor's line changes, frame by frame."""
@@ -254,9 +251,14 @@ class Window:
         item = self.page.locator('[id="mellum-lsp.mellum-lsp.mellum.status"] a')
         return (item.get_attribute("aria-label") or "") if item.count() else ""
 
-    def says(self, word: str, seconds: float = 180) -> str:
-        """Wait until the status holds a word, and return it."""
-        return eventually(lambda: word in (said := self.status()) and said, f"{word!r} in the status", seconds)
+    def says(self, words: str, seconds: float = 180) -> str:
+        """Wait until the status holds these words, as whole words, and return it."""
+        whole = re.compile(rf"(?<!\w){re.escape(words)}(?!\w)")  # pip says what it has "already"
+        try:
+            return eventually(lambda: whole.search(said := self.status()) and said, f"{words!r} in the status", seconds)
+        except AssertionError as missing:
+            missing.add_note(f"The status says: {self.status()}")
+            raise
 
     def messages(self) -> str:
         """Return what the notifications say."""

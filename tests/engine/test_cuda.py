@@ -1,4 +1,4 @@
-"""NVIDIA's side: what is found is named, what is missing raises nothing, and a full memory is a sentence."""
+"""CUDA: libraries that are found are named, missing ones raise no exception, and a full memory gives one sentence."""
 
 from __future__ import annotations
 

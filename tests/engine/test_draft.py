@@ -1,7 +1,7 @@
 """Drafts: what is proposed, how long, and that the model's answer stays what it would have been without.
 
-Not every processor computes the same bits for a token whatever runs beside it: where `gives_same_bits` finds that this
-one does, answers must be the same to the last bit; elsewhere they may differ by rounding, which may decide a tie.
+Some processors compute other bits for a token when other tokens run in the same step. If `gives_same_bits` finds that
+this one does not, answers must be equal to the last bit; else they may differ by rounding, which may decide a tie.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from engine import CompletionRequest, Engine, Suggestion
 from engine.decoding.decode import decode
 from engine.decoding.draft import EXPECTED, LONGEST, Drafts, Speculation
-from engine.prompt.tokenizer import Vocabulary
+from engine.decoding.pickers import Plain
 from engine.runtime.benchmark import gives_same_bits
 from engine.runtime.session import Model
 from export.graph.decoder import Format
 from tests.export.small import LLAMA, RandomSource
-from tests.export.test_formats import load, write
+from tests.export.test_matmul_formats import load, write
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
 CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))
@@ -147,14 +147,13 @@ def agree(one: Sequence[tuple[int, float]], other: Sequence[tuple[int, float]]) 
 def decoded(
     model: Model, prompt: list[int], costs: Sequence[float], expected: Sequence[int]
 ) -> list[tuple[int, float]]:
-    """The first 24 tokens behind a prompt."""
+    """The first 24 tokens after a prompt."""
     drafts = Drafts(Speculation(costs), prompt, prefix_end=len(prompt), expected=expected)
     steps = decode(
         model,
         model.new_slot(128),
         prompt,
-        vocabulary=Vocabulary({}),
-        required="",
+        picker=Plain(),
         drafts=drafts,
         is_cancelled=lambda: False,
     )

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from engine import Cancelled, CompletionRequest, Engine, ModelError, StopReason
-from engine.decoding.decode import is_looping, pick_agreeing
+from engine.decoding.pickers import Required
+from engine.ending.assembly import is_looping
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.predictions import Predictions
 
 TEXTWRAP = Path(textwrap.__file__).read_text(encoding="utf-8")
 ARGPARSE = Path(argparse.__file__).read_text(encoding="utf-8")
@@ -88,7 +90,8 @@ def test_probabilities_are_those_of_the_model(engine: Engine, monkeypatch: pytes
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     expected = log_probabilities[range(len(suggestion.tokens)), suggestion.tokens]
-    first, log_probability, _ = pick_agreeing(logits[0], engine._tokenizer.vocabulary, spelled)
+    required = Required(engine.tokenizer.vocabulary, spelled)
+    first, log_probability, _ = required.pick(Predictions(lambda: logits), 0)
     assert (suggestion.tokens[0], suggestion.log_probabilities[0]) == (first, log_probability)
     assert np.allclose(expected[1:], suggestion.log_probabilities[1:], atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Plugin providers: one that is installed is tried, and one that ends its process ends nothing else."""
+"""Plugin providers: an installed one is tried in a process of its own, whose end does not end ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph for a card picks the likeliest tokens itself: the same ones, as sure, as all its logits say."""
+"""A graph for a card picks the likeliest tokens itself: tokens and probabilities equal those of its logits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.decoding.decode import pick
+from engine.decoding.pickers import pick
 from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.session import Model

@@ -1,4 +1,4 @@
-"""What the real model's text does to a document when it is accepted: nothing left open, nothing twice."""
+"""Accepted text of the real model leaves no bracket open and repeats nothing of the document."""
 
 from __future__ import annotations
 

@@ -121,6 +121,17 @@ def endless(path: Path, tmp_path: Path) -> Path:
     return written
 
 
+def test_typing_in_a_long_line_remembers_no_more_than_there_is_room_for(path: Path) -> None:
+    """Each keystroke makes another segment, as long as the line."""
+    tokenizer = Tokenizer(path)
+    line = "values = [" + ", ".join(map(str, range(6_000)))
+    for number in range(60):
+        tokenizer.encode(f"{line}, {number}")
+    assert len(line) * 60 > tokenizing._REMEMBERED_CHARACTERS
+    assert sum(map(len, tokenizer._remembered)) == tokenizer._characters <= tokenizing._REMEMBERED_CHARACTERS
+    assert tokenizer.encode(line) == tokenizer.encode_once(line)
+
+
 def test_a_text_that_the_library_panics_at_costs_that_text(endless: Path, tokenizer: Tokenizer) -> None:
     fragile = Tokenizer(endless)
     for call in (fragile.encode, fragile.encode_once, fragile.split_last_word):

@@ -21,7 +21,7 @@ CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_s
         ("f(g(", "1))", "))", Trimmed("1", 0)),
         ("f(g(", "1)", "))", Trimmed("1", 0)),
         ("if (", "x) {", ") {\n", Trimmed("x", 0)),
-        # but text that goes on behind them takes their place
+        # but text that goes on after them takes their place
         ("foo(", "a).bar()", ")", Trimmed("a).bar()", 1)),
         ("for i in range(", "10):\n    f(i)", ")\n", Trimmed("10):\n    f(i)", 1)),
         ("f({", "\n    a: b,\n}", "})\n", Trimmed("\n    a: b,\n}", 1)),

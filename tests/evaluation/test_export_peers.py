@@ -1,4 +1,4 @@
-"""What other exporters are given is the same model."""
+"""Other exporters get the same model as ours."""
 
 from __future__ import annotations
 

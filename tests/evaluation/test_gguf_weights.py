@@ -1,4 +1,4 @@
-"""What llama.cpp is given is what we run: the adapter's sum is in the file, and everything else is the base's."""
+"""llama.cpp gets the model that we run: the adapter is merged into the file, and everything else is the base's."""
 
 from __future__ import annotations
 

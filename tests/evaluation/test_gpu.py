@@ -1,4 +1,4 @@
-"""`evaluation.gpu`: what travels arrives whole, and a run with small models on the processor takes every step."""
+"""`evaluation.gpu`: pieces are joined to the same bytes, and a run with small models on the CPU takes every step."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
-from evaluation.harness.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
-from evaluation.replay import Answer, at_gate, at_middles, calibration, evaluate, tables
+from evaluation.replay import at_gate, at_middles, calibration, evaluate, tables
+from training.data.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
 from training.data.sources import SourceFile
+from training.fitting.answers import Answer
 
 HOUSE = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""The campaigns in small: each finds nothing in the product, and finds what is wrong."""
+"""Short campaigns: each finds nothing in the product, and finds a fault that is planted."""
 
 from __future__ import annotations
 
@@ -64,8 +64,7 @@ def test_a_short_campaign_finds_nothing(arguments: list[str], tmp_path: Path) ->
 def test_a_longer_campaign_finds_nothing(arguments: list[str], tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     main([*arguments, "--json", str(file)])
-    found = json.loads(file.read_text())["findings"]
-    assert [one for one in found if one["kind"] != "memory"] == []  # which is flat after an hour, not after minutes
+    assert json.loads(file.read_text())["findings"] == []
 
 
 def test_the_same_seed_gives_the_same_round() -> None:
@@ -103,8 +102,8 @@ def test_which_response_a_message_gets_is_said_by_the_protocol(
 def test_what_grows_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     campaign = Campaign("soak", seed=1, count=1, seconds=60)
     (one,) = campaign.rounds()
-    _judge(campaign, one, [Sample(1e8 + 1e6 * number, 1e8, 20, 10, 3) for number in range(30)])
-    _judge(campaign, one, [Sample(1e8, 1e8, 20 + number, 10, 3) for number in range(30)])
+    _judge(campaign, one, [Sample(1e8 + 1e6 * number, 1e8, 5e7 + 1e6 * number, 20, 10, 3) for number in range(30)])
+    _judge(campaign, one, [Sample(1e8, 1e8, 5e7, 20 + number, 10, 3) for number in range(30)])
     assert Counter(finding.kind for finding in campaign.findings) == {"memory": 1, "descriptors": 1}
     assert "soak --seed 1 --count 1" in campaign.table()
     assert "FOUND (memory)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a model's program may not do."""
+"""The sandbox stops what a program of a model must not do."""
 
 from __future__ import annotations
 

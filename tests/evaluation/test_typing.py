@@ -1,4 +1,4 @@
-"""The typing simulation: against ends of the scale that are known, and against the real server."""
+"""The typing simulation: with suggestions that are always right or always wrong, and with the real server."""
 
 from __future__ import annotations
 

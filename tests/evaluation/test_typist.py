@@ -1,4 +1,4 @@
-"""The typist writes what has to be written, whatever the editor does by itself, and takes only what is right."""
+"""The typist produces the given text whatever the editor inserts by itself, and accepts only right suggestions."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def test_the_loss_is_what_decoding_says_of_its_tokens(engine: Engine, monkeypatc
     prompt, suggestion = engine.lay_out(request), engine.complete(request)
     # the first token's probability is stated among those that go on with the word before the cursor
     tokens, told = list(suggestion.tokens), -sum(suggestion.log_probabilities[1:])
-    behind = lost(engine._model, prompt, tokens) * len(tokens) - lost(engine._model, prompt, tokens[:1])
+    after = lost(engine._model, prompt, tokens) * len(tokens) - lost(engine._model, prompt, tokens[:1])
     assert len(tokens) > 2
-    assert behind == pytest.approx(told, abs=1e-2)
+    assert after == pytest.approx(told, abs=1e-2)
 
 
 def test_a_place_is_scored_from_every_side(engine: Engine, model_cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a source or a place: one clear sentence, and nothing half done."""
+"""A bad source or a bad destination gives one clear sentence, and leaves no partial output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Setting up the default model: from nothing, twice at once, killed half-way, damaged, and without room or network."""
+"""Setting up the default model: from nothing, twice at once, killed half-way, damaged, without space or network."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ def source(model_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: Source) -> None:
-    tokens = engine._tokenizer.encode(TEXT)[:384]
+    tokens = engine.tokenizer.encode(TEXT)[:384]
     expected = forward(source, tokens)
     slot = engine._model.new_slot(len(tokens))
-    logits = np.concatenate(  # in three parts: prefill behind a cached state is part of the claim
+    logits = np.concatenate(  # in three parts: prefill after a cached state is part of the claim
         [engine._model.run(slot, part, range(len(part))) for part in (tokens[:200], tokens[200:201], tokens[201:])]
     )
     agreement = (logits.argmax(axis=1) == expected.argmax(axis=1)).mean()
@@ -50,7 +50,7 @@ def test_logits_are_those_of_a_forward_pass_in_numpy(engine: Engine, source: Sou
 
 
 def test_a_rewound_slot_gives_the_logits_of_a_fresh_one(engine: Engine) -> None:
-    tokens = engine._tokenizer.encode(TEXT)[:128]
+    tokens = engine.tokenizer.encode(TEXT)[:128]
     fresh, rewound = engine._model.new_slot(256), engine._model.new_slot(256)
     expected = engine._model.run(fresh, tokens, [127])
     engine._model.run(rewound, [*tokens[:64], *reversed(tokens)], [0])
@@ -98,7 +98,7 @@ def test_int8_is_within_half_a_step() -> None:
 
 
 def test_turning_the_coordinates_changes_nothing(source: Source, engine: Engine) -> None:
-    tokens = engine._tokenizer.encode(TEXT)[:64]
+    tokens = engine.tokenizer.encode(TEXT)[:64]
     assert np.allclose(forward(RotatedSource(source), tokens), forward(source, tokens), atol=2e-3)
 
 
@@ -123,7 +123,7 @@ def test_turned_weights_lose_less_than_half_of_what_plain_rounding_loses(
     plain = Model(tmp_path, engine.manifest)
     losses_of = {"plain": 0.0, "turned": 0.0, "exact": 0.0}
     for module in (textwrap, statistics, shelve):
-        tokens = engine._tokenizer.encode(Path(module.__file__).read_text(encoding="utf-8"))[200:584]
+        tokens = engine.tokenizer.encode(Path(module.__file__).read_text(encoding="utf-8"))[200:584]
         for name, logits in (
             ("plain", plain.run(plain.new_slot(512), tokens, range(len(tokens)))),
             ("turned", engine._model.run(engine._model.new_slot(512), tokens, range(len(tokens)))),

@@ -16,8 +16,8 @@ from export.reference import TOLERANCE, compare, export_with_optimum, transforme
 from export.sources import GgufSource, Source
 from export.verify import MODULES
 from tests.export.small import KINDS, LLAMA, RandomSource
-from tests.export.test_formats import load
 from tests.export.test_graph import source  # noqa: F401
+from tests.export.test_matmul_formats import load
 
 pytest.importorskip("transformers", reason="needs the extra `export`")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch, transformers and optimum are not ours to mend

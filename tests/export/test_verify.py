@@ -1,4 +1,4 @@
-"""Verification measures what it says, and writes it down."""
+"""`--verify` measures the loss against the published model, and writes it to the manifest."""
 
 from __future__ import annotations
 

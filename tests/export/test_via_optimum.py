@@ -1,4 +1,4 @@
-"""`mellum-lsp export --via optimum`: architectures that this exporter does not write, as a user exports them."""
+"""`mellum-lsp export --via optimum`: architectures that our own exporter does not write, exported as a user does."""
 
 from __future__ import annotations
 

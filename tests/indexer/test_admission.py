@@ -79,7 +79,7 @@ def test_files_of_the_index_follow_the_rules_of_now_though_it_was_made_before(ro
     index.open_folder(root, watched=False)
     main = DocumentId.in_folder(root, "main.py")
     assert helped(index, main) == SEEN
-    (root / ".aiignore").write_text("private.py\n")  # which no worker has seen
+    (root / ".aiignore").write_text("private.py\n")  # which no indexer process has seen
     assert helped(index, main) == HIDDEN
     (root / ".aiignore").unlink()
     assert helped(index, main) == SEEN
@@ -216,7 +216,7 @@ def test_a_closed_document_leaves_nothing(index: Index, root: Path) -> None:
         index.forget(one)
     index.context_for(DocumentId.in_folder(root, "main.py"), "python", ASKING, 0, within=30)
     opened = index._opened
-    tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans)
+    tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans._plans)
     assert sum(map(len, tables)) <= 2  # what the last one that asked has of its own
 
 

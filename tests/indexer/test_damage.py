@@ -12,19 +12,21 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from indexer import Index, database_of
-from indexer.store.connection import Reader
+from indexer.store.connection import StoreConnection
 from indexer.store.damage import Trouble, trouble_of
-from indexer.store.store import FileState, Store
-from indexer.sync.supervisor import WorkerProcess
+from indexer.store.rows import FileState
+from indexer.store.store import Store
+from indexer.store.writing import WritableStore
+from indexer.sync.messages import IndexMessage, Resting, UpToDate
+from indexer.sync.supervisor import Supervisor
 from indexer.sync.sync_loop import index_now, run
 from indexer.sync.watch import Changes
 from syntax import DocumentId
-from tests.indexer.working import SOON, index_once, indexed, problems, until, without_privileges, working
+from tests.indexer.sync_loops import SOON, index_once, indexed, problems, until, without_privileges, working
 
 FILES = {"decoder.py", "encoder.py", "__init__.py", "scanner.py", "tool.py"}
 
@@ -102,7 +104,7 @@ if sys.platform == "win32":
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_a_worker_makes_a_damaged_index_anew(root: Path, database: Path, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_index_is_made_anew(root: Path, database: Path, damage: Callable[[Path], object]) -> None:
     damage(database)
     with working(root, database) as said:
         (root / "new.py").write_text("def brand_new(): pass\n")
@@ -123,20 +125,19 @@ FOR_READERS = [
 
 @pytest.mark.parametrize("damage", FOR_READERS)
 def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    cache, said = tmp_path / "cache", list[dict[str, Any]]()
+    cache, said = tmp_path / "cache", list[IndexMessage]()
     index = Index(cache, lambda root, message: said.append(message))
     index.open_folder(root)
-    until(lambda: any("ready" in one for one in said))
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     database = database_of(root, cache)
     change(database, "PRAGMA wal_checkpoint(TRUNCATE)")
-    worker = index._folders[root].worker
-    assert worker is not None
-    index._folders[root].reader.close()
+    (connection,) = index._folders.connections()
+    connection.close()
     damage(database)
     main, text = DocumentId.in_folder(root, "main.py"), "from .scanner import make_scanner\n\nscanner = make_scanner(\n"
 
     def context() -> str:
-        index._plans.clear()
+        index._plans._plans.clear()
         found = index.context_for(main, "python", text, len(text) - 1, within=SOON)
         neighbours = index.neighbours(main, "python", text, len(text) - 1)
         return "".join(one.text for one in found) if neighbours else ""
@@ -151,7 +152,7 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove what is open")
 def test_an_index_that_is_cut_off_while_it_is_open_is_damaged(tmp_path: Path) -> None:
     database = tmp_path / "index.sqlite"
-    with closing(Store.writable(database)) as store:
+    with closing(WritableStore.on_disk(database)) as store:
         store.put("new.py", FileState(0, 0, b""), "not read")
         for name in ("-wal", "-shm"):
             Path(f"{database}{name}").unlink()
@@ -175,11 +176,11 @@ def test_the_command_finds_what_no_start_would_see(
     root: Path, database: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(database)
-    said: list[dict[str, Any]] = []
+    said: list[IndexMessage] = []
     assert index_now(root, database, said.append)
     (sentence,) = problems(said)
     assert "was damaged" in sentence
-    store = Store.writable(database)
+    store = WritableStore.on_disk(database)
     store.check()
     store.close()
 
@@ -194,23 +195,23 @@ def test_the_command_makes_it_anew_when_asked(root: Path, database: Path, monkey
     change(database, "UPDATE files SET refusal = 'it was refused by mistake'")
     with working(root, database):
         assert not index_now(root, database, lambda message: None, again=True)
-        reader = Reader(database)
+        reader = StoreConnection(database)
         until(lambda: (store := reader.store()) is not None and store.counts()[0] == len(FILES))
         reader.close()
 
 
 def test_an_index_that_is_removed_is_made_again(root: Path, database: Path, tmp_path: Path) -> None:
-    said: list[dict[str, Any]] = []
-    worker = WorkerProcess(root, database, said.append)
-    reader = Reader(database, worker.check)
-    until(lambda: any("ready" in one for one in said))
+    said: list[IndexMessage] = []
+    supervisor = Supervisor(root, database, said.append)
+    reader = StoreConnection(database, supervisor.check)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     assert reader.store() is not None
     for place in (database, tmp_path / "cache"):
         (shutil.rmtree if place.is_dir() else Path.unlink)(place)
         assert reader.store() is None
         until(lambda: (store := reader.store()) is not None and store.counts()[0] == len(FILES))
     reader.close()
-    worker.close()
+    supervisor.close()
     assert problems(said) == []
 
 
@@ -229,12 +230,12 @@ def test_a_cache_folder_that_cannot_be_written_is_one_sentence(
     monkeypatch.setattr("indexer.sync.sync_loop._LONGEST_REST", 0.05)
     database = database_of(root, cache)
     with working(root, database) as said:
-        until(lambda: sum("resting" in one for one in said) > 3)
+        until(lambda: sum(isinstance(one, Resting) for one in said) > 3)
         (sentence,) = problems(said)
         assert sentence.startswith(f"The cache folder {cache} cannot be written (")
         assert f"so {root} has no index" in sentence
         (cache / "index").unlink()
-        until(lambda: any("ready" in one for one in said))
+        until(lambda: any(isinstance(one, UpToDate) for one in said))
     assert indexed(database) == FILES
 
 
@@ -251,7 +252,7 @@ def test_a_read_only_cache_folder_is_one_sentence(root: Path, tmp_path: Path, ha
     for path in [*cache.rglob("*"), cache]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     code = (
-        "import sys; from pathlib import Path; from tests.indexer.working import index_once\n"
+        "import sys; from pathlib import Path; from tests.indexer.sync_loops import index_once\n"
         "print(*index_once(*map(Path, sys.argv[1:])), sep='\\n')"
     )
     command = [*without_privileges(), sys.executable, "-c", code, str(root), str(database)]
@@ -268,18 +269,18 @@ def test_a_full_disk_is_told_once_and_waited_for(root: Path, tmp_path: Path, mon
     import resource
 
     monkeypatch.setattr("indexer.sync.sync_loop._DISK_FULL_PAUSE", 0.05)
-    database, said, changes = database_of(root, tmp_path / "cache"), list[dict[str, Any]](), Changes()
+    database, said, changes = database_of(root, tmp_path / "cache"), list[IndexMessage](), Changes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
-    worker = threading.Thread(target=run, args=(root, database, changes, said.append))
+    loop = threading.Thread(target=run, args=(root, database, changes, said.append))
     try:
-        worker.start()
-        until(lambda: sum("resting" in one for one in said) > 3)
+        loop.start()
+        until(lambda: sum(isinstance(one, Resting) for one in said) > 3)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    until(lambda: any("ready" in one for one in said))
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
     changes.stop()
-    worker.join(SOON)
+    loop.join(SOON)
     (sentence,) = problems(said)
     assert sentence.endswith(f"free some space in {database.parent}.")
     assert indexed(database) == FILES

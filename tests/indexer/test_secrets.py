@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from evaluation.secrets import Planted, came_through, corpus, recall, sources, taken
+from evaluation.secrets.corpus import Planted, came_through, corpus
+from evaluation.secrets.measures import recall, sources, taken
 from indexer import Index, database_of, index_now, note_on, why_not
 from indexer.files.text import Refusal, judge, read_text
 from indexer.secrets import secret_name, secrets_in, without_secrets
@@ -243,8 +244,8 @@ def test_an_open_document_without_a_blank_line_keeps_its_choice(tmp_path: Path) 
     assert "pay_the_bill" in chosen[0].text
     assert STRIPE not in chosen[0].text
     assert index.context_for(shop, "python", "pay_the_bill()", 0, within=30) == chosen
-    assert index._plans[shop][0].snippets == chosen  # and it was not made anew
-    assert len(index._plans[shop]) == 1
+    assert index._plans._plans[shop][0].snippets == chosen  # and it was not made anew
+    assert len(index._plans._plans[shop]) == 1
     index.close()
 
 

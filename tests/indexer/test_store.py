@@ -12,9 +12,10 @@ import pytest
 
 from indexer.store.overlay import Layer, Library
 from indexer.store.store import Store
-from indexer.sync.file_state import read_file
+from indexer.store.writing import WritableStore
+from indexer.sync.file_update import read_file
 from indexer.sync.folder import Folder
-from tests.indexer.working import indexed, until, working
+from tests.indexer.sync_loops import indexed, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -40,7 +41,7 @@ def recounted(store: Store) -> dict[str, int]:
 
 
 def test_how_often_names_stand_is_right_after_every_change(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     index = Folder(folder, store)
     index.scan()
     assert counted(store) == recounted(store)
@@ -57,7 +58,7 @@ def test_how_often_names_stand_is_right_after_every_change(folder: Path, tmp_pat
 
 
 def test_what_is_undone_is_not_counted(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     Folder(folder, store).scan()
     before = counted(store)
     with contextlib.suppress(KeyboardInterrupt), store.transaction():
@@ -70,7 +71,7 @@ def test_what_is_undone_is_not_counted(folder: Path, tmp_path: Path) -> None:
 
 
 def test_definitions_of_common_names_are_those_that_imports_lead_to(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     Folder(folder, store).scan()
     everywhere = store.definitions(["__init__", "dumps"], "python", 1000)
     assert len(everywhere) > 10
@@ -82,7 +83,7 @@ def test_definitions_of_common_names_are_those_that_imports_lead_to(folder: Path
 
 
 def test_lines_are_those_of_the_text_wherever_they_stand(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     Folder(folder, store).scan()
     text = (folder / "logging/__init__.py").read_text(encoding="utf-8")
     assert store.text("logging/__init__.py") == text
@@ -96,7 +97,7 @@ def test_lines_are_those_of_the_text_wherever_they_stand(folder: Path, tmp_path:
 
 
 def test_a_reader_sees_a_changed_file_anew(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     index = Folder(folder, store)
     index.scan()
     reader = Store.readable(tmp_path / "index.sqlite")
@@ -107,9 +108,9 @@ def test_a_reader_sees_a_changed_file_anew(folder: Path, tmp_path: Path) -> None
         return (
             [(one.path, one.symbol.name) for one in reader.definitions(names, "python", 5)],
             [one.symbol.name for one in reader.definitions_in(path, "")],
-            [sorted(piece.chunk.names) for piece in reader.pieces_of(path)],
+            [sorted(one.chunk.names) for one in reader.chunks_of(path)],
             reader.lines(path, [0]),
-            [piece.path for piece in reader.pieces_with(["novelty"], "python", 5)],
+            [one.path for one in reader.chunks_with(["novelty"], "python", 5)],
         )
 
     before = seen()
@@ -129,11 +130,11 @@ def test_a_reader_sees_a_changed_file_anew(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_question_is_answered_from_one_moment(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     index = Folder(folder, store)
     index.scan()
     reader = Store.readable(tmp_path / "index.sqlite")
-    library = Library(Store.in_memory(), [Layer(folder, reader)], lambda root, path: True)
+    library = Library(WritableStore.in_memory(), [Layer(folder, reader)], lambda root, path: True)
     path = "json/decoder.py"
 
     def first_line_of_decoder() -> str:
@@ -153,7 +154,7 @@ def test_a_question_is_answered_from_one_moment(folder: Path, tmp_path: Path) ->
 
 
 def test_what_was_read_of_something_undone_is_forgotten(folder: Path, tmp_path: Path) -> None:
-    store = Store.writable(tmp_path / "index.sqlite")
+    store = WritableStore.on_disk(tmp_path / "index.sqlite")
     index = Folder(folder, store)
     (folder / "last.py").write_text("def undone():\n    pass\n", encoding="utf-8")
     reading = read_file(folder / "last.py", "last.py", None)

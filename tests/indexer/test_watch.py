@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from indexer.sync.watch import Changes, Watcher, is_remote
-from tests.indexer.working import indexed, problems, until, working
+from tests.indexer.sync_loops import indexed, problems, until, working
 
-pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the worker's process ignores
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog's, which the indexer process ignores
 _LIMITED = """
 import os, sys, time
 from pathlib import Path
@@ -24,7 +24,7 @@ if all(inotify_add_watch(instance, str(folder).encode(), 2) >= 0 for folder in P
     sys.exit("no limit")  # a sandbox that takes the number and watches without end
 os.close(instance)
 import indexer.sync.sync_loop
-from tests.indexer.working import indexed, problems, until, working
+from tests.indexer.sync_loops import indexed, problems, until, working
 indexer.sync.sync_loop._LOOK_EVERY = 1.0
 root, database = Path(sys.argv[1]), Path(sys.argv[2])
 with working(root, database) as said:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
-from lsp_server.cli.location import PlaceError, erased, parse_place
+from lsp_server.cli.location import LocationError, erased, parse_location
 
 SOURCE = Path(statistics.__file__)
 
@@ -82,7 +82,7 @@ def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path
     main.write_text("from shapes import Rectangle\n\nrectangle = Rectangle(width=2, height=3)\nprint(rectangle.area(")
     prompt = json.loads(run("context", "--json", str(main), "--open", str(other), cache=model_cache).stdout)
     assert "<filename>shapes.py\nclass Rectangle" in prompt["text"]
-    assert prompt["context_tokens"] > 20
+    assert prompt["snippet_tokens"] > 20
 
 
 def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path, tmp_path: Path) -> None:
@@ -113,6 +113,10 @@ def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path,
         assert done.returncode == 1
         assert "ignored by .aiignore, line 1: private*.py" in done.stdout
     assert run("index", "why", str(tmp_path / "link" / "public.py"), cache=tmp_path / "cache").returncode == 0
+    for words in ([""], ["why", ""]):
+        done = run("index", *words, cache=tmp_path / "cache")
+        assert done.returncode == 2
+        assert "a name is empty" in done.stderr
     for named in (project, tmp_path / "link", tmp_path, Path(tmp_path.anchor)):
         done = run("index", str(named), cache=tmp_path / "cache", HOME=str(project), USERPROFILE=str(project))
         assert done.returncode == 2
@@ -137,7 +141,7 @@ def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Pat
     assert snippet["path"] == "package/shapes.py"
     assert "definition" in snippet["sources"]
     assert snippet["text"] in prompt["text"]
-    assert prompt["context_tokens"] - 5 <= snippet["tokens"] <= prompt["context_tokens"] + 5
+    assert prompt["snippet_tokens"] - 5 <= snippet["tokens"] <= prompt["snippet_tokens"] + 5
     assert prompt["looked_up"] == ["package/shapes.py"]
     shown = run("context", main, cache=cache).stdout
     assert re.search(r"^package/shapes\.py +definition", shown, re.MULTILINE)
@@ -226,8 +230,8 @@ def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
     file.write_bytes(b"def add(a, b):\r\n    total = a + b\r\n    return total\r\n")
 
     def left(written: str, lines: int) -> tuple[str, str]:
-        place = erased(parse_place(f"{file}:{written}"), lines)
-        return place.text[: place.offset], place.text[place.offset :]
+        location = erased(parse_location(f"{file}:{written}"), lines)
+        return location.text[: location.offset], location.text[location.offset :]
 
     head = "def add(a, b):\r\n    "
     assert left("2:13", 1) == (f"{head}total = ", "\r\n    return total\r\n")
@@ -246,10 +250,10 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
         (f"{file}:2:1", 7, 2, 1),
         (f"{file}:2:3", 9, 2, 3),
     ):
-        place = parse_place(written)
-        assert (place.offset, place.line, place.column) == (offset, line, column)
-    with pytest.raises(PlaceError, match="no column 8"):
-        parse_place(f"{file}:1:8")
+        location = parse_location(written)
+        assert (location.offset, location.line, location.column) == (offset, line, column)
+    with pytest.raises(LocationError, match="no column 8"):
+        parse_location(f"{file}:1:8")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no named pipes among files")
@@ -266,15 +270,15 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
 def test_what_is_no_file_is_one_sentence(make: Callable[[Path], object], reason: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     make(file)
-    with pytest.raises(PlaceError, match=reason):
-        parse_place(f"{file}:1")
+    with pytest.raises(LocationError, match=reason):
+        parse_location(f"{file}:1")
     link = tmp_path / "link.py"
     link.symlink_to(SOURCE)
-    assert parse_place(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
+    assert parse_location(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PlaceError, match="not UTF-8"):
-        parse_place(str(file))
+    with pytest.raises(LocationError, match="not UTF-8"):
+        parse_location(str(file))

@@ -1,4 +1,4 @@
-"""A model that is replaced or let go leaves the memory, also while its completer is held."""
+"""A model that is replaced or unloaded leaves the memory, even while its completer is referenced."""
 
 from __future__ import annotations
 

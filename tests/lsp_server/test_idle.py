@@ -1,4 +1,4 @@
-"""What the server does while nobody waits: it gets ready for what comes next, and then nothing at all."""
+"""What the server does while no request waits: it prepares for the next one, and then does nothing at all."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_an_adapter_brings_its_calibration(cache: Path, source: Path, tmp_path: 
     assert "must hold a positive number" in said(refused)
 
 
-def test_what_is_wrong_is_one_sentence_and_exit_code_1(cache: Path, source: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_sentence_and_an_exit_code(cache: Path, source: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/diary.txt").write_text("Dear diary")
     for arguments, sentence in (
@@ -97,12 +97,13 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_1(cache: Path, source: Path
         (("export", str(source), "--revision", "main"), "A revision belongs to a model on the hub"),
         (("export", "random:mellum-4b", "--style", "psm", "--adapter", str(tmp_path / "notes")), "adapter_config.json"),
         (("models", "use", "gpt-9"), "There is no model 'gpt-9'"),
+        (("models", "use", ""), "the name is empty"),
         (("models", "verify", "gpt-9"), "There is no model 'gpt-9'"),
         (("models", "remove", "../models"), "There is no model"),
     ):
         options = () if arguments[0] == "models" or "--target" in arguments else ("--target", "cpu")
         done = run(*arguments, *options, cache=cache)
-        assert done.returncode == 1, arguments
+        assert done.returncode == (2 if arguments[1] == "use" else 1), arguments
         assert sentence in said(done)
         assert "Traceback" not in done.stderr
     assert (tmp_path / "notes/diary.txt").read_text() == "Dear diary"

@@ -1,4 +1,4 @@
-"""Texts that are too much for a grammar: no other document waits, and nothing of the server or the index ends."""
+"""Texts on which a grammar hangs or crashes: no other document waits, and neither server nor index ends."""
 
 from __future__ import annotations
 

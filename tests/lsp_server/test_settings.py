@@ -1,4 +1,4 @@
-"""Settings: what is right is taken, what is wrong is named."""
+"""Settings: valid keys are used, wrong keys are reported."""
 
 from __future__ import annotations
 

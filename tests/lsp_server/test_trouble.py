@@ -16,7 +16,7 @@ import pytest
 
 from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import SOON, Client, serving
-from tests.indexer.working import without_privileges
+from tests.indexer.sync_loops import without_privileges
 from tests.lsp_server.test_cli import run
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="with the tools of Linux")

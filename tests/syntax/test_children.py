@@ -1,4 +1,4 @@
-"""Children of ours import and run nothing of the current folder."""
+"""Our child processes import and run nothing from the current folder."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The process that reads with grammars dies, hangs or stops: its parent goes on, and soon reads with grammars again."""
+"""The process of the grammars dies, hangs or is stopped: its parent continues, and soon has a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements line by line: what ends them, what goes on with them, what opens a block."""
+"""Statements line by line: what ends one, what continues one, what opens a block."""
 
 from __future__ import annotations
 

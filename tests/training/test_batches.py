@@ -1,4 +1,4 @@
-"""How a step's examples are shared among processes."""
+"""How the examples of a step are divided among processes."""
 
 from __future__ import annotations
 

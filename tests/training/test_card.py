@@ -1,4 +1,4 @@
-"""Teaching on a card, proven on the processor: the same commands, with a small model and without what lacks there."""
+"""Training on a card, tested on the CPU: the same commands with a small model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A smoke run: a few steps lower the loss, a stopped run goes on exactly, and its adapter is what is exported."""
+"""A short run: a few steps lower the loss, a stopped run continues exactly, and its adapter can be exported."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def lesson(model_wheel: Path) -> Iterator[Lesson]:
             for path in sorted((HOUSE / "engine").rglob("*.py"))
         ]
         drawn = Teacher(files, tokenizer, style).examples(24, seed=1)
-        yield Lesson(base, tokenizer, [example for example in drawn if len(example.tokens) < 300][:4])
+        yield Lesson(
+            base, tokenizer, [example for example in drawn if example.prompt + 4 < len(example.tokens) < 300][:4]
+        )
 
 
 def test_prompts_are_what_the_engine_serves(lesson: Lesson, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_lower_states_are_computed_once_and_never_of_another_model(lesson: Lesso
     expected = model.lower(batch.tokens, batch.lengths)
     kept = LowerStates(tmp_path, sequences, model)
     assert torch.equal(kept.lower(batch.tokens, batch.lengths), expected)
-    model.blocks[0] = None  # whoever computes anything below the adapted layers fails from here on
+    model.blocks[0] = None  # anything computed below the adapted layers fails from here on
     turned = batch_of(lesson.examples[::-1], frozenset())
     again = LowerStates(tmp_path, sequences, model).lower(turned.tokens, turned.lengths)
     assert torch.equal(torch.cat(again.split(list(turned.lengths))[::-1]), expected)

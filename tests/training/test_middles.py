@@ -1,4 +1,4 @@
-"""Middles are cut where programmers write, and never longer than the model is meant to write."""
+"""Middles are cut where programmers write, and are never longer than a suggestion may be."""
 
 from __future__ import annotations
 

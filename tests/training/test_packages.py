@@ -1,4 +1,4 @@
-"""The list of packages: licences, and what is never learned from."""
+"""The list of packages: licences, and which packages are held out."""
 
 from __future__ import annotations
 

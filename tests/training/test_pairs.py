@@ -1,4 +1,4 @@
-"""Which of a model's answers is preferred, and which avoided."""
+"""Pairs of answers: which one is preferred, and which one is avoided."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Teaching on a machine with one NVIDIA card and without network, for a few minutes; proven on the processor first."""
+"""Training for a few minutes on a machine with one NVIDIA card and without network; tested on the CPU first."""

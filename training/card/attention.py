@@ -1,6 +1,6 @@
 """Attention within each sequence of packed rows: by the card's own kernel, by a mask, or one after the other.
 
-The first needs no compiler and no mask. Which one a machine takes is tried, not guessed.
+The first needs no compiler and no mask. A trial at the start decides which one a machine uses.
 """
 
 from __future__ import annotations

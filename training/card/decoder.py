@@ -1,4 +1,4 @@
-"""The decoder for a card: every matrix of its layers is learned, whole or as a low-rank change; shapes never vary."""
+"""The decoder for a card: every matrix of its layers is learned, whole or as a low-rank change; shapes are constant."""
 
 from __future__ import annotations
 

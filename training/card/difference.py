@@ -1,6 +1,6 @@
-"""What a run learned, small enough to be brought back: the low-rank part of each matrix's change, in 8 bits.
+"""What a run learned, small enough to be copied back: the low-rank part of each matrix's change, in 8 bits.
 
-`write_difference` makes pieces, `write_adapter` makes of them the adapter that an export merges.
+`write_difference` writes pieces; `write_adapter` turns them into the adapter that an export merges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run on a card: steps until the time is up, checkpoints, the losses before and after, and what was learned."""
+"""A run on a card: steps until the time is up, checkpoints, losses before and after, and the learned change."""
 
 from __future__ import annotations
 

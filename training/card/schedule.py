@@ -1,4 +1,4 @@
-"""The learning rate by the clock: a run ends when its time is up, with a rate of zero, however fast the machine is."""
+"""The learning rate by the clock: a run ends when its time is up, at a rate of zero, on a machine of any speed."""
 
 from __future__ import annotations
 

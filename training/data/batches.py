@@ -16,7 +16,7 @@ from training.data.example import Example
 END = 24
 """The tokens of a prompt's end that teach where the rest does not: the answer wanted a little earlier."""
 
-_PROMPT_WEIGHT = 0.3  # of its tokens, for where most of them begin nobody would have asked
+_PROMPT_WEIGHT = 0.3  # of a token of the prompt: before most of them, a user would not ask for a suggestion
 
 
 class Readable(Protocol):
@@ -31,7 +31,7 @@ _Read = TypeVar("_Read", bound=Readable)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences one behind the other."""
+    """Sequences one after the other."""
 
     tokens: Tensor
     """int64[n], without the last of each sequence, which nothing follows"""
@@ -75,7 +75,7 @@ def packed(examples: Sequence[_Read], longest: int, processes: int = 1) -> list[
 
 
 def batch_of(examples: Sequence[Example], control: frozenset[int], *, end: int | None = None) -> Batch:
-    """Lay examples one behind the other; of a prompt the last `end` tokens teach as well, or all of them where that is
+    """Lay examples one after the other; of a prompt the last `end` tokens teach as well, or all of them where that is
     None; `control` ones never.
     """
     learned, targets, weights, answers = [], [], [], []

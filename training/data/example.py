@@ -1,4 +1,4 @@
-"""What a model is taught with: a prompt and its right answer. Needs no grammar and no index."""
+"""A training example: a prompt and its right answer. Needs no grammar and no index."""
 
 from __future__ import annotations
 

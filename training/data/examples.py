@@ -1,4 +1,4 @@
-"""From source files to what the model reads: prompts laid out by the engine itself, answers behind them.
+"""From source files to what the model reads: prompts laid out by the engine itself, answers after them.
 
 `python -m training.data.examples --wheel WHEEL --sources FOLDER --out FOLDER` writes `train.npz` and `held_out.npz`.
 """
@@ -131,7 +131,7 @@ def _part(part: tuple[int, str]) -> list[Example]:
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
-    """Write examples one behind the other: tokens, and where each begins and has its prompt's end."""
+    """Write examples one after the other: tokens, and where each begins and has its prompt's end."""
     lengths = [len(example.tokens) for example in examples]
     np.savez(
         path,

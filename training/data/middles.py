@@ -1,4 +1,4 @@
-"""Where a middle is cut out of a file: on the syntax tree, as a programmer would come to write it."""
+"""Chooses which middle is cut out of a file, on the syntax tree, as a programmer would write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages to source files: fetched by the registries' own clients, unpacked, and passed through the filters."""
+"""From packages to source files: fetched by the registries' own clients, unpacked, and filtered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training leaves behind, in PEFT's layout: the low-rank factors, and the embeddings of the FIM tokens."""
+"""What training writes, in PEFT's layout: the low-rank factors, and the embeddings of the FIM tokens."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """SmolLM2 in plain torch, for training: flat batches without padding, low-rank changes of the matrices.
 
 The adapted matrices are merged once a step. A product then costs what it did before, and only the backward pass pays
-for the low rank: two thin products fewer each way than with the usual side path.
+for the low rank: two thin products fewer in each pass than with the usual side path.
 
-Most of what is read is prompt, and little is answer. Where only answers teach, both go through the same matrices, but
-in two streams: of the answers everything is remembered for the way back, of the prompts only what makes keys and
-values. So a matrix learns what it should do at the answer's tokens, and what the answer should find in the prompt; it
-does not learn, through the layers above, how the prompt should be understood, which is what the way back would spend
-most of its time on. `python -m evaluation.training` prints what that saves, and how near the gradient is to the whole.
+Most tokens are prompt, few are answer. If only answers teach, both go through the same matrices, but
+in two streams: of the answers all activations are kept for the backward pass, of the prompts only those of keys and
+values. So a matrix learns what it should do at the answer's tokens, and what the answer should find in the prompt. It
+does not learn, through the layers above, how to read the prompt, where the backward pass would spend most of its time.
+`python -m evaluation.training` prints how much time this saves, and how near the gradient is to the whole one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LowRank:
     rank: int = 32
     alpha: int = 32
     layers: int = 16
-    """How many layers, from the top, are changed; nothing is computed backward below them."""
+    """How many layers, from the top, are changed; the backward pass ends at the lowest of them."""
 
     @property
     def scale(self) -> float:
@@ -102,7 +102,7 @@ class Frozen(nn.Module):
 
 @dataclass(slots=True)
 class Stream:
-    """Rows of several sequences one behind the other."""
+    """Rows of several sequences one after the other."""
 
     states: Tensor
     """[n, hidden]"""
@@ -222,7 +222,7 @@ class Model(nn.Module):
     def forward(self, lower: Tensor, lengths: Sequence[int], learned: Sequence[int]) -> Tensor:
         """Go on from `lower` states [n, hidden] of sequences of `lengths`, the last `learned` tokens of which teach.
 
-        Returns the states behind those, [sum of learned, hidden].
+        Returns the states after those, [sum of learned, hidden].
         """
         prompts, answers = self._streams(lower, lengths, learned)
         for index in range(self.first_adapted, len(self.blocks)):

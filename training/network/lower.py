@@ -1,7 +1,7 @@
-"""What the layers that stay as they are make of the examples: computed once, kept in a file, read ever after.
+"""The output of the frozen lower layers for each example: computed once, kept in a file, and read from then on.
 
-A run that reads its examples several times then pays for the lower half of the model only the first time. The file lies
-beside the checkpoint, 1.2 kB a token for the default model, and goes when the run has ended.
+A run that reads its examples several times computes the lower half of the model only the first time. The file lies
+beside the checkpoint, takes 1.2 kB a token for the default model, and is removed when the run ends.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The parts of a layer that are no plain products, written for processors: fused, and without padding.
+"""Operations of a layer other than matrix products, written for the CPU: fused, and without padding.
 
-Products take most of a step; `python -m evaluation.training` prints how fast one is.
+Matrix products take most of a step; `python -m evaluation.training` prints how fast a step is.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ const STATUS = "mellum/status";
 const MOST_RESTARTS = 5;
 const RESTARTS_WITHIN = 3 * 60_000; // milliseconds
 const SILENCE_AFTER = 200; // milliseconds without another request, until the server is asked why it was silent
+const OVER_ONCE_READY = ["off", "loading", "no model"]; // reasons for silence that tell of the server, not of a place
 const SLOW = 300; // milliseconds; an empty answer that took longer may be one that the server's deadline cut short
 
 /** What the server says of itself; see `lsp_server/reporting/status.py`. */
@@ -129,6 +130,9 @@ export class Server implements vscode.Disposable {
   }
 
   private set(status: ServerStatus | undefined): void {
+    if (status?.state === "ready" && status.silence && OVER_ONCE_READY.includes(status.silence.reason ?? "")) {
+      status.silence.reason = null;
+    }
     this.status = status;
     this.changed.fire();
   }

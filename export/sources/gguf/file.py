@@ -10,11 +10,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from export.architecture import Architecture, ExportError, RopeScaling, tensor_shapes
-from export.sources.flat_file import FlatFile, StoredTensor
+from export.sources.files.flat_file import FlatFile, StoredTensor
+from export.sources.files.tokenizer_file import read_tokenizer
 from export.sources.gguf.header import READABLE, read_header
 from export.sources.gguf.tokenizer import tokenizer_from_gguf
 from export.sources.source import Floats, Opened, span
-from export.sources.tokenizer_file import read_tokenizer
 
 NAMES = {
     "model.embed_tokens": "token_embd",
@@ -37,7 +37,7 @@ _Value = TypeVar("_Value", int, float, str)
 
 
 class GgufSource(Opened):
-    """A GGUF file of the llama or qwen2 architecture. Tensors stay on disk until they are asked for."""
+    """A GGUF file of the llama or qwen2 architecture. Tensors are read on demand."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,7 +86,7 @@ class GgufSource(Opened):
         return tokenizer_from_gguf(self.field, reserved=reserved)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def _rows(self, stored: StoredTensor, start: int, stop: int) -> Floats:
@@ -110,7 +110,7 @@ class GgufSource(Opened):
         return self._tensors[stored]
 
     def _check(self) -> None:
-        """Every tensor is there, has the shape that the metadata say, and is of a type that can be read."""
+        """Check that every tensor exists in the shape that the metadata say, and that its type can be read."""
         if self.architecture.layers > len(self._tensors):
             raise ExportError(
                 f"{self._file.name} says it has {self.architecture.layers} layers but lacks their tensors"

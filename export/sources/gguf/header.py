@@ -1,7 +1,7 @@
 """A GGUF file's header, read with every size checked against the file before it is believed.
 
 The layout is that of ggml's docs/gguf.md: magic, version, counts, metadata, tensor descriptions, aligned data. The
-`gguf` package maps the file and trusts these sizes; here a damaged or hostile one gives one sentence, at once.
+`gguf` package maps the file and trusts these sizes; here a damaged or hostile file gives one sentence, at once.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import gguf
 import numpy as np
 
 from export.architecture import ExportError
-from export.sources.flat_file import FlatFile, StoredTensor
+from export.sources.files.flat_file import FlatFile, StoredTensor
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
-_MOST_HEADER_BYTES = 256 << 20  # the largest vocabularies there are take 20 MB
+_MOST_HEADER_BYTES = 256 << 20  # the largest vocabularies take 20 MB
 _MOST_ENTRIES = 1 << 20  # of metadata, of tensors
 _MOST_ITEMS = 1 << 22  # of an array; vocabularies have some hundred thousand
 _MOST_AXES = 4
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 10: "<u8", 11: "<i8", 12: "<f8"}
 
-# What can be turned into float32 by gguf's own dequantization.
+# Types that gguf dequantizes to float32.
 READABLE = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Everything in front of the data."""
+    """Everything before the data."""
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor]
 
 
 def read_header(file: FlatFile) -> Header:
-    """Read and check the header. Raises ExportError, and nothing else, whatever the file holds."""
+    """Read and check the header. Raises no error but ExportError, for any content of the file."""
     cursor = _Cursor(file)
     if cursor.take(4) != _MAGIC:
         raise ExportError(f"{file.name} is no GGUF file; get the file again")
@@ -91,7 +91,7 @@ def _located(
 
 
 class _Cursor:
-    """Takes one thing after the other from the start of a file; a size is checked before anything is allocated."""
+    """Reads values in order from the start of a file; a size is checked before anything is allocated."""
 
     _STEP = 1 << 20
 

@@ -1,4 +1,4 @@
-"""`mellum-lsp complete` and `mellum-lsp context`: a suggestion, or its prompt, at a place in a file."""
+"""`mellum-lsp complete` and `mellum-lsp context`: a suggestion, or its prompt, at a location in a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ from engine.model_folders.locations import DEFAULT_MODEL, cache_folder, chosen_m
 from indexer import Index, Neighbour, Snippet
 from lsp_server.cli.commands.setup import setup
 from lsp_server.cli.console import AsJson, ModelOption, ProviderOption, err, failure, out, print_json
-from lsp_server.cli.location import Place, PlaceError, erased, identity_in, parse_place, read_source, workspace_of
+from lsp_server.cli.location import (
+    Location,
+    LocationError,
+    erased,
+    identity_in,
+    parse_location,
+    read_source,
+    workspace_of,
+)
 from lsp_server.reporting.silence import silence_of
 from syntax import DocumentId, identify, language_of
 
-_PlaceArgument = Annotated[
+_LocationArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
 ]
 _Open = Annotated[
@@ -42,7 +50,7 @@ _Erase = Annotated[
 
 
 def complete(
-    place: _PlaceArgument,
+    location: _LocationArgument,
     erase: _Erase = 0,
     model: ModelOption = None,
     open_files: _Open = None,
@@ -50,8 +58,8 @@ def complete(
     provider: ProviderOption = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Complete the code at a place in a file, and show what every step of it took."""
-    found = erased(_place(place), erase)
+    """Complete the code at a location in a file, and show what every step of it took."""
+    found = erased(_location(location), erase)
     engine = _engine(model, provider)
     request, _, _ = _request(found, open_files, engine, ignored=ignored)
     suggestion = engine.complete(request)
@@ -68,28 +76,28 @@ def complete(
 
 
 def context(
-    place: _PlaceArgument,
+    location: _LocationArgument,
     erase: _Erase = 0,
     model: ModelOption = None,
     open_files: _Open = None,
     ignored: _Ignored = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the exact prompt that the model would get at a place in a file, and why each snippet is in it."""
-    found = erased(_place(place), erase)
+    """Show the exact prompt that the model would get at a location in a file, and why each snippet is in it."""
+    found = erased(_location(location), erase)
     engine = _engine(model)
     request, snippets, near = _request(found, open_files, engine, ignored=ignored)
     prompt = engine.lay_out(request)
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
     if as_json:
         chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
-        more = {"text": engine.decode_text(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        more = {"text": engine.tokenizer.decode(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
         print_json({**asdict(prompt), **more})
         return
-    out.print(Text.assemble(engine.decode_text(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
+    out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     out.rule(style="dim")
     out.print(
-        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.context_tokens}, "
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.snippet_tokens}, "
         f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
         + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
         + "; "
@@ -108,23 +116,23 @@ def context(
         out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
 
 
-def _place(written: str) -> Place:
+def _location(written: str) -> Location:
     try:
-        return parse_place(written)
-    except PlaceError as error:
+        return parse_location(written)
+    except LocationError as error:
         raise failure(str(error)) from error
 
 
 def _request(
-    found: Place, open_files: list[Path] | None, engine: Engine, *, ignored: bool
+    found: Location, open_files: list[Path] | None, engine: Engine, *, ignored: bool
 ) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
-    """Build the request that the server would build for this place with these files open, if the project is indexed."""
+    """Build the request that the server would, with these files open, if the project is indexed."""
     index = Index(cache_folder())
     root = workspace_of(found.file)
     index.open_folder(root, watched=False)
     folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
     if folder.path and index.admission.why_not_completed(folder) is not None:
-        found = replace(found, identity=identify(found.identity.uri, []))  # no part of the project, as it is ignored
+        found = replace(found, identity=identify(found.identity.uri, []))  # an ignored folder is no part of the project
     reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
     if reason is not None:
         raise failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
@@ -132,7 +140,7 @@ def _request(
         try:
             identity = identity_in(root, file)
             index.update(identity, language_of(file.name), read_source(file))
-        except PlaceError as error:
+        except LocationError as error:
             raise failure(str(error)) from error
         if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
             err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
@@ -143,7 +151,7 @@ def _request(
         found.offset,
         within=1.0,
         tokens=engine.budget.context_at(found.offset),
-        count=engine.count_tokens,
+        count=engine.tokenizer.count,
     )
     near = index.neighbours(found.identity, found.language, found.text, found.offset)
     index.close()
@@ -160,7 +168,7 @@ def _request(
 
 
 def _engine(model: str | None, provider: Provider = "auto") -> Engine:
-    """Load a model; the default one is set up first where it is missing."""
+    """Load a model; if the default model is missing, set it up first."""
     try:
         try:
             folder = find_model(model)
@@ -177,12 +185,12 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
     return engine
 
 
-def _picture(place: Place, suggestion: Suggestion, *, around: int = 8) -> Text:
+def _picture(location: Location, suggestion: Suggestion, *, around: int = 8) -> Text:
     """The code around the cursor with the suggestion in it, as an editor would show it."""
-    before = place.text[: place.offset].splitlines(keepends=True)[-around:]
-    after = place.text[place.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
-    syntax = Syntax("", place.language, theme="ansi_dark")
-    picture = Text(f"{place.path}:{place.line}:{place.column}\n", style="dim")
+    before = location.text[: location.offset].splitlines(keepends=True)[-around:]
+    after = location.text[location.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    syntax = Syntax("", location.language, theme="ansi_dark")
+    picture = Text(f"{location.path}:{location.line}:{location.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
     picture.append(suggestion.text or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))
@@ -204,7 +212,7 @@ def _coloured(syntax: Syntax, code: str) -> Text:
 
 
 def _figures(suggestion: Suggestion, engine: Engine) -> Table:
-    """Every step's time and the tokens it was spent on."""
+    """The time and the tokens of each step."""
     notes = {
         "prefill": f"{suggestion.computed_tokens} prompt tokens computed, {suggestion.reused_tokens} reused",
         "decode": f"{len(suggestion.tokens)} tokens in {suggestion.steps} steps, {suggestion.probability:.0%} sure, "

@@ -1,4 +1,4 @@
-"""`mellum-lsp doctor`: what is installed, what really works, and what to do about the rest."""
+"""`mellum-lsp doctor`: what is installed, what works, and the mend of each problem."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ _PACKAGES = (
 
 
 _ROOM_FOR_FP16 = 14_000_000_000
-"""Bytes that Mellum-4b takes in 16 bits, with the states of a few places and what else a desktop keeps on its card."""
+"""Bytes that Mellum-4b takes in 16 bits, with a few slots and the memory that a desktop needs on its card."""
 
 
 @dataclass
 class Diagnosis:
-    """Facts in the order to show them, and what is wrong; each problem is a sentence with its mend."""
+    """Facts in the order of their display, and problems; each problem is a sentence with its mend."""
 
     facts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     libraries: dict[str, str] = field(default_factory=dict)
-    """What the libraries of each execution provider that does not work have printed."""
+    """The output of the libraries of each execution provider that does not work."""
 
 
 def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis:
-    """Look at everything that a suggestion needs; loads the model and measures it.
+    """Check everything that a suggestion needs; load the model and measure it.
 
-    Takes a few seconds; the number of threads that measures best is kept for servers that start from now on.
+    Takes a few seconds. Servers that start later use the best measured number of threads.
     """
     diagnosis = Diagnosis()
     facts, problems = diagnosis.facts, diagnosis.problems
@@ -107,7 +107,7 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
 
 
 def _add_card(diagnosis: Diagnosis, card: cuda.Card | None) -> None:
-    """The NVIDIA card, what its driver runs, and which of CUDA's libraries there are."""
+    """The NVIDIA card, the CUDA version of its driver, and the libraries of CUDA that are installed."""
     facts, wanted = diagnosis.facts, cuda.wanted()
     if card is None:
         facts["NVIDIA card"] = "no NVIDIA card, or no driver for it"
@@ -139,7 +139,7 @@ def _major(version: str) -> int:
 
 
 def _network() -> str:
-    """What leaves the machine, as this very process was set up."""
+    """What leaves the machine, by the environment of this process."""
     left = [variable for variable in QUIET if os.environ.get(variable) != "1"]
     if left:
         return f"nothing is sent by this program, but dependencies may: {', '.join(left)} is not set"

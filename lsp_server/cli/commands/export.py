@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -18,8 +17,7 @@ from engine.devices.providers import try_provider
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, ModelError
 from engine.runtime.benchmark import choose_threads
-
-_err = Console(stderr=True, highlight=False)
+from lsp_server.cli.console import err, failure
 
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
@@ -68,7 +66,7 @@ def export(
         TimeElapsedColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=_err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task("", total=1.0, visible=False)
 
         def progress(what: str, share: float) -> None:
@@ -84,9 +82,8 @@ def export(
                 )
             choose_threads(folder, manifest, say=lambda what: progress(what, 1.0))
         except (ExportError, ModelError) as error:
-            _err.print(Text(str(error), style="red"), soft_wrap=True)
-            raise typer.Exit(1) from error
-    _err.print(Text(_summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)
+            raise failure(str(error)) from error
+    err.print(Text(_summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)
 
 
 def _export(
@@ -112,7 +109,7 @@ def _export(
     chosen = decoder.FORMATS[device][0] if format == "auto" else format
     if chosen not in decoder.FORMATS[device]:
         raise ExportError(f"{device} does not run {chosen!r}; choose one of: {', '.join(decoder.FORMATS[device])}")
-    folder, name = _place(source, chosen, out, name)
+    folder, name = _destination(source, chosen, out, name)
     with open_source(source, adapter=adapter, revision=revision, progress=progress) as opened, _alone(folder):
         manifest = write(
             opened,
@@ -144,11 +141,11 @@ def _export_via_optimum(
     verify: bool,
     progress: Callable[[str, float], None],
 ) -> tuple[Path, Manifest]:
-    """The same with optimum's exporter. Raises ExportError."""
+    """Export with optimum's exporter. Raises ExportError."""
     from export.sources import open_checkpoint
     from export.via_optimum import export_via_optimum, verify_with_transformers
 
-    folder, name = _place(source, "optimum", out, name)
+    folder, name = _destination(source, "optimum", out, name)
     checkpoint = open_checkpoint(source, revision=revision, progress=progress)
     with _alone(folder):
         command = _command(source, ["--via", "optimum"], None, checkpoint.revision, style)
@@ -168,7 +165,7 @@ def _refuse_with_optimum(target: Target, format: Format, adapter: Path | None) -
         raise ExportError("--via optimum merges no adapter; merge it with peft, save the model, and give that folder")
 
 
-def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
+def _destination(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
     """The folder to make and the model's name. Raises ExportError."""
     from export.architecture import ExportError
     from export.folder.atomic_folder import check_replaceable
@@ -185,16 +182,16 @@ def _place(source: str, kind: str, out: Path | None, name: str | None) -> tuple[
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, and start from a clean place."""
+    """Hold the folder's lock."""
     from export.folder.atomic_folder import lock_for
 
     waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
-    with lock_for(folder, lambda: _err.print(waiting)):
+    with lock_for(folder, lambda: err.print(waiting)):
         yield
 
 
 def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
-    """CUDA only where it really works, and where the format is one of its own."""
+    """CUDA if it works and has the format, else the CPU."""
     if target != "auto":
         return target
     if format in ("int8", "fp32"):
@@ -203,7 +200,7 @@ def _device(target: Target, format: Format) -> Literal["cpu", "cuda"]:
 
 
 def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:
-    """The command that makes the same model again, without this machine's folders."""
+    """The command that makes the same model again, without folders of this machine."""
     path = Path(source.removeprefix("random:")).expanduser()
     shown = source
     if path.exists():

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,7 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from engine.model_folders.locations import cache_folder
-from indexer import counts_of, database_of, index_now, note_on, why_not, why_not_root
+from indexer import (
+    FilesRead,
+    IndexMessage,
+    Problem,
+    UpToDate,
+    counts_of,
+    database_of,
+    index_now,
+    note_on,
+    why_not,
+    why_not_root,
+)
 from lsp_server.cli.location import workspace_of
 from syntax import resolved
 
@@ -34,7 +45,9 @@ def index(
     again: Annotated[bool, typer.Option("--again", help="Make the index anew, whatever is in it.")] = False,
 ) -> None:
     """Index a project folder, and show what is in its index; or explain why a file is not."""
-    given = words or ["."]
+    given = ["."] if words is None else words
+    if "" in given:
+        raise typer.BadParameter("a name is empty; this folder is written as .")
     if given[0] == _WHY and len(given) == 2:
         raise typer.Exit(_explain(Path(given[1]).expanduser()))
     if len(given) != 1:
@@ -52,14 +65,14 @@ def index(
 
 
 def _explain(file: Path) -> int:
-    place = resolved(file.parent) / file.name  # a link is explained, not what it leads to
-    root = workspace_of(place.parent / "file")
+    path = resolved(file.parent) / file.name  # explain a link itself, not its target
+    root = workspace_of(path.parent / "file")
     reason = why_not_root(root)
-    reason = f"{reason}, which is never indexed" if reason is not None else why_not(place, root)
+    reason = f"{reason}, which is never indexed" if reason is not None else why_not(path, root)
     if reason is not None:
         _out.print(Text(f"{file} is not indexed: {reason}."))
         return 1
-    note = note_on(place)
+    note = note_on(path)
     _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
     return 0
 
@@ -74,13 +87,13 @@ def _read(root: Path, *, again: bool = False) -> int:
     with Progress(*columns, console=_err, transient=True) as bars:
         bar = bars.add_task("", total=None)
 
-        def hear(message: dict[str, Any]) -> None:
+        def hear(message: IndexMessage) -> None:
             nonlocal is_current
-            if "progress" in message:
-                bars.update(bar, completed=message["progress"][0], total=message["progress"][1])
-            elif "problem" in message:
-                problems.append(message["problem"])
-            is_current = "ready" in message or (is_current and "problem" not in message)
+            if isinstance(message, FilesRead):
+                bars.update(bar, completed=message.done, total=message.total)
+            elif isinstance(message, Problem):
+                problems.append(message.sentence)
+            is_current = isinstance(message, UpToDate) or (is_current and not isinstance(message, Problem))
 
         is_ours = index_now(root, database, hear, again=again)
     for problem in problems:
@@ -98,4 +111,4 @@ def _read(root: Path, *, again: bool = False) -> int:
     _out.print(
         Text(f"Up to date after {time.monotonic() - started:.1f} s" if is_ours else "An editor keeps it up to date now")
     )
-    return 0 if is_current or not is_ours else 1  # a file that is left out costs that file
+    return 0 if is_current or not is_ours else 1  # files that are left out are no failure

@@ -1,4 +1,4 @@
-"""`mellum-lsp models`: what models there are, whether they are whole, and which one is used."""
+"""`mellum-lsp models`: lists, verifies, removes and chooses models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,10 +21,9 @@ from engine.model_folders.locations import (
     models_folder,
 )
 from engine.model_folders.manifest import MANIFEST_FILE, Manifest, ModelError, check_files, read_manifest
+from lsp_server.cli.console import err, failure, out
 
 app = typer.Typer(help="List, verify, remove and choose models.", no_args_is_help=False)
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
 
 _Name = Annotated[str, typer.Argument(help="A model's name.")]
 _NameOrFolder = Annotated[str, typer.Argument(help="A model's name or folder.")]
@@ -54,7 +52,7 @@ def models(
         print(json.dumps([_as_json(model, chosen) for model in listed], ensure_ascii=False))
         return
     if not listed:
-        _err.print("There are no models yet. Run: mellum-lsp setup")
+        err.print("There are no models yet. Run: mellum-lsp setup")
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("", "name", "parameters", "format", "size", "prompt", "licence", "source"):
@@ -76,9 +74,9 @@ def models(
             Text(manifest.license),
             Text(f"{manifest.source} {(manifest.revision or '')[:12]}".strip()),
         )
-    _out.print(table)
+    out.print(table)
     if chosen not in {model.name for model in listed}:
-        _out.print(Text(f"In use: {chosen}"))
+        out.print(Text(f"In use: {chosen}"))
 
 
 @app.command()
@@ -89,8 +87,8 @@ def verify(name: _NameOrFolder) -> None:
         manifest = read_manifest(folder)
         check_files(folder, manifest)
     except ModelError as error:
-        raise _failure(str(error)) from error
-    _out.print(Text(f"✓ {manifest.name}: all {len(manifest.files)} files are as they were exported."))
+        raise failure(str(error)) from error
+    out.print(Text(f"✓ {manifest.name}: all {len(manifest.files)} files are as they were exported."))
 
 
 @app.command()
@@ -101,37 +99,39 @@ def remove(name: _Name) -> None:
     mend_models(always=True)
     folder = models_folder() / name
     if Path(name).name != name or not (folder / MANIFEST_FILE).is_file():
-        raise _failure(f"There is no model {name!r} in {models_folder()}")
-    with lock_for(folder, lambda: _err.print("Another mellum-lsp is writing this model; waiting for it to finish.")):
+        raise failure(f"There is no model {name!r} in {models_folder()}")
+    with lock_for(folder, lambda: err.print("Another mellum-lsp is writing this model; waiting for it to finish.")):
         was_chosen = chosen_model() == name and name != DEFAULT_MODEL
         if was_chosen:
-            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model is one that is there
+            choose_model(DEFAULT_MODEL)  # first: if this process ends here, the chosen model exists
         try:
             remove_model(folder)
         except OSError as error:
-            raise _failure(f"{folder} cannot be removed ({error}); close the editors that use it") from error
+            raise failure(f"{folder} cannot be removed ({error}); close the editors that use it") from error
     if was_chosen:
-        _out.print(Text(f"Removed {name}; the default model {DEFAULT_MODEL} is in use again."))
+        out.print(Text(f"Removed {name}; the default model {DEFAULT_MODEL} is in use again."))
     else:
-        _out.print(Text(f"Removed {name}."))
+        out.print(Text(f"Removed {name}."))
 
 
 @app.command()
 def use(name: _NameOrFolder) -> None:
     """Choose the model that servers use whose settings name none."""
+    if not name:
+        raise typer.BadParameter("the name is empty; mellum-lsp models shows those that are there")
     try:
-        if name != DEFAULT_MODEL:  # that one may be chosen before it is set up
+        if name != DEFAULT_MODEL:  # the default model may be chosen before it is set up
             folder = find_model(name)
             read_manifest(folder)
             name = folder.name if folder.parent == models_folder() else str(folder.resolve())
     except ModelError as error:
-        raise _failure(str(error)) from error
+        raise failure(str(error), code=2) from error
     choose_model(name)
-    _out.print(Text(f"{name} is in use from the server's next start on."))
+    out.print(Text(f"{name} is in use from the server's next start on."))
 
 
 def _listed() -> list[_Listed]:
-    """All folders among the models, whether they can be read or not."""
+    """All folders of models, readable or not."""
     if not models_folder().is_dir():
         return []
     mend_models(always=True)
@@ -156,8 +156,3 @@ def _as_json(model: _Listed, chosen: str) -> dict[str, object]:
     manifest = model.manifest
     names = ("architecture", "parameters", "quantization", "context", "license", "source", "revision", "command")
     return {**fields, "style": manifest.prompt.style, **{name: getattr(manifest, name) for name in names}}
-
-
-def _failure(sentence: str) -> typer.Exit:
-    _err.print(Text(sentence, style="red"), soft_wrap=True)
-    return typer.Exit(1)

@@ -25,7 +25,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the language server on stdin and stdout. Editors start this."""
-    from lsp_server.server import serve_stdio, serve_tcp  # the other commands need none of it
+    from lsp_server.server import serve_stdio, serve_tcp  # a slow import that other commands do not need
     from lsp_server.wire.transport import ListenError
 
     if tcp is None:
@@ -40,7 +40,7 @@ def serve(
 
 
 def _token(file: Path | None) -> str | None:
-    """The token that clients have to send, if there is one; children do not get to see it."""
+    """The token that clients must send, if there is one. Child processes do not get it."""
     from lsp_server.wire.introduction import SHORTEST_TOKEN
     from lsp_server.wire.transport import TOKEN_VARIABLE
 

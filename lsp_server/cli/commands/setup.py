@@ -20,7 +20,7 @@ def setup(
     force: Annotated[bool, typer.Option("--force", help="Make the model again even if it is there.")] = False,
 ) -> None:
     """Download the default model (93 MB, once) and turn it into an ONNX model in the cache folder."""
-    from export.architecture import ExportError  # only here and in `complete` is anything ever made or downloaded
+    from export.architecture import ExportError  # only this command, `complete` and `export` make models
     from export.default_model import default_model_folder, set_up_default_model
 
     columns = (

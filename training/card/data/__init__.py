@@ -1,1 +1,1 @@
-"""Examples for the card: gathered ahead, packed for travel, drawn there."""
+"""Examples for the card: gathered and packed on the first machine, drawn on the second."""

@@ -1,4 +1,4 @@
-"""From packed files to examples: other middles at each reading, all of them a function of a seed."""
+"""From packed files to examples: each reading has other middles, all of them a function of the seed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What travels of a source file: its text, where middles may be cut out of it, and what the index found for it.
+"""What a shard holds of a source file: its text, where middles may be cut, and the snippets that the index found.
 
-A shard is JSON lines, compressed: the text takes 0.7 bytes a token, token ids would take as much, and the text is any
-model's. Offsets are in code points.
+A shard is JSON lines, compressed. The text takes 0.7 bytes a token, about as much as token ids, and serves any model.
+Offsets are in code points.
 """
 
 from __future__ import annotations

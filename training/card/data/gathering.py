@@ -1,7 +1,6 @@
-"""From packages to shards: what needs grammars, an index and a network is done here, once, ahead of the training.
+"""From packages to shards: everything that needs grammars, an index and a network, once before the training.
 
-A shard is one language of one package. Those that are there already are left as they are, so gathering may be stopped
-and started again.
+A shard is one language of one package. Existing shards are kept, so gathering can be stopped and started again.
 """
 
 from __future__ import annotations

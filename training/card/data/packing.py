@@ -1,4 +1,4 @@
-"""What the machine with the card needs, cut into pieces that are small enough to be carried, and put together there."""
+"""Cuts the data for the machine with the card into pieces that are small enough to copy, and joins them there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples packed into rows of one length, so that every step has the same shapes."""
+"""Packs examples into rows of one length, so that every step has the same shapes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+;;; mellum-settings.el --- What the server of Mellum can be told  -*- lexical-binding: t; -*-
+
+;; SPDX-License-Identifier: Apache-2.0
+
+;;; Commentary:
+
+;; Made by `python -m lsp_server.configuration.schema --write' from the schema of
+;; the server.  What has its default value here is not sent.
+
+;;; Code:
+
+(defgroup mellum nil
+  "Grey text from a local code model."
+  :group 'convenience
+  :prefix "mellum-"
+  :link '(url-link "https://github.com/mellum-lsp/mellum-lsp"))
+
+(defgroup mellum-server nil
+  "Settings of the language server mellum-lsp."
+  :group 'mellum
+  :prefix "mellum-")
+
+(defvar mellum--settings-hook nil "Run after Customize has changed a setting.")
+
+(defun mellum--set (symbol value)
+  "Give the setting SYMBOL its VALUE, and tell the server, if there is one."
+  (set-default symbol value)
+  (run-hooks 'mellum--settings-hook))
+
+(defcustom mellum-enabled t
+  "The setting `enabled' of the server.
+Whether there are suggestions at all; nil stops all inference, and lets the
+model go: its memory is free."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-disabled-languages nil
+  "The setting `disabledLanguages' of the server.
+LSP language ids without suggestions."
+  :type '(repeat string)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-disabled-in nil
+  "The setting `disabledIn' of the server.
+`comment', `string': nothing is suggested there while you type.  A
+suggestion asked for by a key is always shown; code inside an f-string or a
+template is code, a doc string is a string."
+  :type '(set (const "comment") (const "string"))
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-model nil
+  "The setting `model' of the server.
+A model's name, or the whole path of its folder, which must lie outside of
+the workspace: LSP does not tell your settings from a workspace's.
+`mellum-lsp models use FOLDER' takes any.  nil for the chosen model."
+  :type '(choice (const :tag "Default" nil) string)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-provider "auto"
+  "The setting `provider' of the server.
+What the model runs on; auto: CUDA for a model that was exported for it,
+where CUDA works, else the CPU."
+  :type '(choice (const "auto") (const "cpu") (const "cuda") (const "tensorrt") (const "directml") (const "coreml") (const "openvino"))
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-threads nil
+  "The setting `threads' of the server.
+Threads to compute with; nil for what `mellum-lsp setup', `export' or
+`doctor' measured as the fewest that are nearly as fast as any, and until
+then for all of two cores, half of more.  Never more than the machine has."
+  :type '(choice (const :tag "Default" nil) natnum)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-context-tokens nil
+  "The setting `contextTokens' of the server.
+Longest prompt; nil for what this machine reads in 0.4 seconds."
+  :type '(choice (const :tag "Default" nil) natnum)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-max-tokens 96
+  "The setting `maxTokens' of the server.
+Longest suggestion, in tokens."
+  :type 'natnum
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-log-level nil
+  "The setting `logLevel' of the server.
+How much to log on stderr; nil for what the environment's MELLUM_LSP_LOG
+says, else warnings."
+  :type '(choice (const :tag "Default" nil) (const "debug") (const "info") (const "warning") (const "error"))
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-confidence 0.7
+  "The setting `confidence' of the server.
+How sure a suggestion has to be: it ends at the word with which the
+probability that all of it is right would fall below this, as the model
+states it; 0 shows everything.  A suggestion asked for by a key is always
+shown."
+  :type 'number
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-confidence-by-language nil
+  "The setting `confidenceByLanguage' of the server.
+`confidence' for some LSP language ids: ((\"markdown\" . 0.9))."
+  :type '(alist :key-type string :value-type number)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-deadline 400
+  "The setting `deadline' of the server.
+Milliseconds after which a suggestion is shown as far as it has come; the
+rest is there when you pause.  0 waits for all of it."
+  :type 'natnum
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-state-memory nil
+  "The setting `stateMemory' of the server.
+Megabytes for what the model has read, so that a cursor that jumps back to a
+place waits for nothing; nil for a quarter of the memory."
+  :type '(choice (const :tag "Default" nil) natnum)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-unload-after 30.0
+  "The setting `unloadAfter' of the server.
+Minutes without typing after which the model leaves the memory; the next
+request brings it back, and stays empty itself.  0 keeps the model."
+  :type 'number
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-index-workspace t
+  "The setting `indexWorkspace' of the server.
+Whether files that are not open may be shown to the model; nil: open
+documents only."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-complete-ignored-files nil
+  "The setting `completeIgnoredFiles' of the server.
+Whether there are suggestions inside files that `.gitignore' or `.aiignore'
+names, or that are named like secrets.  They help no other file all the
+same."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defconst mellum--settings
+  '((mellum-enabled :enabled boolean t)
+    (mellum-disabled-languages :disabledLanguages array nil)
+    (mellum-disabled-in :disabledIn array nil)
+    (mellum-model :model string nil)
+    (mellum-provider :provider string "auto")
+    (mellum-threads :threads integer nil)
+    (mellum-context-tokens :contextTokens integer nil)
+    (mellum-max-tokens :maxTokens integer 96)
+    (mellum-log-level :logLevel string nil)
+    (mellum-confidence :confidence number 0.7)
+    (mellum-confidence-by-language :confidenceByLanguage object nil)
+    (mellum-deadline :deadline integer 400)
+    (mellum-state-memory :stateMemory integer nil)
+    (mellum-unload-after :unloadAfter number 30.0)
+    (mellum-index-workspace :indexWorkspace boolean t)
+    (mellum-complete-ignored-files :completeIgnoredFiles boolean nil))
+  "Each setting as (SYMBOL KEY TYPE DEFAULT): KEY and TYPE are the server's.")
+
+(provide 'mellum-settings)
+;;; mellum-settings.el ends here

@@ -1,0 +1,1 @@
+"""How many secrets the index keeps out, and how many ordinary files it takes for secrets."""

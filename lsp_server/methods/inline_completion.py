@@ -1,0 +1,153 @@
+"""`textDocument/inlineCompletion`: from a snapshot to an answer that every client can show.
+
+What clients need of an item: a range on one line that starts at or before the cursor and covers exactly the text that
+the item replaces; a text that extends the typed prefix and the menu's selection; plain strings; line feeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from lsp_server.documents import Documents
+from lsp_server.language_server import MellumServer
+from lsp_server.reporting.feedback import ACCEPTED
+from lsp_server.reporting.silence import Silence, silence_of
+from lsp_server.session import Session
+from lsp_server.snapshot import Snapshot, take_snapshot
+from lsp_server.wire.logs import shown_uri
+from lsp_server.wire.protocol import Work, at_arrival
+
+if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
+    from engine import Alternative, Suggestion
+
+_LAST_SECONDS = 60.0
+"""Longest time to an answer: the inference thread may be stuck in a native library."""
+
+_Answer = tuple[list[types.InlineCompletionItem], Silence | None]
+"""The items, or the reason for an empty answer."""
+
+log = logging.getLogger(__name__)
+
+
+@at_arrival
+def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[types.InlineCompletionList]:
+    """Take the snapshot; the returned function computes the answer from it."""
+    return partial(answer, ls.session, freeze(ls.session.documents, params))
+
+
+def freeze(documents: Documents, params: types.InlineCompletionParams) -> Snapshot | Silence:
+    """The snapshot of a request, or the reason why there is none. Never raises."""
+    if documents.open_document(params.text_document.uri) is None:
+        return Silence.OUT_OF_STEP
+    try:
+        return take_snapshot(documents, params) or Silence.NOTHING
+    except Exception:
+        log.exception("No snapshot of %s at %s", shown_uri(params.text_document.uri), params.position)
+        return Silence.FAILED
+
+
+async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
+    """Answer a request; the answer is empty if there is nothing to show, after an error, and after the longest time.
+
+    `asked`: the snapshot, or the reason why there is none. Each empty answer has a reason. Of several requests for a
+    document the newest wins: the others get an empty answer at once. Raises CancelledError if the client cancelled this
+    request.
+    """
+    session.typed()
+    items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
+    session.silences.add(silence)
+    if silence is not None:
+        where = shown_uri(asked.document.uri) if isinstance(asked, Snapshot) else "a document"
+        log.debug("Nothing for %s: %s. %s", where, silence, silence.sentence)
+    return types.InlineCompletionList(items=items)
+
+
+async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
+    """Compute the items. Raises CancelledError if the client cancelled the request, and nothing else."""
+    try:
+        if session.is_stale(snapshot):
+            return [], Silence.SUPERSEDED
+        if (silence := session.silence_for(snapshot)) is not None:
+            return [], silence
+        work = asyncio.create_task(_complete(session, snapshot))
+        session.begin_work(snapshot.document.uri, work)
+        async with asyncio.timeout(_LAST_SECONDS):
+            return await work
+    except asyncio.CancelledError:
+        if (this := asyncio.current_task()) is not None and this.cancelling():
+            raise  # by the client
+        # by a newer request, by an edit, or because the model was unloaded
+        return [], session.silence_for(snapshot) or Silence.SUPERSEDED
+    except TimeoutError:
+        log.error("No answer for %s within %s s", shown_uri(snapshot.document.uri), _LAST_SECONDS)
+        return [], Silence.DEADLINE
+    except Exception:
+        # the language and the offset help to find the error; the text of the document is private
+        log.exception(
+            "No suggestion for %s (%s) at offset %s of %s",
+            shown_uri(snapshot.document.uri),
+            snapshot.language,
+            snapshot.start,
+            len(snapshot.source),
+        )
+        return [], Silence.FAILED
+
+
+async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
+    """Compute suggestions for the snapshot, the likeliest first, or the reason for an empty answer."""
+    if (completer := session.completer) is None:
+        return [], Silence.LOADING
+    if await session.why_not(snapshot) is not None:
+        return [], Silence.IGNORED
+    snippets = await session.workspace.snippets_for(snapshot, completer)
+    if session.completer is not completer:  # it was unloaded meanwhile
+        return [], session.silence_for(snapshot) or Silence.LOADING
+    context = session.workspace.context if completer.looks_up else None
+    neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
+    future = completer.submit(snapshot, snippets, neighbours, session.settings)
+    try:
+        suggestion = await asyncio.wrap_future(future)
+    except _model_error() as error:
+        session.lose_model(completer, str(error))
+        return [], Silence.NO_MODEL
+    if context is not None:
+        context.look_around(snapshot, completer.read)
+    session.statistics.add(suggestion)
+    log.debug("Steps, in seconds: %s", dict(suggestion.timings))
+    if session.is_stale(snapshot):
+        return [], Silence.SUPERSEDED
+    candidates: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
+    shown = [candidate for candidate in candidates if candidate.text]
+    if not shown:
+        return [], silence_of(suggestion)
+    identifier = session.feedback.show()  # one for all items of an answer: the user can accept one of them
+    made = [to_item(snapshot, candidate, identifier) for candidate in shown]
+    items = [item for item in made if item is not None]
+    return items, None if items else Silence.NOTHING
+
+
+def _model_error() -> type[Exception]:
+    from engine.model_folders.manifest import ModelError  # the loading thread has imported it already
+
+    return ModelError
+
+
+def to_item(
+    snapshot: Snapshot, suggestion: Suggestion | Alternative, identifier: str
+) -> types.InlineCompletionItem | None:
+    """Make an item that every client shows and accepts in the same way; None if the range leaves its line."""
+    text = suggestion.text.replace("\r\n", "\n")
+    document = snapshot.document
+    end = snapshot.end + suggestion.replaces
+    range_ = types.Range(document.client_position_at_offset(snapshot.start), document.client_position_at_offset(end))
+    if range_.start.line != range_.end.line:
+        log.warning("A suggestion that replaces the end of a line cannot be shown")
+        return None
+    command = types.Command(title="Accepted", command=ACCEPTED, arguments=[identifier])
+    whole = snapshot.selected + text
+    return types.InlineCompletionItem(insert_text=whole, filter_text=whole, range=range_, command=command)

@@ -1,0 +1,56 @@
+"""A model's answer at a point, and the probability of each beginning of the answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine import CompletionRequest, Engine
+from training.data.points import Point
+
+PROMPT_TOKENS = 384
+"""Of the longest prompt: as slow machines have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A suggestion, and how probable each of its beginnings is."""
+
+    text: str
+    beginnings: tuple[tuple[str, float], ...]
+    """After each token: the text up to there as it would be shown, and its joint probability."""
+
+    def shown_at(self, gate: float) -> str:
+        """The longest beginning that is at least so probable: it ends before the token that breaks the gate."""
+        shown = ""
+        for text, probability in self.beginnings:
+            if probability < gate:
+                break
+            shown = text
+        return shown.rstrip()
+
+    @property
+    def probability(self) -> float:
+        """That of the whole text, as the model states it."""
+        return next((stated for text, stated in self.beginnings if text == self.text), 1.0)
+
+
+def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) -> Answer:
+    """Ask the engine, and spell out its suggestion token by token."""
+    request = CompletionRequest(point.path, point.language, point.text, point.offset, neighbours=neighbours)
+    healed = len(engine.lay_out(request).last_word)
+    suggestion = engine.complete(request)
+    beginnings = []
+    for count in range(1, len(suggestion.tokens) + 1):
+        written = engine.tokenizer.decode(suggestion.tokens[:count])[healed:]
+        common = common_length(suggestion.text, written)
+        joint = engine.manifest.calibration * sum(suggestion.log_probabilities[:count])
+        beginnings.append((suggestion.text[:common], math.exp(joint)))
+        if common == len(suggestion.text):
+            break
+    return Answer(suggestion.text, tuple(beginnings))
+
+
+def common_length(a: str, b: str) -> int:
+    """How many code points two texts begin with alike."""
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
