@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import textwrap
 import time
@@ -21,7 +22,13 @@ Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip ins
 
 from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("MELLUM_LSP_TEST_VSCODE") != "1",
+        reason="VS Code in Chromium takes ten minutes, and wants the machine for itself; set MELLUM_LSP_TEST_VSCODE=1",
+    ),
+]
 
 CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"

@@ -27,7 +27,7 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=repr)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_a_message_is_one_line_and_arrives_as_it_was_sent(message: IndexMessage | Changed) -> None:
     line = encoded(message)
     assert line.endswith(b"\n")
@@ -35,7 +35,7 @@ def test_a_message_is_one_line_and_arrives_as_it_was_sent(message: IndexMessage 
     assert decoded(line) == message
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=repr)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_what_a_killed_process_has_written_of_a_message_is_no_message(message: IndexMessage | Changed) -> None:
     line = encoded(message)
     for end in range(len(line) - 1):
