@@ -110,7 +110,7 @@ class Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
 
         `threads`: without it, what measuring has chosen (see `engine.runtime.thread_count`), and half of the cores
-        until it has. `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s.
+        until it has. `prompt_tokens` is the longest prompt; without it, see `_Limits`.
         `state_memory`: bytes for the states of all places together; without it, a quarter of the memory.
         """
         grammars.start()
