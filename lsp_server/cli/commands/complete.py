@@ -97,7 +97,8 @@ def context(
     out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     out.rule(style="dim")
     out.print(
-        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt} (the first at a new place: {engine.first_budget.prompt}): context {prompt.snippet_tokens}, "
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt} (the first at a new place: "
+        f"{engine.first_budget.prompt}): context {prompt.snippet_tokens}, "
         f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
         + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
         + "; "
