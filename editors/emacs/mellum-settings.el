@@ -131,8 +131,8 @@ shown."
 
 (defcustom mellum-deadline 400
   "The setting `deadline' of the server.
-Milliseconds after which a suggestion is shown as far as it has come; the
-rest is there when you pause.  0 waits for all of it."
+Milliseconds after which the part of a suggestion that is ready is shown;
+the rest follows when you pause.  0 waits for all of it."
   :type 'natnum
   :initialize #'custom-initialize-default
   :set #'mellum--set

@@ -61,7 +61,7 @@ def until(condition: Callable[[], Any], within: float = SOON) -> Any:
 
 
 def family(process_id: int) -> list[psutil.Process]:
-    """A process, and all that it has started, as far as they are there."""
+    """A process and its descendants that still run."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(process_id)
         return [process, *process.children(recursive=True)]

@@ -56,9 +56,11 @@ def is_late(*_: object) -> bool:
 
 def parse(parser: tree_sitter.Parser, source: bytes, old: tree_sitter.Tree | None = None) -> tree_sitter.Tree:
     """Parse a text. Raises TooSlow when the time that was allowed is over."""
+    is_parsed = False
 
-    def read(offset: int, point: tree_sitter.Point) -> bytes:
-        return source[offset : offset + _PIECE]
+    def read(offset: int, point: tree_sitter.Point) -> bytes | bytearray:
+        piece = source[offset : offset + _PIECE]
+        return piece if is_parsed else _lent(piece)  # a query, which asks for a node's text, takes bytes alone
 
     try:
         if old is None:
@@ -67,6 +69,21 @@ def parse(parser: tree_sitter.Parser, source: bytes, old: tree_sitter.Tree | Non
     except ValueError:
         parser.reset()
         raise TooSlow from None
+    finally:
+        is_parsed = True
+
+
+def _lent(piece: bytes) -> bytearray:
+    """The same memory for each piece of a text, for a parser needs none any more when it asks for the next one.
+
+    tree-sitter 0.26.1 never lets go of what it was given: of bytes, that would be a whole text a keystroke.
+    """
+    lent: bytearray = _of_this_thread.__dict__.setdefault("lent", bytearray())
+    try:
+        lent[:] = piece
+    except BufferError:  # it still holds the piece before
+        lent = _of_this_thread.lent = bytearray(piece)
+    return lent
 
 
 @cache
@@ -80,4 +97,4 @@ def _load(grammar: str) -> tree_sitter.Language | None:
 
 _until = float("inf")
 _PIECE = 1 << 16  # bytes
-_of_this_thread = threading.local()  # a parser has a state of its own
+_of_this_thread = threading.local()  # a parser has a state of its own, and reads from memory of its own

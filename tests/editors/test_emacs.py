@@ -27,7 +27,13 @@ from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
 from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
+        reason="two Emacs in terminals take five minutes, and want the machine alone; set MELLUM_LSP_TEST_EDITORS=1",
+    ),
+]
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "emacs" / "README.md"

@@ -25,8 +25,8 @@ from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_VSCODE") != "1",
-        reason="VS Code in Chromium takes ten minutes, and wants the machine for itself; set MELLUM_LSP_TEST_VSCODE=1",
+        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
+        reason="VS Code in Chromium takes ten minutes, and wants the machine for itself; set MELLUM_LSP_TEST_EDITORS=1",
     ),
 ]
 
