@@ -27,7 +27,7 @@ from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.runtime.benchmark import benchmark, gives_same_bits
-from engine.runtime.kv_slots import Slots
+from engine.runtime.kv_slots import FEW_SHIFTS, Slots
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
 from syntax import Delimiters, grammars
@@ -137,8 +137,7 @@ class Engine:
         It is the whole prompt, unless more of its tokens are missing than a first prompt has.
         """
         prompt = self.lay_out(request)
-        missing = len(prompt.tokens) - self._slots.shared(prompt.tokens)
-        if missing <= self.first_budget.prompt or self.first_budget == self.budget:
+        if self.first_budget == self.budget or self._slots.missing(prompt.tokens) <= self.first_budget.prompt:
             return prompt, False
         return lay_out(request, self.tokenizer, self.manifest.prompt, self.first_budget), True
 
@@ -153,14 +152,15 @@ class Engine:
         is_cancelled: IsCancelled = lambda: False,
         *,
         expected: str = "",
-        until: float | None = None,
+        until: float = math.inf,
+        at_last: float = math.inf,
         quick: bool = False,
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
         `expected`: what an earlier suggestion predicted for this cursor; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
-        not even a word, it takes longer: an empty answer is useless, and the next keystroke cancels it.
+        not even an expression, it takes longer, to the time `at_last`.
         `quick`: a keystroke waits, so a shorter prompt is used where little of the whole one is computed.
         """
         clock = _Clock()
@@ -171,7 +171,7 @@ class Engine:
         prompt, is_first = self._lay_out_now(request) if quick else (self.lay_out(request), False)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)
-        reused = len(slot.tokens)
+        reused = len(slot.tokens) + sum(len(move.tokens) for move in slot.moves)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         drafts = self._drafts(request, prompt, expected)
         picker = self._picker(request, prompt)
@@ -182,7 +182,7 @@ class Engine:
                 clock.lap("prefill")
             if composition.add(token, log_probability):
                 break
-            if until is not None and time.perf_counter() > until and composition.cut_short():
+            if (now := time.perf_counter()) > until and composition.cut_short(is_last=now > at_last):
                 break
         clock.lap("decode")
         trimmed = self._trim(request, composition)
@@ -204,7 +204,7 @@ class Engine:
             probability=composition.probability,
             dropped=composition.dropped,
             alternatives=tuple(others.values()),
-            is_first=is_first,
+            is_provisional=is_first or slot.shifts > FEW_SHIFTS,
             steps=drafts.steps,
             timings=clock.laps,
         )
@@ -275,10 +275,11 @@ class Engine:
         if not self.is_wanted(request):
             return
         tokens = self.lay_out(request).tokens
-        slot = self._slots.take(tokens)
+        slot = self._slots.take(tokens, most_shifts=FEW_SHIFTS)
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
+        self._slots.settle(slot)
         look_around(*_around(request), request.language)
 
     def interrupt(self) -> None:

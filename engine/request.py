@@ -125,8 +125,8 @@ class Suggestion:
     """The joint probability of the tokens that wrote the text, to the power of the manifest's `calibration`."""
     dropped: str = ""
     """What was decoded after the text: below the gate, or not complete."""
-    is_first: bool = False
-    """Whether the prompt was a short one, because little of the whole prompt's state was computed."""
+    is_provisional: bool = False
+    """Whether idle time should compute the prompt: it was a short one, or much of its state was moved together."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
     steps: int = 0

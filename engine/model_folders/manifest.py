@@ -72,6 +72,8 @@ class Manifest:
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
     """The power of a token's probability that is as often right as it says; see `training.fitting.confidence`."""
+    rotary: tuple[float, ...] = ()
+    """Radians a position of each pair of channels of a key; empty where keys cannot be moved to other positions."""
     ngrams: NgramWeights | None = None
     """How what stands elsewhere in the project is mixed in; None where that was never fitted for this model."""
     revision: str | None = None

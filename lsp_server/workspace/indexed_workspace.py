@@ -170,6 +170,17 @@ class IndexedWorkspace:
             log.exception("No context for %s", shown_uri(snapshot.document.uri))
         return ()
 
+    def look_around(self, snapshot: Snapshot, completer: Completer) -> None:
+        """Read what is new near a document, in the background, if the model uses it."""
+        if self._context is not None and completer.looks_up:
+            self._context.look_around(snapshot, completer.read)
+
+    def neighbours_of(self, snapshot: Snapshot, completer: Completer) -> tuple[str, ...]:
+        """Texts of files near a document, as `look_around` last read them; none if the model does not use them."""
+        if self._context is None or not completer.looks_up:
+            return ()
+        return self._context.neighbours_of(snapshot, completer.read)
+
     def close(self) -> None:
         """Let the index's processes end."""
         if self._context is not None:
