@@ -171,7 +171,7 @@ class InferenceThread:
         deadline = math.inf if request.deadline is None or job.is_idle else request.deadline
         until = job.queued + deadline
         return self._engine.complete(
-            request, is_cancelled, expected=job.expected, until=until, at_last=until + deadline, quick=job.quick
+            request, is_cancelled, expected=job.expected, until=until, at_last=until + deadline, quick=True
         )
 
     def _fail(self, job: Job, error: BaseException) -> None:
@@ -225,9 +225,8 @@ class InferenceThread:
             request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False, candidates=1
         )
         if self._suggestions.find(following) is None:
-            self._add_ahead(Job(document, following, Priority.PREFETCH, suggestion.dropped, quick=False))
-        else:
-            self._add_ahead(*whole)
+            whole.insert(0, Job(document, following, Priority.PREFETCH, suggestion.dropped))
+        self._add_ahead(*whole)
 
     def _add_ahead(self, *jobs: Job) -> None:
         """Queue a document's idle jobs, unless the first is queued already or the document has a user-visible one."""

@@ -35,8 +35,6 @@ class Job:
     priority: Priority
     expected: str = ""
     """What an earlier suggestion predicted for this cursor."""
-    quick: bool = True
-    """Whether a short prompt may be used: see `Engine.complete`."""
     future: Future[Suggestion] = field(default_factory=Future)
     """An idle job's future is never given a result."""
     queued: float = field(default_factory=time.perf_counter)

@@ -158,6 +158,7 @@ class Context:
             read(texts)
             with self._lock:
                 near.texts, near.generation = texts, generation
+            log.debug("%d files near %s are read", len(texts), shown_uri(snapshot.document.uri))
         except Exception:
             log.exception("What lies near %s cannot be read", shown_uri(snapshot.document.uri))
 
