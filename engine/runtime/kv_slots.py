@@ -64,6 +64,7 @@ class Slots:
         """
         slot, shared = self._longest(tokens, most_shifts)
         reuse = self._reuse(tokens, shared, most_shifts)
+        shifts = reuse.source.shifts + 1 if reuse is not None else 0
         if slot is None:
             slot, moves = self._new(len(tokens)), self._moves(reuse, tokens)
         elif (
@@ -79,8 +80,7 @@ class Slots:
             slot.keep(shared)
         self._slots.append(slot)
         slot.prompted, slot.moves = len(tokens), moves
-        if reuse is not None:
-            slot.shifts = max(slot.shifts, reuse.source.shifts + 1)
+        slot.shifts = max(slot.shifts, shifts)
         return slot
 
     def missing(self, tokens: Sequence[int]) -> int:

@@ -128,6 +128,22 @@ def test_an_edit_above_computes_what_it_changed(empty: Engine) -> None:
     assert empty.complete(request(HERE + len(edited) - len(SOURCE), edited)).computed_tokens < 200
 
 
+def test_a_keystroke_moves_the_suffix_of_a_model_that_reads_it_last(
+    empty: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Qwen's models do: what is after the cursor stands after what is before it."""
+    prefix_first = replace(empty.manifest.prompt, style="psm")
+    monkeypatch.setattr(empty, "manifest", replace(empty.manifest, prompt=prefix_first))
+    text, slots = SOURCE, empty._slots
+    assert empty.complete(request(HERE)).computed_tokens > 300
+    computed = []
+    for count, typed in enumerate("width = max(", start=1):
+        text = text[: HERE + count - 1] + typed + text[HERE + count - 1 :]
+        computed.append(empty.complete(request(HERE + count, text)).computed_tokens)
+    assert sorted(computed)[-2] <= 2 * RECOMPUTED, "one key in nine computes the suffix anew"
+    assert len(slots) <= 2, "the states of single keys are not kept"
+
+
 def test_a_moved_state_says_about_what_a_computed_one_says(empty: Engine) -> None:
     model, end = empty._model, lines_below(HERE, 3)
     truth = empty.tokenizer.encode(SOURCE[end : lines_below(end, 3)])
