@@ -25,7 +25,7 @@ from indexer.sync.messages import IndexMessage, Resting, UpToDate
 from indexer.sync.supervisor import Supervisor
 from indexer.sync.sync_loop import index_now, run
 from indexer.sync.watch import Changes
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 from tests.indexer.sync_loops import SOON, index_once, indexed, problems, until, without_privileges, working
 
 FILES = {"decoder.py", "encoder.py", "__init__.py", "scanner.py", "tool.py"}
@@ -138,8 +138,8 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
 
     def context() -> str:
         index._plans._plans.clear()
-        found = index.context_for(main, "python", text, len(text) - 1, within=SOON)
-        neighbours = index.neighbours(main, "python", text, len(text) - 1)
+        found = index.context_for(Cursor(main, "python", text, len(text) - 1), within=SOON)
+        neighbours = index.neighbours(Cursor(main, "python", text, len(text) - 1))
         return "".join(one.text for one in found) if neighbours else ""
 
     until(lambda: "def py_make_scanner" in context())
