@@ -292,6 +292,17 @@ def test_nothing_that_serves_imports_torch_or_transformers() -> None:
     assert not [file for file in files if imported_packages(file) & {"torch", "transformers", "optimum"}]
 
 
+STARTED = ("evaluation", "indexer", "lsp_server", "syntax", "training")
+"""Packages that `python -m` starts. Each takes the current folder out of the import path before it imports anything."""
+
+
+def test_the_guard_against_the_current_folder_is_the_same_in_every_package() -> None:
+    begin, end = "# The current folder is not trusted", "if os.path.isabs(entry)]\n\n"
+    sources = [f"{(HOUSE / package / '__init__.py').read_text(encoding='utf-8')}\n" for package in STARTED]
+    guards = {source[source.index(begin) : source.rindex(end) + len(end)] for source in sources}
+    assert len(guards) == 1
+
+
 def test_only_processes_that_may_die_load_a_grammar() -> None:
     serving = [
         file for package in ("engine", "indexer", "lsp_server", "syntax") for file in (HOUSE / package).rglob("*.py")
