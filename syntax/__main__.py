@@ -1,4 +1,4 @@
-"""The process that reads with grammars what stands round the cursor: `python -m syntax`, see `grammar_process.py`."""
+"""The process that reads with grammars what stands around the cursor: `python -m syntax`, see `grammar_process.py`."""
 
 from __future__ import annotations
 

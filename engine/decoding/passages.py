@@ -1,4 +1,4 @@
-"""What is looked through for drafts and n-grams: the document round the cursor, and the files near it.
+"""What is looked through for drafts and n-grams: the document around the cursor, and the files near it.
 
 Typing changes only the lines near above the cursor; the tokens of everything else are remembered.
 """

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a model folder says of itself, and the check that its files are the ones that were written."""
+"""`manifest.json`: what a model folder contains, and the check that its files are the ones that were written."""
 
 from __future__ import annotations
 

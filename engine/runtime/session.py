@@ -28,7 +28,7 @@ _STEP = 1 + LONGEST  # rows of logits that a step of decoding wants at most: a t
 
 
 class OutOfMemory(ModelError):
-    """There is no room for a state, on the card or beside it; its text names the mend."""
+    """There is no room for a state, in the card's memory or in the machine's; its text names the mend."""
 
 
 class Slot(ABC):
@@ -38,7 +38,7 @@ class Slot(ABC):
         self.capacity = capacity
         self.tokens: list[int] = []
         self.prompted = 0
-        """How many of them are a prompt, as far as it was the last one: the others were generated."""
+        """How many of them are those of the last prompt; the others were generated."""
         self.filled = 0
         """How many tokens' memory it has touched."""
 

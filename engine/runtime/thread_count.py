@@ -57,7 +57,7 @@ class ThreadChoice:
     """Whether a token's logits are the same bits whatever runs beside it, as checked here; None: not checked."""
 
     def reason(self) -> str:
-        """Why it was chosen, for who asks `mellum-lsp doctor`."""
+        """Why it was chosen, as `mellum-lsp doctor` says it."""
         if not self.measured:
             return (
                 f"all of 2 cores, half of more, of which this machine has {physical_cores()}; what is faster is still "
