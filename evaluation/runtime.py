@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import GRAPH_FILE, read_manifest
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.session import InPlaceSlot, Results
 from engine.runtime.thread_count import default_threads
 

@@ -112,8 +112,8 @@ DOORS: dict[str, set[str]] = {
         "tracebacks",
     },
     "engine": {
-        "decoding.ngrams",
         "devices.cuda",
+        "devices.onnx_runtime",
         "devices.plugins",
         "devices.providers",
         "model_folders.leftovers",
@@ -121,7 +121,6 @@ DOORS: dict[str, set[str]] = {
         "model_folders.manifest",
         "runtime.benchmark",
         "runtime.memory",
-        "runtime.onnx_runtime",
         "runtime.session",
     },
     "indexer": set(),

@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.decoding.ngrams import LONGEST, Ngrams, NgramWeights, Passages
+from engine.decoding.ngrams import LONGEST, Ngrams, Passages
+from engine.model_folders.manifest import NgramWeights
 from engine.prompt.layout import with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import CompletionRequest

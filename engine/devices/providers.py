@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from engine.devices import cuda
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 

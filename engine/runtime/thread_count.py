@@ -17,9 +17,9 @@ from typing import Any
 import cattrs
 import psutil
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import cache_folder
 from engine.model_folders.manifest import GRAPH_FILE, Manifest
-from engine.runtime.onnx_runtime import onnxruntime
 
 READ, WRITTEN = 128, 16
 """Tokens of what is timed, read at once and written one by one: about what a new line in a warm place takes."""

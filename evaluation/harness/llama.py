@@ -32,11 +32,10 @@ from engine.prompt.layout import prefix_window
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.thread_count import chosen
 from evaluation.harness.functions import Function
-from evaluation.harness.gguf_weights import merged
+from evaluation.harness.gguf_weights import gguf_of, merged
 from evaluation.harness.packages import fetched, folder
 from evaluation.harness.sides import Answer, cpu_seconds
 from evaluation.harness.typist import Page
-from evaluation.quality import gguf_of
 from export.default_model import WHEEL, WHEEL_SHA256
 
 Weights = Literal["Q8_0", "Q4_K_M"]
