@@ -78,7 +78,7 @@ def test_the_suggestion_goes_on_from_the_prefix_wherever_the_prompt_ends() -> No
     assert drafts([1, 2, 7, 8, 5, 1, 2, 60, 3, 4, middle], written=[], prefix_end=7).propose(2) == [7, 8]
 
 
-def test_what_an_earlier_suggestion_had_in_mind_comes_first_while_the_model_agrees() -> None:
+def test_what_an_earlier_suggestion_predicted_comes_first_while_the_model_agrees() -> None:
     agreed = drafts([1, 2, 3, 1], written=[2], expected=[2, 50, 51])
     assert agreed.propose(9) == [50, 51]
     assert agreed.match == EXPECTED

@@ -117,7 +117,9 @@ def test_a_folder_that_goes_takes_its_documents_with_it(index: Index, root: Path
         ("{root}/link.py", HIDDEN),
     ],
 )
-def test_who_helps_a_file_of_the_workspace(index: Index, root: Path, uri: str, expected: tuple[bool, bool]) -> None:
+def test_which_documents_help_a_file_of_the_workspace(
+    index: Index, root: Path, uri: str, expected: tuple[bool, bool]
+) -> None:
     (root / ".aiignore").write_text("private.*\n")
     (root / "link.py").symlink_to(root / "private.py")
     document = identify(uri.format(root=root.as_uri(), path=root.as_posix()), [root])
@@ -125,7 +127,7 @@ def test_who_helps_a_file_of_the_workspace(index: Index, root: Path, uri: str, e
     assert helped(index, DocumentId.in_folder(root, "main.py")) == expected
 
 
-def test_a_scratch_document_with_a_secret_helps_no_one(index: Index, root: Path) -> None:
+def test_a_scratch_document_with_a_secret_helps_no_document(index: Index, root: Path) -> None:
     index.update(DocumentId.scratch("Untitled-1"), "python", f'{TEXT}token = "AKIAIOSFODNN7EXAMPLE"\n')
     assert helped(index, DocumentId.in_folder(root, "main.py")) == HIDDEN
 

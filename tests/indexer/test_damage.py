@@ -265,7 +265,9 @@ def test_a_read_only_cache_folder_is_one_sentence(root: Path, tmp_path: Path, ha
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a full disk is played by RLIMIT_FSIZE, which Windows lacks")
-def test_a_full_disk_is_told_once_and_waited_for(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_once_and_waited_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import resource
 
     monkeypatch.setattr("indexer.sync.sync_loop._DISK_FULL_PAUSE", 0.05)

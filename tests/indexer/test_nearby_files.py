@@ -86,7 +86,7 @@ def open_document(index: Index, path: str, text: str, language: str = "python") 
     index.refresh()
 
 
-def test_imports_come_first_then_the_test_then_the_folder_then_what_lies_round_it(index: Index, root: Path) -> None:
+def test_imports_come_first_then_the_test_then_the_folder_then_what_lies_around_it(index: Index, root: Path) -> None:
     found = near(index, most=100, characters=10_000_000)
     assert paths(found)[:7] == [
         "email/mime/text.py",  # two of its folders are named, too

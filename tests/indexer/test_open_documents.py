@@ -87,7 +87,7 @@ def test_more_documents_than_answers_are_remembered_change_no_permission(tmp_pat
     index.close()
 
 
-def test_what_is_opened_is_taken_in_as_far_as_there_is_time(tmp_path: Path) -> None:
+def test_opened_documents_are_taken_in_until_time_is_up(tmp_path: Path) -> None:
     index = Index()
     index.open_folder(tmp_path, indexed=False)
     helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("helper.py", "main.py"))

@@ -123,7 +123,7 @@ def test_in_no_repository_the_folders_below_the_home_count(own_home: Path) -> No
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no user ids")
-def test_a_user_without_a_home_has_rules_all_the_same(tmp_path: Path) -> None:
+def test_a_user_without_a_home_has_rules(tmp_path: Path) -> None:
     root = lay(tmp_path / "root", {".gitignore": "b.py\n", "a.py": "", "b.py": ""})
     code = (
         "import os, sys, pathlib; os.getuid = lambda: 54321; "

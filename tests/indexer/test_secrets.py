@@ -154,7 +154,7 @@ def test_hardly_any_file_of_the_standard_library_and_of_twenty_packages_is_taken
         "Pass `verbosity=2` to see more",
     ],
 )
-def test_what_speaks_of_secrets_is_none(line: str) -> None:
+def test_text_about_secrets_is_no_secret(line: str) -> None:
     assert secrets_in(among(line)) == []
 
 
@@ -226,7 +226,7 @@ def test_no_sentence_has_the_secret_in_it() -> None:
         assert not came_through(one, sentences), f"SECRETS_SEED={SEED} {one.kind}"
 
 
-def test_of_a_file_that_is_kept_one_learns_what_is_left_out(tmp_path: Path) -> None:
+def test_the_lines_that_are_left_out_of_a_file_are_named(tmp_path: Path) -> None:
     file = tmp_path / "pay.py"
     file.write_text(among(f'pay("{STRIPE}")', 2))
     assert why_not(file, tmp_path) is None

@@ -21,7 +21,7 @@ def snapshot(text: str) -> Snapshot:
     return Snapshot(document, text, cursor, False, "", cursor.offset, cursor.offset)
 
 
-def test_who_holds_a_completer_that_is_closed_holds_no_model(model_cache: Path) -> None:
+def test_a_closed_completer_keeps_no_model_in_memory(model_cache: Path) -> None:
     folder = str(model_cache / "models" / "smollm2-135m")
     completer = Completer.load(ModelChoice(folder, "cpu", 1, 512, None), lambda what, share: None)
     engine = weakref.ref(completer._engine)

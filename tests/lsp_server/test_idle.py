@@ -60,7 +60,7 @@ async def test_the_suggestion_after_an_accepted_one_is_there_at_once(server: Ser
 
 
 @pytest.mark.parametrize("how", ["closed", "disabled"])
-async def test_who_closes_a_document_or_switches_suggestions_off_stops_all_work(server: Server, how: str) -> None:
+async def test_closing_a_document_or_switching_suggestions_off_stops_all_work(server: Server, how: str) -> None:
     client = server.client
     client.open(URI, TEXT)
     asked = client.start_request(
