@@ -143,10 +143,10 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
         return "".join(one.text for one in found) if neighbours else ""
 
     until(lambda: "def py_make_scanner" in context())
+    until(lambda: indexed(database) == FILES)  # on a busy machine, the last file may still be read
     index.close()
     assert len(problems(said)) <= 1
     assert all("was damaged" in sentence for sentence in problems(said))
-    assert indexed(database) == FILES
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove what is open")
