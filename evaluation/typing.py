@@ -79,7 +79,7 @@ class Screen:
         self._show(page, left, self.replaces)
 
     def answered(self, page: Page, answer: Answer) -> None:
-        """The server's answer takes the place of what is there."""
+        """The server's answer replaces what is there."""
         kept = self.text
         if kept and not answer.text.startswith(kept):
             self._record.flickers += 1

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from engine.decoding.ngrams import NgramWeights
 from engine.model_folders.leftovers import NEW
 from engine.model_folders.manifest import (
     FORMAT,
     TOKENIZER_FILE,
     Manifest,
     ModelError,
+    NgramWeights,
     check_files,
     read_manifest,
     sha256_of,

@@ -142,7 +142,7 @@ class Session:
         """
         if not self.settings.enabled:
             return Silence.OFF
-        if snapshot.language in self.settings.disabled_languages:
+        if snapshot.cursor.language in self.settings.disabled_languages:
             return Silence.OFF_HERE
         if snapshot.document.is_out_of_step:
             return Silence.OUT_OF_STEP

@@ -1,8 +1,8 @@
 r"""From a request to the tokens that the model reads, laid out so that typing changes only their end.
 
-The KV state of the last request is worth keeping only as far as its tokens are the same. So the window on the
+The KV state of the last request is worth keeping only up to the first token that differs. So the window on the
 document does not slide with the cursor: its start stays where it is until the prefix has outgrown the budget, then
-moves by a fifth of the budget at once; and the suffix starts right of the cursor, which typing does not change.
+moves by a fifth of the budget at once; and the suffix starts after the cursor, which typing does not change.
 
 Lines end with a line feed for the model, also where the document has others: models see little else, and write `\r\n`
 worse.
@@ -48,11 +48,11 @@ class Budget:
 
     @property
     def suffix(self) -> int:
-        """For what stands right of the cursor: more than 64 tokens bring nothing, fewer lose something."""
+        """For what stands after the cursor: more than 64 tokens bring nothing, fewer lose something."""
         return min(self.prompt // 8, _SUFFIX)
 
     def prefix(self, taken: int) -> int:
-        """For what stands left of the cursor, when the other parts have taken `taken` tokens."""
+        """For what stands before the cursor, when the other parts have taken `taken` tokens."""
         return max(self.prompt - taken, self.prompt // 4)
 
 

@@ -12,25 +12,26 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from engine.decoding.draft import LONGEST
 from engine.devices import cuda
+from engine.devices.onnx_runtime import onnxruntime
 from engine.devices.providers import Provider, is_out_of_memory, open_session
 from engine.model_folders.guard import Guard
 from engine.model_folders.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.request import Cancelled
 from engine.runtime.kv_shift import Rotation
 from engine.runtime.memory import unfilled
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.predictions import Predictions
 from engine.runtime.thread_count import default_threads
 
 PICKED, PICKED_SURELY = "likeliest_tokens", "likeliest_log_probabilities"
 """Outputs that graphs for a card have, `[1, wanted, 1]` each: what they pick, and its log probability."""
-_STEP = 1 + LONGEST  # rows of logits that a step of decoding wants at most: a token's, and its draft's
+LONGEST_DRAFT = 15
+"""Tokens that a step of decoding verifies at most."""
+_STEP = 1 + LONGEST_DRAFT  # rows of logits that a step of decoding wants at most: a token's, and its draft's
 
 
 class OutOfMemory(ModelError):
-    """There is no room for a state, on the card or beside it; its text names the mend."""
+    """There is no room for a state, in the card's memory or in the machine's; its text names the mend."""
 
 
 class Slot(ABC):
@@ -40,7 +41,7 @@ class Slot(ABC):
         self.capacity = capacity
         self.tokens: list[int] = []
         self.prompted = 0
-        """How many of them are a prompt, as far as it was the last one: the others were generated."""
+        """How many of them are those of the last prompt; the others were generated."""
         self.filled = 0
         """How many tokens' memory it has touched."""
         self.exact = 0

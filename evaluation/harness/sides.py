@@ -30,7 +30,7 @@ class Answer:
     text: str
     """To be inserted at the cursor; empty where there is nothing to show."""
     replaces: int
-    """Characters right of the cursor that it takes the place of."""
+    """Characters after the cursor that it replaces."""
     seconds: float
     """From the request to the answer."""
     computed: int | None
@@ -179,7 +179,7 @@ async def mellum(
 
 
 def shown(page: Page, items: Iterable[dict[str, Any]]) -> tuple[str, int]:
-    """What an editor shows of the first item: its text from the cursor on, and what it replaces right of it."""
+    """What an editor shows of the first item: its text from the cursor on, and what it replaces after it."""
     for item in items:
         cursor = position(page.before, len(page.before))
         start, end = ((place["line"], place["character"]) for place in (item["range"]["start"], item["range"]["end"]))

@@ -91,7 +91,7 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
         log.exception(
             "No suggestion for %s (%s) at offset %s of %s",
             shown_uri(snapshot.document.uri),
-            snapshot.language,
+            snapshot.cursor.language,
             snapshot.start,
             len(snapshot.source),
         )

@@ -159,7 +159,7 @@ class IndexedWorkspace:
             return ()
         try:
             async with asyncio.timeout(_CONTEXT_WITHIN):
-                tokens = completer.context_tokens(snapshot.offset)
+                tokens = completer.snippet_budget(snapshot.cursor.offset)
                 asked = self._context.snippets_for(
                     snapshot, within=_CONTEXT_WITHIN, tokens=tokens, count=completer.count_tokens
                 )

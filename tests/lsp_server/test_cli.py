@@ -231,7 +231,7 @@ def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
 
     def left(written: str, lines: int) -> tuple[str, str]:
         location = erased(parse_location(f"{file}:{written}"), lines)
-        return location.text[: location.offset], location.text[location.offset :]
+        return location.cursor.text[: location.cursor.offset], location.cursor.text[location.cursor.offset :]
 
     head = "def add(a, b):\r\n    "
     assert left("2:13", 1) == (f"{head}total = ", "\r\n    return total\r\n")
@@ -251,7 +251,7 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
         (f"{file}:2:3", 9, 2, 3),
     ):
         location = parse_location(written)
-        assert (location.offset, location.line, location.column) == (offset, line, column)
+        assert (location.cursor.offset, location.line, location.column) == (offset, line, column)
     with pytest.raises(LocationError, match="no column 8"):
         parse_location(f"{file}:1:8")
 
@@ -274,7 +274,7 @@ def test_what_is_no_file_is_one_sentence(make: Callable[[Path], object], reason:
         parse_location(f"{file}:1")
     link = tmp_path / "link.py"
     link.symlink_to(SOURCE)
-    assert parse_location(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
+    assert parse_location(f"{link}:1").cursor.text == SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ async def test_the_first_index_of_many_files_has_a_progress_bar(tmp_path: Path, 
             assert any(one["kind"] == "end" for one in values)
 
 
-async def test_the_worker_ends_with_its_server(tmp_path: Path, root: Path) -> None:
+async def test_the_indexer_process_ends_with_its_server(tmp_path: Path, root: Path) -> None:
     import psutil
 
     async with serving(tmp_path / "cache") as server:

@@ -129,38 +129,32 @@ def _request(
 ) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
     """Build the request that the server would, with these files open, if the project is indexed."""
     index = Index(cache_folder())
-    root = workspace_of(found.file)
+    root, cursor = workspace_of(found.file), found.cursor
     index.open_folder(root, watched=False)
-    folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
-    if folder.path and index.admission.why_not_completed(folder) is not None:
-        found = replace(found, identity=identify(found.identity.uri, []))  # an ignored folder is no part of the project
-    reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
+    folder = DocumentId.in_folder(root, cursor.document.path.rpartition("/")[0])
+    if folder.path and index.admission.why_not_completed(folder) is not None:  # it is no part of the project
+        cursor = replace(cursor, document=identify(cursor.document.uri, []))
+    reason = None if ignored else index.admission.why_not_completed(cursor.document, found.file.absolute())
     if reason is not None:
-        raise failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
+        raise failure(f"{found.file} is not completed: {reason}. To complete it nevertheless: --ignored")
     for file in open_files or []:
         try:
             identity = identity_in(root, file)
             index.update(identity, language_of(file.name), read_source(file))
         except LocationError as error:
             raise failure(str(error)) from error
-        if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
+        if identity != cursor.document and (reason := index.admission.why_not_shown(identity)) is not None:
             err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
     snippets = index.context_for(
-        found.identity,
-        found.language,
-        found.text,
-        found.offset,
+        cursor,
         within=1.0,
-        tokens=engine.budget.context_at(found.offset),
+        tokens=engine.budget.context_at(cursor.offset),
         count=engine.tokenizer.count,
     )
-    near = index.neighbours(found.identity, found.language, found.text, found.offset)
+    near = index.neighbours(cursor)
     index.close()
-    request = CompletionRequest(
-        found.path,
-        found.language,
-        found.text,
-        found.offset,
+    request = CompletionRequest.at(
+        cursor,
         context=tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets),
         neighbours=tuple(neighbour.text for neighbour in near),
         explicit=True,
@@ -188,10 +182,11 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
 
 def _picture(location: Location, suggestion: Suggestion, *, around: int = 8) -> Text:
     """The code around the cursor with the suggestion in it, as an editor would show it."""
-    before = location.text[: location.offset].splitlines(keepends=True)[-around:]
-    after = location.text[location.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
-    syntax = Syntax("", location.language, theme="ansi_dark")
-    picture = Text(f"{location.path}:{location.line}:{location.column}\n", style="dim")
+    cursor = location.cursor
+    before = cursor.text[: cursor.offset].splitlines(keepends=True)[-around:]
+    after = cursor.text[cursor.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    syntax = Syntax("", cursor.language, theme="ansi_dark")
+    picture = Text(f"{cursor.document.shown}:{location.line}:{location.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
     picture.append(suggestion.text or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))
