@@ -57,7 +57,7 @@ def find_runs(old: Sequence[int], new: Sequence[int], starts: tuple[int, int], m
     runs: list[Run] = []
     for mark, start, end in _parts(new, starts[1], marks):
         if mark in parts:
-            source, source_end = parts[mark]
+            source, source_end = parts.pop(mark)
             for run in _common_runs(old[source:source_end], new[start:end]):
                 runs.append(Run(source + run.source, start + run.target, run.length))
     return runs

@@ -10,8 +10,8 @@ from engine.runtime.kv_shift import RECOMPUTED, Rotation, Run, common_prefix, fi
 from engine.runtime.session import Model, Move, OutOfMemory, Slot
 
 # Copying the state of a token costs 1/60 of computing it (`python -m evaluation.engine`); fewer tokens than this are
-# computed again in the time of a keystroke.
-_WORTH_KEEPING = 64
+# computed again in the time of a keystroke. It is more than a suffix has, which each key of a prefix-first model moves.
+_WORTH_KEEPING = 80
 _COPIES_PER_TOKEN = 25
 _MOST = 16  # slots: cursor positions that a programmer may come back to
 _LOOKED_AT = 4  # slots: where the cursor was last; others are seldom about the same lines
@@ -68,7 +68,7 @@ class Slots:
         if slot is None:
             slot, moves = self._new(len(tokens)), self._moves(reuse, tokens)
         elif (
-            self._loss(slot, shared, reuse) >= max(_WORTH_KEEPING, shared // _COPIES_PER_TOKEN)
+            min(slot.prompted, len(slot.tokens)) - shared >= max(_WORTH_KEEPING, shared // _COPIES_PER_TOKEN)
             and self._make_room_beside(slot, tokens)
             and (copy := self._beside(slot, len(tokens))) is not None
         ):
@@ -127,11 +127,6 @@ class Slots:
             if left < least:
                 best, least = _Reuse(slot, tuple(runs)), left
         return best
-
-    def _loss(self, slot: Slot, shared: int, reuse: _Reuse | None) -> int:
-        """How many tokens of a slot's prompt would be lost if it were rewound to `shared` tokens."""
-        moved = reuse.tokens if reuse is not None and reuse.source is slot else 0
-        return min(slot.prompted, len(slot.tokens)) - shared - moved
 
     def _moves(
         self, reuse: _Reuse | None, tokens: Sequence[int], *, overwritten: Slot | None = None
