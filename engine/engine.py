@@ -141,6 +141,10 @@ class Engine:
             return prompt, False
         return lay_out(request, self.tokenizer, self.manifest.prompt, self.first_budget), True
 
+    def missing(self, request: CompletionRequest) -> int:
+        """How many tokens of the whole prompt are still to be computed, as the states are now."""
+        return self._slots.missing(self.lay_out(request).tokens)
+
     def read(self, neighbours: tuple[str, ...]) -> None:
         """Get ready for requests with these neighbours: tenths of a second where all are new. Thread-safe."""
         if self.manifest.ngrams is not None:

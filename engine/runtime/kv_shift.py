@@ -3,6 +3,10 @@
 Values hold no position, so they are copied. Keys are rotated by the rotary embedding's angle for the difference of the
 two positions, which is exact; what a state knows of the tokens before it is that of the older prompt, which is not.
 The method: PIE (arXiv 2407.03157); llama.cpp's server has it as `--cache-reuse`.
+
+`python -m evaluation.kv_shift --places 40`, default model, prompts of 911 tokens: after a move of 3 lines a state takes
+0.15 of the time of computing it, after 10 lines 0.24, after 40 lines 0.57, after a new line below 0.08; the true rest
+of the line is less likely by 0.008 nats a token (standard error 0.017), -0.003 (0.020), -0.002 (0.018), 0.011 (0.013).
 """
 
 from __future__ import annotations

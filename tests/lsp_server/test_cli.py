@@ -70,6 +70,10 @@ def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
     assert (prompt["text"].removesuffix("<fim_middle>") + prompt["last_word"]).endswith("def mean(data):")
     assert re.match(r"<filename>(\S*/)?statistics\.py\n", prompt["text"])
     assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
+    computed = prompt["computed"]
+    assert computed["first"] == min(len(prompt["tokens"]), prompt["first_budget"])
+    assert computed["idle"] in (0, len(prompt["tokens"]))
+    assert 0 < computed["move"] < len(prompt["tokens"]) / 2
 
 
 def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path: Path) -> None:
@@ -146,6 +150,7 @@ def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Pat
     shown = run("context", main, cache=cache).stdout
     assert re.search(r"^package/shapes\.py +definition", shown, re.MULTILINE)
     assert "nearest first, in package/shapes.py" in shown
+    assert re.search(r"^Computed at \d+ tokens/s: \d+ before the first answer here", shown, re.MULTILINE)
 
 
 def test_index_why_names_the_reason(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ _Erase = Annotated[
     ),
 ]
 
+_MOVED = 3  # lines, for the price of a short move
+
 
 def complete(
     location: _LocationArgument,
@@ -89,9 +91,15 @@ def context(
     request, snippets, near = _request(found, open_files, engine, ignored=ignored)
     prompt = engine.lay_out(request)
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
+    computed = _computed(request, engine)
     if as_json:
         chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
-        more = {"text": engine.tokenizer.decode(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        more: dict[str, Any] = {
+            "text": engine.tokenizer.decode(prompt.tokens),
+            "snippets": chosen,
+            "looked_up": looked_up,
+        }
+        more |= {"budget": engine.budget.prompt, "first_budget": engine.first_budget.prompt, "computed": computed}
         print_json({**asdict(prompt), **more})
         return
     out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
@@ -104,6 +112,10 @@ def context(
         + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
     )
+    out.print(
+        f"Computed at {engine.rates.prefill:.0f} tokens/s: {computed['first']} before the first answer here, "
+        f"{computed['idle']} more in idle time; {computed['move']} where the cursor comes from {_MOVED} lines above"
+    )
     if snippets:
         table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
         for snippet in snippets:
@@ -115,6 +127,17 @@ def context(
         out.print("No context: nothing else is open, and no index of this project is there. Run: mellum-lsp index")
     if looked_up:
         out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
+
+
+def _computed(request: CompletionRequest, engine: Engine) -> dict[str, int]:
+    """How many tokens are computed for the first answer at a new place, after it, and after a short move."""
+    whole = engine.missing(request)
+    first = whole if whole <= engine.first_budget.prompt else engine.first_budget.prompt
+    above = request.offset
+    for _ in range(_MOVED + 1):
+        above = request.text.rfind("\n", 0, max(above, 0))
+    engine.warm_up(replace(request, offset=above + 1))
+    return {"first": first, "idle": whole if first < whole else 0, "move": engine.missing(request)}
 
 
 def _location(written: str) -> Location:
