@@ -13,7 +13,7 @@ from engine.runtime.session import Model, Move, OutOfMemory, Slot
 # computed again in the time of a keystroke. It is more than a suffix has, which each key of a prefix-first model moves.
 _WORTH_KEEPING = 80
 _COPIES_PER_TOKEN = 25
-_MOST = 16  # slots: cursor positions that a programmer may come back to
+_MOST = 8  # slots: cursor positions that a programmer may come back to; 47 MB each for the default model
 _LOOKED_AT = 4  # slots: where the cursor was last; others are seldom about the same lines
 _RUN_COSTS = 12  # tokens that are computed in the time that an additional run of the model takes by itself
 _WORTH_MOVING = 0.6  # of what is missing: where more is left to compute, computing all of it is exact and little slower
