@@ -27,7 +27,7 @@ from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.runtime.benchmark import benchmark, gives_same_bits
-from engine.runtime.kv_slots import Slots
+from engine.runtime.kv_slots import FEW_SHIFTS, Slots
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
 from syntax import Delimiters, grammars
@@ -38,17 +38,21 @@ class _Limits:
     """What prompts and their parts may cost, and how many tokens they have at least and at most."""
 
     prompt_seconds: float
-    """What a prompt with nothing cached may cost: it has as many tokens as this machine reads in this time."""
+    """What the first prompt at a new place may cost: it has as many tokens as this machine reads in this time."""
     prompt: tuple[int, int]
+    idle_seconds: float
+    """What a prompt may cost that is computed ahead, in idle time: a keystroke then costs what it always does."""
+    idle_prompt: int
+    """Tokens that such a prompt has at most, unless more are read in `prompt_seconds`."""
     chunk_seconds: float
     chunk: tuple[int, int]
 
 
 # A model's own runs end within milliseconds of an interruption; a caller's `is_cancelled` waits for one chunk. Smaller
 # ones cost more: 128 tokens 9%, 64 tokens 27% against 256.
-_ON_CPU = _Limits(prompt_seconds=0.4, prompt=(256, 4096), chunk_seconds=0.08, chunk=(32, 512))
+_ON_CPU = _Limits(0.4, (256, 4096), idle_seconds=4.0, idle_prompt=1024, chunk_seconds=0.08, chunk=(32, 512))
 # A card is given a chunk's work at once and does not stop before it is done; it is faster at more tokens.
-_ON_CARD = _Limits(prompt_seconds=0.3, prompt=(256, 8192), chunk_seconds=0.02, chunk=(32, 4096))
+_ON_CARD = _Limits(0.3, (256, 8192), idle_seconds=1.0, idle_prompt=8192, chunk_seconds=0.02, chunk=(32, 4096))
 _MAX_TOKENS = 256
 _WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
@@ -78,7 +82,10 @@ class Engine:
         if model.on_card:
             longest = _fitting(longest, memory, self.manifest, least)
         affordable = int(self.rates.prefill * limits.prompt_seconds) // 128 * 128
-        self.budget = Budget(min(max(prompt_tokens or affordable, least), longest))
+        ahead = min(int(self.rates.prefill * limits.idle_seconds) // 128 * 128, limits.idle_prompt)
+        self.budget = Budget(min(max(prompt_tokens or max(affordable, ahead), least), longest))
+        """Of a prompt whose state is mostly there; `first_budget` is that of the first one at a new place."""
+        self.first_budget = Budget(min(max(affordable, least), self.budget.prompt))
         least, most = limits.chunk
         self._chunk = min(max(int(self.rates.prefill * limits.chunk_seconds) // 32 * 32, least), most)
         self._speculation = Speculation(self.rates.verify)
@@ -103,7 +110,7 @@ class Engine:
         """Load a model folder: check it, map it, warm it up. Takes seconds; raises ModelError.
 
         `threads`: without it, what measuring has chosen (see `engine.runtime.thread_count`), and half of the cores
-        until it has. `prompt_tokens` is the longest prompt; without it, what this machine reads in 0.4 s.
+        until it has. `prompt_tokens` is the longest prompt; without it, see `_Limits`.
         `state_memory`: bytes for the states of all places together; without it, a quarter of the memory.
         """
         grammars.start()
@@ -121,8 +128,22 @@ class Engine:
         return gives_same_bits(self._model)
 
     def lay_out(self, request: CompletionRequest) -> Prompt:
-        """Lay out the prompt that `complete` would give to the model."""
+        """Lay out the prompt that `complete` gives to the model once most of its state is computed."""
         return lay_out(request, self.tokenizer, self.manifest.prompt, self.budget)
+
+    def _lay_out_now(self, request: CompletionRequest) -> tuple[Prompt, bool]:
+        """Lay out a prompt that costs no more than a keystroke can wait for; returns it, and whether it is a first one.
+
+        It is the whole prompt, unless more of its tokens are missing than a first prompt has.
+        """
+        prompt = self.lay_out(request)
+        if self.first_budget == self.budget or self._slots.missing(prompt.tokens) <= self.first_budget.prompt:
+            return prompt, False
+        return lay_out(request, self.tokenizer, self.manifest.prompt, self.first_budget), True
+
+    def missing(self, request: CompletionRequest) -> int:
+        """How many tokens of the whole prompt are still to be computed, as the states are now."""
+        return self._slots.missing(self.lay_out(request).tokens)
 
     def read(self, neighbours: tuple[str, ...]) -> None:
         """Get ready for requests with these neighbours: tenths of a second where all are new. Thread-safe."""
@@ -135,23 +156,26 @@ class Engine:
         is_cancelled: IsCancelled = lambda: False,
         *,
         expected: str = "",
-        until: float | None = None,
+        until: float = math.inf,
+        at_last: float = math.inf,
+        quick: bool = False,
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
         `expected`: what an earlier suggestion predicted for this cursor; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
-        not even a word, it takes longer: an empty answer is useless, and the next keystroke cancels it.
+        not even an expression, it takes longer, to the time `at_last`.
+        `quick`: a keystroke waits, so a shorter prompt is used where little of the whole one is computed.
         """
         clock = _Clock()
         self._model.begin()
         Delimiters.begin(_around(request)[0], request.language)
         if not self.is_wanted(request):
             return _NOT_WANTED
-        prompt = self.lay_out(request)
+        prompt, is_first = self._lay_out_now(request) if quick else (self.lay_out(request), False)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens)
-        reused = len(slot.tokens)
+        reused = len(slot.tokens) + sum(len(move.tokens) for move in slot.moves)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         drafts = self._drafts(request, prompt, expected)
         picker = self._picker(request, prompt)
@@ -162,7 +186,7 @@ class Engine:
                 clock.lap("prefill")
             if composition.add(token, log_probability):
                 break
-            if until is not None and time.perf_counter() > until and composition.cut_short():
+            if (now := time.perf_counter()) > until and composition.cut_short(is_last=now > at_last):
                 break
         clock.lap("decode")
         trimmed = self._trim(request, composition)
@@ -184,6 +208,7 @@ class Engine:
             probability=composition.probability,
             dropped=composition.dropped,
             alternatives=tuple(others.values()),
+            is_provisional=is_first or slot.shifts > FEW_SHIFTS,
             steps=drafts.steps,
             timings=clock.laps,
         )
@@ -254,10 +279,11 @@ class Engine:
         if not self.is_wanted(request):
             return
         tokens = self.lay_out(request).tokens
-        slot = self._slots.take(tokens)
+        slot = self._slots.take(tokens, most_shifts=FEW_SHIFTS)
         pending = prefill(self._model, slot, tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
+        self._slots.settle(slot)
         look_around(*_around(request), request.language)
 
     def interrupt(self) -> None:

@@ -27,6 +27,7 @@ that mark between chunks and steps. So a lost interrupt costs at most one chunk,
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
@@ -153,23 +154,25 @@ class InferenceThread:
             if job.priority is Priority.WARM_UP:
                 self._engine.warm_up(job.request, is_cancelled)
             else:
-                deadline = job.request.deadline
-                until = None if deadline is None or job.is_idle else job.queued + deadline
-                self._answer(job, self._make(job, is_cancelled, until))
+                self._answer(job, self._make(job, is_cancelled))
         except Cancelled:
             with self._changed:
                 self._queue.requeue(job)
         except BaseException as error:  # native libraries raise more than Exception; other documents need the thread
             self._fail(job, error)
 
-    def _make(self, job: Job, is_cancelled: IsCancelled, until: float | None) -> Suggestion:
+    def _make(self, job: Job, is_cancelled: IsCancelled) -> Suggestion:
         """Ask the model, or find a cached suggestion where `submit` could not know whether one is wanted."""
         request = job.request
         if request.disabled_in and self._engine.is_wanted(request):
             remembered = self._suggestions.find(request)
             if remembered is not None:
                 return remembered
-        return self._engine.complete(request, is_cancelled, expected=job.expected, until=until)
+        deadline = math.inf if request.deadline is None or job.is_idle else request.deadline
+        until = job.queued + deadline
+        return self._engine.complete(
+            request, is_cancelled, expected=job.expected, until=until, at_last=until + deadline, quick=True
+        )
 
     def _fail(self, job: Job, error: BaseException) -> None:
         """Pass the error to the future, as an Exception: other kinds would end the threads that they reach."""
@@ -208,10 +211,13 @@ class InferenceThread:
             log.exception("Nothing is made ahead for %s", document)
 
     def _plan_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
-        if suggestion.stop is StopReason.DEADLINE:
-            self._add_ahead(Job(document, request, Priority.PREFETCH, suggestion.text + suggestion.dropped))
+        whole = [Job(document, request, Priority.WARM_UP)] if suggestion.is_provisional else []
+        if suggestion.stop is StopReason.DEADLINE:  # by the same prompt, so that what is on the screen stays
+            expected = suggestion.text + suggestion.dropped
+            self._add_ahead(Job(document, request, Priority.PREFETCH, expected), *whole)
             return
         if not suggestion.text:
+            self._add_ahead(*whole)
             return
         before, after = request.text[: request.offset], request.text[request.offset + suggestion.replaces :]
         offset = request.offset + len(suggestion.text)
@@ -219,11 +225,13 @@ class InferenceThread:
             request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False, candidates=1
         )
         if self._suggestions.find(following) is None:
-            self._add_ahead(Job(document, following, Priority.PREFETCH, suggestion.dropped))
+            whole.insert(0, Job(document, following, Priority.PREFETCH, suggestion.dropped))
+        self._add_ahead(*whole)
 
-    def _add_ahead(self, job: Job) -> None:
-        """Queue an idle job, unless it is queued already or the document has a user-visible one."""
+    def _add_ahead(self, *jobs: Job) -> None:
+        """Queue a document's idle jobs, unless the first is queued already or the document has a user-visible one."""
         with self._changed:
-            if self._queue.is_welcome(job):
-                self._drop(job.document, is_idle=True)
-                self._add(job)
+            if jobs and self._queue.is_welcome(jobs[0]):
+                self._drop(jobs[0].document, is_idle=True)
+                for job in jobs:
+                    self._add(job)

@@ -14,7 +14,7 @@ from enum import IntEnum
 from engine.request import CompletionRequest, Suggestion
 
 _MOST_AHEAD = 16  # warm-ups and prefetches: an editor may open ten thousand documents at once
-_IDLE_SECONDS = 2.0  # after the last request or edit; later, only user-visible requests are computed
+_IDLE_SECONDS = 3.0  # after the last request or edit; later, only user-visible requests are computed
 
 
 class Priority(IntEnum):

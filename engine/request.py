@@ -38,7 +38,11 @@ class RequestOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A cursor at which a suggestion is wanted, and the settings that it is made with."""
+    """A cursor at which a suggestion is wanted, and the settings that it is made with.
+
+    The server makes one from a `Cursor`, by `at`. The parts of the cursor are fields, because training and evaluation
+    ask about texts that are no document and have only a path.
+    """
 
     path: str
     """Relative to the workspace, with forward slashes."""
@@ -112,7 +116,7 @@ class Suggestion:
     text: str
     """What to insert at `offset`; empty when there is nothing to show."""
     replaces: int
-    """How many code points right of the cursor the text takes the place of (they are repeated in it)."""
+    """How many code points after the cursor the text replaces; it repeats them."""
     tokens: tuple[int, ...]
     """Every token decoded, including those that the stop and the trim cut away."""
     log_probabilities: tuple[float, ...]
@@ -125,6 +129,8 @@ class Suggestion:
     """The joint probability of the tokens that wrote the text, to the power of the manifest's `calibration`."""
     dropped: str = ""
     """What was decoded after the text: below the gate, or not complete."""
+    is_provisional: bool = False
+    """Whether idle time should compute the prompt: it was a short one, or much of its state was moved together."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
     steps: int = 0

@@ -107,7 +107,7 @@ def _jumps(engine: Engine, requests: list[CompletionRequest]) -> None:
     requests = [replace(request, max_tokens=1) for request in requests[:12]]
     new = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
     back = [_milliseconds(lambda one=one: engine.complete(one)) for one in requests]  # type: ignore[misc]
-    # typed, not only moved: what stands right of the cursor is at the prompt's start, and has to stay the same
+    # typed, not only moved: what stands after the cursor is at the prompt's start, and has to stay the same
     typed = [
         replace(one, text=f"{one.text[: one.offset]}x{one.text[one.offset :]}", offset=one.offset + 1)
         for one in requests

@@ -38,8 +38,9 @@ from evaluation.export_peers import (
     rates_of_peer,
     write_checkpoint,
 )
+from evaluation.harness.gguf_weights import gguf_of
 from evaluation.harness.rates import PROMPT, ROUNDS, STEPS, rates
-from evaluation.quality import HELD_OUT, gguf_of
+from evaluation.quality import HELD_OUT
 from export.default_model import RESERVED
 from export.graph.decoder import Format, Target
 from export.make import export

@@ -4,7 +4,7 @@ The workspace is 10,000 Python files: those of this Python's standard library an
 enough. Prints: seconds of the first index, time to suggestion (p90, at 60 new places) before and meanwhile, memory of
 the indexer process and of the server, milliseconds until a saved file is searchable, seconds of a restart without a
 change, milliseconds of context at 200 new places (of documents that were never looked at, and of those that were opened
-before, as a server's are), of opening them, and while typing, and seconds until the index is in step after a branch
+before, as a server's are), of opening them, and while typing, and seconds until the index is up to date after a branch
 switch that rewrites 5,000 files, and whether it then equals a fresh one. `--files N` takes fewer, `--json FILE` keeps
 them.
 """
@@ -32,7 +32,7 @@ from indexer import Index, database_of, index_now
 from indexer.store.store import Store
 from indexer.sync.messages import IndexMessage, UpToDate
 from indexer.sync.supervisor import Supervisor
-from syntax import identify
+from syntax import Cursor, identify
 
 _FILES, _SWITCHED = 10_000, 5_000
 _JUMPS, _PLACES, _SAVES = 60, 200, 10
@@ -171,8 +171,9 @@ def _contexts(root: Path, cache: Path) -> dict[str, float]:
             index.refresh()
             opening.append(time.perf_counter() - started)
         for at in range(3):
+            cursor = Cursor(document, "python", text[:offset] + "x" * at + text[offset:], offset + at)
             started = time.perf_counter()
-            index.context_for(document, "python", text[:offset] + "x" * at + text[offset:], offset + at, within=1.0)
+            index.context_for(cursor, within=1.0)
             (typed if at else opened if is_opened else new).append(time.perf_counter() - started)
         index.forget(document)
     index.close()
@@ -216,7 +217,7 @@ def _branch_switch(root: Path, database: Path, switched: int, fresh: Path) -> di
     store.close()
     other.close()
     return {
-        f"in step again after {len(files):,} files changed, s": seconds,
+        f"up to date again after {len(files):,} files changed, s": seconds,
         "the same as a fresh index (1 yes)": float(is_same),
     }
 

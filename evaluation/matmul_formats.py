@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 from engine.runtime.thread_count import default_threads
 from export.graph.matmul_formats import Int4Matmul, Int8Matmul, MatmulFormat
 from export.graph.writer import DATA_FILE, MICROSOFT, GraphWriter

@@ -142,7 +142,7 @@ class _Asker:
         answers.put("")
 
     def ask(self, language: str, shape: str, size: int) -> list[float] | str:
-        """Seconds round the cursor and for the index, or what became of the process."""
+        """Seconds around the cursor and for the index, or what became of the process."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([language, shape, size]).encode() + b"\n")
         self._process.stdin.flush()

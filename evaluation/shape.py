@@ -14,10 +14,10 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from evaluation.harness.gguf_weights import shaped
+from evaluation.harness.gguf_weights import gguf_of, shaped
 from evaluation.harness.llama import llama_server, weights
 from evaluation.harness.packages import fetched
-from evaluation.quality import gguf_of, rounded
+from evaluation.quality import rounded
 from evaluation.versus import FORMATS, rates
 from export.default_model import WHEEL, WHEEL_SHA256
 from export.make import export

@@ -14,6 +14,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -78,7 +79,7 @@ class Screen:
         self._show(page, left, self.replaces)
 
     def answered(self, page: Page, answer: Answer) -> None:
-        """The server's answer takes the place of what is there."""
+        """The server's answer replaces what is there."""
         kept = self.text
         if kept and not answer.text.startswith(kept):
             self._record.flickers += 1
@@ -154,9 +155,14 @@ def main() -> None:
     """Run the simulation against our server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="PYTHON",
+        help="type in turns with the server of this environment, such as an older one",
+    )
     arguments = parser.parse_args()
-    records = asyncio.run(_run(arguments))
-    report.give({"mellum-lsp": [dataclasses.asdict(record) for record in records]}, arguments)
+    report.give(asyncio.run(_run(arguments)), arguments)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -171,13 +177,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, help="draw the figures into this file; wants the extra `evaluation`")
 
 
-async def _run(arguments: argparse.Namespace) -> list[Record]:
-    records = []
-    async with mellum(cache_folder()) as side:
-        for function in functions(arguments.functions):
+async def _run(arguments: argparse.Namespace) -> dict[str, list[report.Record]]:
+    async with AsyncExitStack() as running:
+        sides: list[Side] = [await running.enter_async_context(mellum(cache_folder()))]
+        if arguments.beside:
+            other = mellum(cache_folder(), name="beside", python=arguments.beside.absolute())
+            sides.append(await running.enter_async_context(other))
+        return await take_turns(sides, arguments)
+
+
+async def take_turns(sides: list[Side], arguments: argparse.Namespace) -> dict[str, list[report.Record]]:
+    """Type each function with each side, which go first in turns; returns the records by the names of the sides."""
+    records: dict[str, list[report.Record]] = {side.name: [] for side in sides}
+    for turn, function in enumerate(functions(arguments.functions)):
+        first = turn % len(sides)
+        for side in sides[first:] + sides[:first]:
             record = await type_function(side, function, arguments.assistance, arguments.words_a_minute)
-            print(report.progress(side.name, dataclasses.asdict(record)), flush=True)
-            records.append(record)
+            records[side.name].append(dataclasses.asdict(record))
+            print(report.progress(side.name, records[side.name][-1]), flush=True)
     return records
 
 

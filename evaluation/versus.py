@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from evaluation.harness import report
 from evaluation.harness.functions import functions
 from evaluation.harness.llama import LlamaServer, LlamaVim, Weights, llama_server, weights
 from evaluation.harness.sides import Side, mellum
-from evaluation.typing import add_options, type_function
+from evaluation.typing import add_options, take_turns
 from export.default_model import ADAPTER
 
 FORMATS: tuple[Weights, ...] = ("Q8_0", "Q4_K_M")
@@ -71,14 +70,7 @@ async def _run(arguments: argparse.Namespace) -> None:
                 for name, server in servers.items()
             ),
         ]
-        records: dict[str, list[report.Record]] = {side.name: [] for side in sides}
-        for turn, function in enumerate(functions(arguments.functions)):
-            first = turn % len(sides)
-            for side in sides[first:] + sides[:first]:
-                record = await type_function(side, function, arguments.assistance, arguments.words_a_minute)
-                records[side.name].append(dataclasses.asdict(record))
-                print(report.progress(side.name, records[side.name][-1]), flush=True)
-    report.give(records, arguments)
+        report.give(await take_turns(sides, arguments), arguments)
 
 
 async def rates(folders: Mapping[str, Path], tokens: list[int], servers: Mapping[str, LlamaServer]) -> None:

@@ -3,10 +3,10 @@
 Names are imported on first use, so that the processes which read with grammars load nothing else.
 """
 
-# The current folder may hold hostile code, and `python -m` looks for modules there first, as some dependencies do for
-# programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
-# All packages that `python -m` starts repeat these lines, because an import of them would look in that folder, too. The
-# modules that they import are loaded already.
+# The current folder is not trusted, and `python -m` looks for modules there first; some dependencies look for programs.
+# So these lines take it out of both search paths before any other import, unless Python or this package lies in it.
+# Each package that `python -m` starts has these lines: importing them would search the current folder. Python itself
+# has imported the modules that they need.
 import os
 import site
 import sys

@@ -23,7 +23,7 @@ from indexer.retrieval.ranking import retrieve
 from indexer.store.open_documents import OpenDocuments
 from indexer.store.overlay import Library
 from indexer.workspace_folders import Hear, WorkspaceFolders
-from syntax import DocumentId, resolved
+from syntax import Cursor, DocumentId, resolved
 
 _PARSE_WITHIN = 0.5  # seconds
 _HEAD = 400_000  # code points in which a document's imports are looked for
@@ -39,7 +39,7 @@ class Index:
     """Workspace folders, open documents, and what was chosen from them. Thread-safe.
 
     Without `cache`, the folder of the databases, only open documents help. `admission` says which documents and files
-    may help; it looks at ignore files again when it is told to, see `Admission.refresh`.
+    may help; `Admission.refresh` looks at ignore files again.
 
     Locks. `_question` is held while one question is answered, up to its deadline and for `neighbours` longer. It
     protects all that a question reads and leaves: the stores with their connections, the parsed texts, the plans and
@@ -66,8 +66,8 @@ class Index:
     def open_folder(self, root: Path, *, watched: bool = True, indexed: bool = True) -> bool:
         """Take a folder into the workspace, and use its index; returns whether it has one.
 
-        `watched` starts the process that keeps the index in step. Without `indexed`, and where the folder may not be
-        indexed (see `why_not_root`), its open documents help each other all the same.
+        `watched` starts the process that keeps the index up to date. Without `indexed`, and where the folder may not be
+        indexed (see `why_not_root`), its open documents still help each other.
         """
         root = resolved(root)
         folder = self._folders.get(root)
@@ -119,24 +119,16 @@ class Index:
             return self._opened.take_in(None, deadline)
 
     def context_for(
-        self,
-        document: DocumentId,
-        language: str,
-        text: str,
-        offset: int,
-        *,
-        within: float,
-        tokens: int = 800,
-        count: Count = estimated_tokens,
+        self, cursor: Cursor, *, within: float, tokens: int = 800, count: Count = estimated_tokens
     ) -> list[Snippet]:
         """Choose snippets of other documents and files for a cursor, least relevant first.
 
-        `offset` is in code points. After `within` seconds the answer is what was found by then. The snippets have at
-        most `tokens` tokens, as `count` counts them.
+        After `within` seconds the answer is what was found by then. The snippets have at most `tokens` tokens, as
+        `count` counts them.
         """
         deadline = time.monotonic() + within
-        line = text.count("\n", 0, offset)
-        imports = hash(tuple(_IMPORT_LINE.findall(text, 0, _HEAD)))
+        document, line = cursor.document, _line(cursor)
+        imports = hash(tuple(_IMPORT_LINE.findall(cursor.text, 0, _HEAD)))
         with self._question:
             self._begin(document)
             seen = self._seen(document)
@@ -144,7 +136,7 @@ class Index:
             if plan is not None:
                 return list(plan.snippets)
             try:
-                snippets = self._choose(document, language, text, line, deadline, tokens, count)
+                snippets = self._choose(cursor, line, deadline, tokens, count)
             except Exception as error:  # damage may raise an error of any type
                 self._close_stores(error)
                 return []
@@ -157,24 +149,16 @@ class Index:
         return list(snippets)
 
     def neighbours(
-        self,
-        document: DocumentId,
-        language: str,
-        text: str,
-        offset: int,
-        *,
-        most: int = MOST_NEIGHBOURS,
-        characters: int = MOST_CHARACTERS,
+        self, cursor: Cursor, *, most: int = MOST_NEIGHBOURS, characters: int = MOST_CHARACTERS
     ) -> list[Neighbour]:
-        """Find documents and files near a document, the nearest first, with their whole texts; blank ones are left out.
+        """Find documents and files near a cursor, the nearest first, with their whole texts; blank ones are left out.
 
-        `offset` is in code points. There are at most `most` files, of `characters` code points in all.
+        There are at most `most` files, of `characters` code points in all.
         """
-        line = text.count("\n", 0, offset)
         with self._question:
-            self._begin(document)
+            self._begin(cursor.document)
             try:
-                question, library = self._ask(document, language, text, line, deadline=float("inf"))
+                question, library = self._ask(cursor, _line(cursor), deadline=float("inf"))
                 with library.unchanging():
                     visited = [self._opened.key(visit) for visit in self._plans.visits][::-1]
                     return nearest(question, library, visited, most, characters)
@@ -182,20 +166,17 @@ class Index:
                 self._close_stores(error)
                 return []
 
-    def _choose(
-        self, document: DocumentId, language: str, text: str, line: int, deadline: float, tokens: int, count: Count
-    ) -> list[Snippet]:
-        question, library = self._ask(document, language, text, line, deadline)
+    def _choose(self, cursor: Cursor, line: int, deadline: float, tokens: int, count: Count) -> list[Snippet]:
+        question, library = self._ask(cursor, line, deadline)
         visits = [(self._opened.key(visit), at) for visit, at in self._plans.visits.items()][::-1]
         with library.unchanging():
             ranked = retrieve(question, library, visits, deadline=deadline)
-            return pack(ranked, question, library, tokens, count, document.root)
+            return pack(ranked, question, library, tokens, count, cursor.document.root)
 
-    def _ask(
-        self, document: DocumentId, language: str, text: str, line: int, deadline: float
-    ) -> tuple[Question, Library]:
+    def _ask(self, cursor: Cursor, line: int, deadline: float) -> tuple[Question, Library]:
+        document = cursor.document
         within = min(max(deadline - time.monotonic(), 0.0), _PARSE_WITHIN)
-        parsed = parse(text, document.path, language, self._opened.parsed.get(document), within=within)
+        parsed = parse(cursor.text, document.path, cursor.language, self._opened.parsed.get(document), within=within)
         self._opened.parsed[document] = parsed
         self._opened.take_in(document, deadline)
         kin = family(document.path, parsed.language)
@@ -235,6 +216,11 @@ class Index:
         return _stands(plan, self._opened) and all(
             self.admission.may_help(snippet.document, document) for snippet in plan.snippets
         )
+
+
+def _line(cursor: Cursor) -> int:
+    """The cursor's line, from 0."""
+    return cursor.text.count("\n", 0, cursor.offset)
 
 
 def _stands(plan: Plan, documents: OpenDocuments) -> bool:

@@ -1,4 +1,4 @@
-"""The workspace folders with the connections to their indexes and the processes that keep these in step."""
+"""The workspace folders with the connections to their indexes and the processes that keep these up to date."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class WorkspaceFolders:
             return dict(self._folders)
 
     def get(self, root: Path) -> WorkspaceFolder | None:
-        """A workspace folder; None if it is none."""
+        """A folder of the workspace; None for any other."""
         return self._folders.get(root)
 
     def add(self, root: Path, cache: Path | None, *, watched: bool) -> WorkspaceFolder:
-        """Take a folder in; with `cache`, its index lies there, and with `watched`, a process keeps that in step."""
+        """Take a folder in; with `cache`, its index lies there, and with `watched`, a process keeps that up to date."""
         folder = WorkspaceFolder(self.mounts.setdefault(root, mount_of(len(self.mounts))))
         if cache is not None:
             database = database_of(root, cache)

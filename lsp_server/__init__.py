@@ -22,7 +22,7 @@ _trusted = (
 try:
     _strange = {*map(os.path.realpath, ("", *_relative))} - {*map(os.path.realpath, _trusted)}
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _strange]
-except OSError:  # the current folder was removed
+except OSError:  # the current folder was removed: nothing can be imported from it
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
 
 # A user's own `engine` or `syntax` on PYTHONPATH must not take the place of ours, here and in child processes: a folder

@@ -16,7 +16,6 @@ from engine.runtime.memory import give_back
 from lsp_server.configuration.settings import ModelChoice, Settings
 from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
-from syntax import Cursor
 
 _CANDIDATES = 3  # to choose from, when explicitly invoked
 
@@ -40,7 +39,8 @@ class Completer:
         )
         self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
         """One sentence for the status."""
-        self.context_tokens = engine.budget.context_at
+        self.snippet_budget = engine.budget.context_at
+        """How many tokens snippets of other files may have, by the cursor's offset."""
         self.looks_up = manifest.ngrams is not None
         """Whether the model uses n-grams of the files near a document."""
 
@@ -111,7 +111,7 @@ def _request(
     snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], neighbours: tuple[str, ...], settings: Settings
 ) -> CompletionRequest:
     return CompletionRequest.at(
-        Cursor(snapshot.identity, snapshot.language, snapshot.text, snapshot.offset),
+        snapshot.cursor,
         context=snippets,
         neighbours=neighbours,
         explicit=snapshot.explicit,
@@ -119,7 +119,7 @@ def _request(
         max_tokens=settings.max_tokens,
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         disabled_in=settings.disabled_in,
-        confidence=settings.confidence_in(snapshot.language),
+        confidence=settings.confidence_in(snapshot.cursor.language),
     )
 
 

@@ -24,13 +24,15 @@ from lsp_server.reporting.feedback import Feedback
 from lsp_server.reporting.silence import Silence, Silences
 from lsp_server.reporting.statistics import Statistics
 from lsp_server.reporting.status import STATUS, State, Status
-from lsp_server.snapshot import Snapshot
+from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.wire.logs import set_level
 from lsp_server.workspace.indexed_workspace import IndexedWorkspace, RulesUnknown
 from syntax import normalized
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
     from lsp_server.completer import Completer
+
+_LOOKED_AROUND = 3  # documents, those that were opened last: the tokens of so many documents' neighbours are kept
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +142,7 @@ class Session:
         """
         if not self.settings.enabled:
             return Silence.OFF
-        if snapshot.language in self.settings.disabled_languages:
+        if snapshot.cursor.language in self.settings.disabled_languages:
             return Silence.OFF_HERE
         if snapshot.document.is_out_of_step:
             return Silence.OUT_OF_STEP
@@ -252,6 +254,7 @@ class Session:
         if status.state is State.READY:
             self.typed()
             self._wait_for_rest()
+            self._look_around()
         if status.state is State.FAILED:
             self._log(types.MessageType.Error, status.message)
         if status.state is State.NO_MODEL:
@@ -261,6 +264,14 @@ class Session:
                 hint = types.ShowMessageParams(types.MessageType.Info, status.message)
                 self._server.window_show_message(hint)
         self._send_status()
+
+    def _look_around(self) -> None:
+        """Read the files near the documents that were opened while the model was loaded."""
+        if (completer := self.completer) is None:
+            return
+        for document in list(self.documents.text_documents.values())[-_LOOKED_AROUND:]:
+            if isinstance(document, Document):
+                self.workspace.look_around(snapshot_at_last_edit(self.documents, document), completer)
 
     def _send_status(self) -> None:
         self._server.protocol.notify(STATUS, self.status().to_json())

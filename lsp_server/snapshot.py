@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lsprotocol import types
 
 from lsp_server.documents import Document, Documents, readable
-from syntax import DocumentId
+from syntax import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,8 @@ class Snapshot:
     document: Document
     source: str
     """The document's text at that moment."""
-    identity: DocumentId
-    language: str
-    text: str
-    """What the model sees: `source` with the selected menu entry in it."""
-    offset: int
-    """The cursor in `text`, in code points."""
+    cursor: Cursor
+    """The same for index and engine: in the text that the model sees, `source` with the selected menu entry in it."""
     explicit: bool
     """Asked for by a key, not by typing."""
     selected: str
@@ -30,27 +26,20 @@ class Snapshot:
     start: int
     """Where the suggestion's range starts in `source`: at the cursor, or where the menu entry's range does."""
     end: int
-    """Where that range ends in `source` if the suggestion takes the place of nothing else."""
-
-    @property
-    def path(self) -> str:
-        """Relative to the workspace, with forward slashes; for the prompt and for logs, as others may have the same."""
-        return self.identity.shown
+    """Where that range ends in `source` if the suggestion replaces nothing else."""
 
 
 def snapshot_at_last_edit(documents: Documents, document: Document) -> Snapshot:
     """Freeze the place at which a suggestion will probably be asked for."""
+    offset = document.last_edit
     return Snapshot(
         document=document,
         source=document.source,
-        identity=documents.identity(document.uri),
-        language=document.language_id or "",
-        text=document.text,
-        offset=document.last_edit,
+        cursor=_cursor(documents, document, document.text, offset),
         explicit=False,
         selected="",
-        start=document.last_edit,
-        end=document.last_edit,
+        start=offset,
+        end=offset,
     )
 
 
@@ -62,27 +51,28 @@ def take_snapshot(documents: Documents, params: types.InlineCompletionParams) ->
     document = documents.open_document(params.text_document.uri)
     if document is None:
         return None
-    cursor = document.offset_at_position(params.position)
-    text, selected, start, end, offset = document.text, "", cursor, cursor, cursor
+    offset = start = end = document.offset_at_position(params.position)
+    text, selected = document.text, ""
     if (selection := params.context.selected_completion_info) is not None:
         if selection.range.start.line != selection.range.end.line:
             return None  # an item's range must lie on one line
         selected = selection.text
         start = document.offset_at_position(selection.range.start)
         end = document.offset_at_position(selection.range.end)
-        if not start <= cursor <= end:
+        if not start <= offset <= end:
             return None
         text = text[:start] + readable(selected) + text[end:]
         offset = start + len(selected)
     return Snapshot(
         document=document,
         source=document.source,
-        identity=documents.identity(document.uri),
-        language=document.language_id or "",
-        text=text,
-        offset=offset,
+        cursor=_cursor(documents, document, text, offset),
         explicit=params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked,
         selected=selected,
         start=start,
         end=end,
     )
+
+
+def _cursor(documents: Documents, document: Document, text: str, offset: int) -> Cursor:
+    return Cursor(documents.identity(document.uri), document.language_id or "", text, offset)

@@ -1,4 +1,4 @@
-"""Warm-up: computes the state for the place of the cursor before a request comes.
+"""Warm-up: reads the files near a document, and computes the state for the place of the cursor, ahead of requests.
 
 Some editors send a request with every keystroke, others after a pause; the warm-up uses that pause.
 """
@@ -25,6 +25,7 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
     try:
         if await session.why_not(snapshot) is not None:
             return
+        session.workspace.look_around(snapshot, completer)
         snippets = await session.workspace.snippets_for(snapshot, completer)
         if session.completer is completer and not session.is_stale(snapshot):
             completer.warm_up(snapshot, snippets, session.settings)

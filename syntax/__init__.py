@@ -1,9 +1,9 @@
 """The ground floor: which document is which; languages, grammars in a process of their own, statements and blocks."""
 
-# The current folder may be a stranger's, and `python -m` looks for modules there first, as some dependencies do for
-# programs: so it leaves both paths before anything else is imported, unless Python or this package itself lie in it.
-# Packages that `python -m` starts have these lines in common: to import them would be to look there for them, too. What
-# they import themselves is there already.
+# The current folder is not trusted, and `python -m` looks for modules there first; some dependencies look for programs.
+# So these lines take it out of both search paths before any other import, unless Python or this package lies in it.
+# Each package that `python -m` starts has these lines: importing them would search the current folder. Python itself
+# has imported the modules that they need.
 import os
 import site
 import sys

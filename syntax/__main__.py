@@ -1,4 +1,4 @@
-"""The process that reads with grammars what stands round the cursor: `python -m syntax`, see `grammar_process.py`."""
+"""The process that reads with grammars what stands around the cursor: `python -m syntax`, see `grammar_process.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from syntax.nesting.around import read_after, read_before
+from syntax.nesting.tree_leaves import tree_leaves
 from syntax.parsing.grammar_process import serve
-from syntax.parsing.tree_leaves import tree_leaves
 
 _SECONDS = 0.1  # of the processor's time for one text; a large one takes 0.012
 

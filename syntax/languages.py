@@ -37,7 +37,7 @@ class Language:
     blocks: Blocks
     """What ends a block: a dedent, a closing brace, or a keyword."""
     statements: Statements = "newline"
-    """What ends a statement: `either` is a newline behind which nothing goes on, or a semicolon."""
+    """What ends a statement: `either` is a newline after which the statement does not go on, or a semicolon."""
     comment: str | None = None
     """What begins a comment that ends with its line."""
     opens: re.Pattern[str] = re.compile(r"\{$")

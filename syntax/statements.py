@@ -58,7 +58,7 @@ def is_unfinished(code: str) -> bool:
 
 
 def goes_on(line: str, language: Language, *, indent: int) -> bool:
-    """Whether a further line, by its begin, belongs to a statement above it, which is indented by `indent`."""
+    """Whether a further line, by its start, belongs to a statement above it, which is indented by `indent`."""
     stripped = line.strip()
     if language.blocks != "end" and indentation(line) > indent and not stripped.startswith(("}", "@")):
         return True

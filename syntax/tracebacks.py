@@ -1,7 +1,7 @@
-"""Errors as they may be written down: where they happened, and never the text of a document that they may quote.
+"""Errors as they may be logged: where they happened, and never the text of a document that they may quote.
 
 What a library says of a value that it could not use often holds the value: `ValueError`, `KeyError`, errors of cattrs
-or of a query. Of such errors only the kind is told.
+or of a query. Of such errors only the kind is logged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 _HOLD_NO_TEXT = (OSError, ImportError, MemoryError, NameError, AttributeError, IndexError, RecursionError)
 _OURS = ("lsp_server", "indexer", "engine", "export", "syntax", "onnxruntime")
-"""Packages whose own errors speak of models and files."""
+"""Packages whose own errors are about models and files."""
 
 
 def described(error: BaseException) -> str:
@@ -39,7 +39,7 @@ def traceback_of(error: BaseException | None) -> str:
 
 
 def install() -> None:
-    """Write down in this way what ends a thread or the process."""
+    """Log in this way what ends a thread or the process."""
 
     def say(error: BaseException | None) -> None:
         if sys.stderr is not None:

@@ -67,4 +67,6 @@ def engine(loaded_engine: Engine) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def loaded_engine(model_cache: Path) -> Engine:
     """The default model, with a prompt of fixed length, so that results do not depend on this machine's speed."""
-    return Engine.load(model_cache / "models" / DEFAULT_MODEL, threads=1, prompt_tokens=512)
+    engine = Engine.load(model_cache / "models" / DEFAULT_MODEL, threads=1, prompt_tokens=512)
+    engine.first_budget = engine.budget
+    return engine

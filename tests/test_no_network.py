@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 from evaluation.harness.client import SOON, Client
 from tests.entry_points import (
     PROGRAM,

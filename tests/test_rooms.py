@@ -1,75 +1,53 @@
-"""Inside of a package, imports go down the list of rooms in its README, and no two modules import each other."""
+"""Rooms are the folders and single files of a package: which of them may import which."""
 
 from __future__ import annotations
 
-import ast
 import re
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parent.parent
-PACKAGES = ("indexer", "export")
-LONGEST = 400  # lines of a file
-
-
-def modules_of(package: str) -> dict[str, Path]:
-    """Files by their modules' names."""
-    files = sorted((HOUSE / package).rglob("*.py"))
-    return {".".join(file.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
-
-
-def imports_of(package: str) -> dict[str, set[str]]:
-    """For each module, the modules of its package that it imports, in functions and for types, too."""
-    modules = modules_of(package)
-    found: dict[str, set[str]] = {name: set() for name in modules}
-    for name, file in modules.items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                inner = (f"{node.module}.{alias.name}" for alias in node.names)
-                found[name] |= {one if one in modules else node.module for one in inner}
-        found[name] = {one for one in found[name] if one in modules and one != name}
-    return found
-
-
-def rooms_of(package: str) -> list[set[str]]:
-    """The rows of the list in the README, the top first."""
-    readme = (HOUSE / package / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("| room | what it does |\n| --- | --- |\n")[2].partition("\n\n")[0]
-    return [set(re.findall(r"`(\w+)(?:\.py|/)?`", row.split("|")[1])) for row in table.splitlines()]
+from tests.test_house import ALLOWED, HOUSE, imported_modules, modules
 
 
 def room_of(module: str) -> str:
+    """The folder, or the single file, that lies directly in the package."""
     return f"{module}.__init__".split(".")[1]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_between_rooms_go_down_the_list(package: str) -> None:
-    height = {room: row for row, rooms in enumerate(rooms_of(package)) for room in rooms}
-    imports = imports_of(package)
-    assert {room_of(module) for module in imports} - {"__init__"} == set(height) - {"__init__"}
-    height.setdefault("__init__", len(height))  # of a package without names of its own
-    upward = [
-        (module, other)
-        for module in imports
-        for other in imports[module]
-        if height[room_of(other)] < height[room_of(module)]
-    ]
-    assert not upward
+def arrows_of(package: str) -> dict[str, set[str]]:
+    """For each room of a package, the others that it imports, in functions and for types, too."""
+    arrows: dict[str, set[str]] = {}
+    for module in modules():
+        if module.split(".")[0] == package:
+            inner = {room_of(other) for other in imported_modules(module) if other.split(".")[0] == package}
+            arrows.setdefault(room_of(module), set()).update(inner - {room_of(module)})
+    return arrows
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_modules_import_each_other(package: str) -> None:
+@pytest.mark.parametrize("package", ALLOWED)
+def test_no_rooms_import_each_other_in_a_circle(package: str) -> None:
+    arrows = arrows_of(package)
+    assert any(arrows.values())
     try:
-        TopologicalSorter(imports_of(package)).prepare()
+        TopologicalSorter(arrows).prepare()
     except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_file_is_too_long_and_no_folder_too_full(package: str) -> None:
-    files = modules_of(package).values()
-    assert not [file for file in files if len(file.read_text(encoding="utf-8").splitlines()) > LONGEST]
-    full = {file.parent for file in files if len([*file.parent.glob("*.py")]) > 10}
-    assert not full
+@pytest.mark.parametrize("package", ["indexer", "export"])
+def test_imports_between_rooms_go_down_the_list_of_the_readme(package: str) -> None:
+    readme = (HOUSE / package / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| room | what it does |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)(?:\.py|/)?`", row.split("|")[1]) for row in table.splitlines()]
+    height = {room: row for row, rooms in enumerate(rows) for room in rooms}
+    arrows = arrows_of(package)
+    assert arrows.keys() - {"__init__"} == height.keys() - {"__init__"}
+    height.setdefault("__init__", len(height))  # of a package without names of its own
+    assert not [(room, other) for room in arrows for other in arrows[room] if height[other] < height[room]]
+
+
+def test_the_server_imports_no_command() -> None:
+    serving = [name for name in modules() if re.match(r"lsp_server\b(?!\.cli\b)", name)]
+    assert serving
+    assert not [name for name in serving if any(one.startswith("lsp_server.cli") for one in imported_modules(name))]

@@ -246,7 +246,7 @@ def test_onnx_runtime_is_imported_in_one_place() -> None:
         if (isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "onnxruntime" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "onnxruntime")
     }
-    assert imports == {HOUSE / "engine" / "runtime" / "onnx_runtime.py"}
+    assert imports == {HOUSE / "engine" / "devices" / "onnx_runtime.py"}
 
 
 def read(file: Path) -> str:

@@ -11,16 +11,25 @@ from engine.runtime.session import Model, Slot
 
 
 def prefill(model: Model, slot: Slot, tokens: Sequence[int], *, chunk: int, is_cancelled: IsCancelled) -> Sequence[int]:
-    """Run those of `tokens` that the slot does not hold yet, all but the last chunk of them.
+    """Run those of `tokens` that the slot does not hold yet, all but the last chunk of them; take over its moves.
 
     Returns that chunk, of 1 to `chunk` tokens: it runs together with the first draft. Raises Cancelled between two
     chunks; what is computed by then stays in the slot.
     """
-    while len(tokens) - len(slot.tokens) > chunk:
-        if is_cancelled():
-            raise Cancelled
-        start = len(slot.tokens)
-        model.run(slot, tokens[start : start + chunk], [chunk - 1])
+
+    def run_to(end: int) -> None:
+        while (start := len(slot.tokens)) < end:
+            if is_cancelled():
+                raise Cancelled
+            part = tokens[start : min(start + chunk, end)]
+            model.run(slot, part, [len(part) - 1])
+
+    for move in slot.moves:
+        run_to(move.target)
+        slot.take_over(move)
+    slot.moves = ()
+    left = len(tokens) - len(slot.tokens)
+    run_to(len(tokens) - (left % chunk or chunk))
     return tokens[len(slot.tokens) :]
 
 

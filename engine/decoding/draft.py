@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.session import LONGEST_DRAFT
+
 _LONGEST_MATCH = 8
-LONGEST = 15  # tokens of a draft
 EXPECTED = 0  # how many tokens have matched, for a draft that was not looked up
 _VOTES = 8  # places, the nearest of those that match equally well
 _GAP = -1  # stands between two texts, where no token is
@@ -129,5 +130,5 @@ class Drafts:
             return EXPECTED, []
         followers = text[found[: -_VOTES - 1 : -1] + 1].tolist()
         start = int(found[-1 - followers.index(max(followers, key=followers.count))]) + 1
-        copied = text[start : start + LONGEST].tolist()
+        copied = text[start : start + LONGEST_DRAFT].tolist()
         return matched, copied[: copied.index(_GAP)] if _GAP in copied else copied

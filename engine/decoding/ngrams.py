@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.model_folders.manifest import NgramWeights
 
 LONGEST = 16
 """Tokens of a match that count."""
@@ -30,34 +31,6 @@ Source = Literal["above", "below", "elsewhere"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 _GAP = -1  # stands between two texts, where no token is
 SMALLEST_DOUBT = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class NgramWeights:
-    """The numbers of the mixture, for one model."""
-
-    above: float
-    """Of a place above the cursor in the document: the logarithm of what it weighs where one token matches."""
-    below: float
-    elsewhere: float
-    growth: float
-    """By how much that grows with each level of the match's length."""
-    bias: float
-    doubt: float
-    agreement: float
-    evidence: float
-
-    def table(self) -> NDArray[np.float64]:
-        """What a place weighs, by source and by tokens that match: float64[3, 17]."""
-        sources = np.array([getattr(self, source) for source in SOURCES])
-        table: NDArray[np.float64] = np.exp(sources[:, None] + self.growth * LEVELS)
-        return table
-
-    def share(self, doubt: float, likeliest: float, evidence: float) -> float:
-        """The share of the look-up: `doubt` = 1 - p, `likeliest` = q, `evidence` = W > 0."""
-        at = self.bias + self.doubt * math.log(max(doubt, SMALLEST_DOUBT))
-        at += self.agreement * likeliest + self.evidence * math.log(evidence)
-        return 1 / (1 + math.exp(-at)) if at > -700 else 0.0
 
 
 class Passages:
@@ -116,7 +89,7 @@ class Ngrams:
 
     def __init__(self, weights: NgramWeights, last: Sequence[int], texts: Sequence[tuple[Source, Passages]]) -> None:
         """`last`: the tokens before the suggestion; `texts`: what is looked through, each with its source."""
-        self._weights, self._table = weights, weights.table()
+        self._weights, self._table = weights, table_of(weights)
         last = list(last)[-LONGEST:]
         self._matches = [_Matches(passages, SOURCES.index(source), last) for source, passages in texts if len(passages)]
 
@@ -161,10 +134,24 @@ class Ngrams:
             return token, log_probability
         evidence = float(weights.sum())
         by_look_up = weights / evidence
-        share = self._weights.share(-math.expm1(log_probability), float(by_look_up.max()), evidence)
+        share = share_of(self._weights, -math.expm1(log_probability), float(by_look_up.max()), evidence)
         by_model = np.exp(logits[tokens].astype(np.float64) - float(logits[token]) + log_probability)
         mixed = (1 - share) * by_model + share * by_look_up
         best = int(mixed.argmax())
         alone = math.log1p(-share) + log_probability  # where it follows somewhere, it is one of `tokens`, and likelier
         found = math.log(max(float(mixed[best]), 1e-300))
         return (int(tokens[best]), min(found, 0.0)) if found >= alone else (token, alone)
+
+
+def table_of(weights: NgramWeights) -> NDArray[np.float64]:
+    """What a place weighs, by source and by tokens that match: float64[3, 17]."""
+    sources = np.array([getattr(weights, source) for source in SOURCES])
+    table: NDArray[np.float64] = np.exp(sources[:, None] + weights.growth * LEVELS)
+    return table
+
+
+def share_of(weights: NgramWeights, doubt: float, likeliest: float, evidence: float) -> float:
+    """The share of the look-up: `doubt` = 1 - p, `likeliest` = q, `evidence` = W > 0."""
+    at = weights.bias + weights.doubt * math.log(max(doubt, SMALLEST_DOUBT))
+    at += weights.agreement * likeliest + weights.evidence * math.log(evidence)
+    return 1 / (1 + math.exp(-at)) if at > -700 else 0.0

@@ -1,4 +1,4 @@
-"""What is looked through for drafts and n-grams: the document round the cursor, and the files near it.
+"""What is looked through for drafts and n-grams: the document around the cursor, and the files near it.
 
 Typing changes only the lines near above the cursor; the tokens of everything else are remembered.
 """
@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.decoding.ngrams import LONGEST, Ngrams, NgramWeights, Passages
+from engine.decoding.ngrams import LONGEST, Ngrams, Passages
+from engine.model_folders.manifest import NgramWeights
 from engine.prompt.layout import with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import CompletionRequest

@@ -1,1 +1,1 @@
-"""What computes: execution providers, and which of them this machine has."""
+"""What computes: ONNX Runtime, its execution providers, and which of them this machine has."""

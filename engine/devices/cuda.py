@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 
 _CUDA_MAJOR = re.compile(r"\d+")
 _CUFFT = {12: 11, 13: 12}

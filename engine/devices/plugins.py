@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.devices.providers import captured_output, sum_graph
-from engine.runtime.onnx_runtime import onnxruntime
 from syntax.children import start_python
 
 _KNOWN = {

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from engine.devices import cuda
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 
@@ -145,7 +145,7 @@ def try_provider(name: str) -> Attempt:
 
 
 def is_out_of_memory(error: BaseException | str) -> bool:
-    """Whether what ONNX Runtime raised says that memory was missing, on the card or beside it."""
+    """Whether what ONNX Runtime raised says that memory was missing, the card's or the machine's."""
     return _OUT_OF_MEMORY.search(str(error)) is not None
 
 

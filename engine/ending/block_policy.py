@@ -68,7 +68,7 @@ class BlockPolicy:
         if not surroundings.closers.rest_is_closers and "\n" in generated[:end]:
             return generated.index("\n")  # code follows the cursor on its line: the suggestion has one line
         if end is None and len(generated) - generated.rfind("\n") > _LONGEST_LINE:
-            return max(generated.rfind("\n"), 0)  # no code is written so
+            return max(generated.rfind("\n"), 0)  # no code has lines so long
         return end
 
 

@@ -22,7 +22,7 @@ _LOOK = 4000  # code points of the document on either side
 _BEGINS_EXPRESSION = re.compile(r"(?:^|[=(\[{,;|&+]|\b(?:then|do|else|begin|and|or|not))\s*$")
 _ENDLESS = re.compile(r"def\s+[\w.]+[?!]?(?:\s*\([^()]*\))?\s+=\s")  # Ruby's `def area = width * height`
 _ASKING = frozenset({"until"})  # closers after which a condition must stand
-_BODY_BEGINS = {  # on the line of its head, right of the word that opens or introduces it
+_BODY_BEGINS = {  # on the line of its head, after the word that opens or introduces it
     "do": re.compile(r"\s*(?:\|[^|]*\|)?\s*[^\s|]"),
     "fn": re.compile(r".*->\s*\S"),
     "function": re.compile(r"[^()]*\([^()]*\)\s*\S"),
@@ -52,10 +52,10 @@ class _Opener:
 
 
 class WordBlocks:
-    """What is open behind a text at a cursor, in a language whose blocks end with words."""
+    """What is open after a text at a cursor, in a language whose blocks end with words."""
 
     def __init__(self, *, line: str, suffix: str, delimiters: Delimiters, language: Language) -> None:
-        """`line`: the cursor's, left of the cursor; a head that it has begun counts unless the document closes it."""
+        """`line`: the cursor's line up to the cursor; a head that it has begun counts unless the document closes it."""
         self._line, self._delimiters, self._language = line, delimiters, language
         is_closed = is_closed_below(suffix, indentation(line + "."), language)
         self._begun = [] if is_closed else block_words(line, language.name)

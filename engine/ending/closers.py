@@ -23,7 +23,7 @@ class Meeting:
     end: int | None
     """Where the text ends, in code points; None where it goes on."""
     replaces: int = 0
-    """How many code points right of the cursor the text repeats and takes the place of."""
+    """How many code points after the cursor the text repeats and replaces."""
     is_undecided: bool = False
     """The text so far ends in closers: what follows them decides whether it may keep them."""
 
@@ -32,11 +32,11 @@ class Closers:
     """What the document closes after the cursor."""
 
     def __init__(self, delimiters: Delimiters, *, line: str, suffix: str) -> None:
-        """`line`: the cursor's, left of the cursor; `suffix`: all of the document right of it."""
+        """`line`: the cursor's line up to the cursor; `suffix`: all of the document after it."""
         self._at_cursor = delimiters.at_cursor
         ahead = suffix[:_LOOK]
         self.rest = ahead.split("\n", 1)[0].rstrip()
-        """What stands right of the cursor on its line."""
+        """What stands after the cursor on its line."""
         self.rest_is_closers = not self.rest.strip(_PUNCTUATION)
         """Whether that is nothing but closers and punctuation, or nothing at all."""
         self._in_rest = self._closed(delimiters, self.rest)
@@ -46,7 +46,7 @@ class Closers:
         is_text = delimiters.in_comment or innermost == (COMMENT,) or (bool(innermost) and is_quote(innermost[0]))
         opener = _OPENERS.get(self.rest[:1], "") if is_text else ""
         self._prose = opener if opener and line.count(opener) > line.count(self.rest[0]) else ""
-        """In a comment or string: the bracket that its text closes right of the cursor."""
+        """In a comment or string: the bracket that its text closes after the cursor."""
 
     def _closed(self, delimiters: Delimiters, ahead: str) -> frozenset[int]:
         lowest = inside = len(self._at_cursor)
@@ -57,8 +57,8 @@ class Closers:
                 continue
             start = ahead.rfind("\n", 0, delimiter.offset) + 1
             before = ahead[start : delimiter.offset]
-            behind = ahead[delimiter.offset + len(delimiter.text.lstrip("f")) :].split("\n", 1)[0]
-            if start and is_quote(delimiter.text) and not before.strip(" \trbufRBUF") and behind.strip():
+            rest_of_line = ahead[delimiter.offset + len(delimiter.text.lstrip("f")) :].split("\n", 1)[0]
+            if start and is_quote(delimiter.text) and not before.strip(" \trbufRBUF") and rest_of_line.strip():
                 break  # further down, a string begins: this one has no end
             if delimiter.text == "*/" and COMMENT in ahead[: delimiter.offset]:
                 break
@@ -99,16 +99,16 @@ class Closers:
         return Meeting(None, across)
 
     def _at_rest(self, generated: str, offset: int, *, is_all: bool) -> Meeting:
-        """Compare text from its first closer on with what stands right of the cursor."""
+        """Compare text from its first closer on with what stands after the cursor."""
         closers = self.rest.lstrip()
-        behind = generated[offset:]
-        agreed = _common(behind, closers)
+        rest = generated[offset:]
+        agreed = _common(rest, closers)
         is_whole = agreed == len(closers)
-        goes_on = behind[agreed:].split("\n", 1)[0].strip()
+        goes_on = rest[agreed:].split("\n", 1)[0].strip()
         if is_whole and goes_on:
             return Meeting(None, len(self.rest))
-        undecided = not is_all and (agreed == len(behind) or (is_whole and "\n" not in behind))
-        if agreed and "\n" in generated[:offset]:  # a closer on a line of its own: it takes the other one's place
+        undecided = not is_all and (agreed == len(rest) or (is_whole and "\n" not in rest))
+        if agreed and "\n" in generated[:offset]:  # a closer on a line of its own replaces the other one
             skipped = len(self.rest) - len(closers)
             return Meeting(offset + agreed, skipped + agreed, is_undecided=undecided)
         return Meeting(offset, is_undecided=undecided)
@@ -136,7 +136,7 @@ def _unmatched(text: str, opener: str, closer: str) -> int | None:
 
 
 def _common(one: str, other: str) -> int:
-    """How many code points two texts have in common at their begin."""
+    """How many code points two texts have in common at their start."""
     return next(
         (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )

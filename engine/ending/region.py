@@ -1,7 +1,7 @@
 """What the cursor stands in: code, a comment, or a string.
 
 Brackets, quotes and comments are followed by `syntax`; here is what its leaves do not tell of single languages: strings
-that a grammar makes one token of, which is none as long as it has no end, and code inside strings.
+that are one token for a grammar, and no token until they end, and code inside strings.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Surroundings:
 
     language: Language
     line: str
-    """The cursor's line, left of the cursor."""
+    """The cursor's line up to the cursor."""
     below: tuple[str, str]
     """The first two lines below the cursor's that are not blank; empty where there are none."""
     delimiters: Delimiters
@@ -30,7 +30,7 @@ class Surroundings:
     head: int
     """How far the head of that block is indented; -1 where there is none."""
     indent: int
-    """How far the cursor's statement is indented; a line further out is none of the suggestion's."""
+    """How far the cursor's statement is indented; a line that is indented less is not part of the suggestion."""
     in_text: bool
     """Whether the cursor's line begins within a comment or string."""
     in_comment: bool

@@ -38,7 +38,7 @@ _OVERLAP = 4  # code points that text and the rest of the line must share to be 
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """Text to insert, and how many code points right of the cursor it repeats and takes the place of."""
+    """Text to insert, and how many code points after the cursor it repeats and replaces."""
 
     text: str
     replaces: int
@@ -162,12 +162,12 @@ def across_closers(text: str, delimiters: Delimiters, closers: Closers) -> tuple
 
 
 def word_that_goes_on(line: str, rest: str) -> str:
-    """What stands right of the cursor of the word that the cursor stands in; empty between words."""
+    """The part after the cursor of the word that the cursor stands in; empty between words."""
     return _LETTERS.match(rest)[0] if _is_word(line[-1:] + rest[:1]) else ""  # type: ignore[index]
 
 
 def over_word(text: str, word: str, rest: str) -> tuple[str, int]:
-    """Within a word, take the place of the rest of the word: `comp|ute(x)` becomes `compile(x)`.
+    """Within a word, replace the rest of the word: `comp|ute(x)` becomes `compile(x)`.
 
     Where code goes on after the word, the text keeps to it; where nothing changes, there is nothing to say.
     """
@@ -190,7 +190,7 @@ def without_rest_of_line(text: str, rest: str) -> str:
 
 
 def _is_same_code(rest: str, length: int, first: str) -> bool:
-    """Whether the begin of the rest of a line, found at the end of the text, is no coincidence."""
+    """Whether the start of the rest of a line, found at the end of the text, is no coincidence."""
     head = rest[:length]
     if head[0] in _BRACKETS_AND_QUOTES:
         return False  # its own: those of the document were dealt with
@@ -250,7 +250,7 @@ def _depth_of_text(stack: tuple[str, ...], delimiters: Delimiters, *, blocks: bo
 def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: Language) -> str:
     """Close the blocks that the text opens and was cut short in; leave out a brace that opens one with nothing in it.
 
-    So braces balance once it is accepted. `line`: the cursor's, left of the cursor.
+    So braces balance once it is accepted. `line`: the cursor's line up to the cursor.
     """
     if language.blocks != "braces":
         return text
@@ -285,9 +285,9 @@ def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: L
 
 
 def is_bare(text: str, delimiters: Delimiters, language: Language) -> bool:
-    """Whether a text is nothing but the mark of a comment, or closers: not worth a look.
+    """Whether a text is nothing but the mark of a comment, or closers: not worth showing.
 
-    Closers are worth one where they close what the cursor's line has opened.
+    Closers are worth showing where they close what the cursor's line has opened.
     """
     stripped = text.strip()
     if set(stripped) <= _CLOSERS:

@@ -1,7 +1,7 @@
 """Files that are mapped into memory, guarded: to read a page that another process has cut off would end this one.
 
-Linux lends a lease: a process that wants to write to such a file waits for 45 seconds, or until this one gives it up;
-until then every page is there. Elsewhere, and where the file system has no leases, sizes are compared.
+On Linux this process takes a lease: another one that wants to write to such a file waits for 45 seconds, or until the
+lease is given up; until then every page is there. Elsewhere, and on file systems without leases, sizes are compared.
 """
 
 from __future__ import annotations

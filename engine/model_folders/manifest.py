@@ -1,4 +1,4 @@
-"""`manifest.json`: what a model folder says of itself, and the check that its files are the ones that were written."""
+"""`manifest.json`: what a model folder contains, and the check that its files are the ones that were written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cattrs
-
-from engine.decoding.ngrams import NgramWeights
 
 FORMAT = 1
 MANIFEST_FILE, GRAPH_FILE, TOKENIZER_FILE = "manifest.json", "model.onnx", "tokenizer.json"
@@ -39,6 +37,22 @@ class PromptFormat:
     """Tokens that end a suggestion."""
     token_healing: bool
     """Whether the model never saw text end in the middle of a word, so that its last word has to be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class NgramWeights:
+    """How n-grams of the project are mixed into what the model says: see `engine.decoding.ngrams`."""
+
+    above: float
+    """Of a place above the cursor in the document: the logarithm of what it weighs where one token matches."""
+    below: float
+    elsewhere: float
+    growth: float
+    """By how much that grows with each level of the match's length."""
+    bias: float
+    doubt: float
+    agreement: float
+    evidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class Manifest:
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
     """The power of a token's probability that is as often right as it says; see `training.fitting.confidence`."""
+    rotary: tuple[float, ...] = ()
+    """Radians a position of each pair of channels of a key; empty where keys cannot be moved to other positions."""
     ngrams: NgramWeights | None = None
     """How what stands elsewhere in the project is mixed in; None where that was never fitted for this model."""
     revision: str | None = None

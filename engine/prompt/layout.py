@@ -1,8 +1,8 @@
 r"""From a request to the tokens that the model reads, laid out so that typing changes only their end.
 
-The KV state of the last request is worth keeping only as far as its tokens are the same. So the window on the
+The KV state of the last request is worth keeping only up to the first token that differs. So the window on the
 document does not slide with the cursor: its start stays where it is until the prefix has outgrown the budget, then
-moves by half the budget at once; and the suffix starts right of the cursor, which typing does not change.
+moves by a fifth of the budget at once; and the suffix starts after the cursor, which typing does not change.
 
 Lines end with a line feed for the model, also where the document has others: models see little else, and write `\r\n`
 worse.
@@ -22,6 +22,10 @@ from engine.request import CompletionRequest
 
 _CHARACTERS_A_TOKEN = 4  # of source code, roughly; the tokens themselves are counted afterwards
 _SUFFIX_LINES = 40
+_MANY_STEPS = 7  # where a window begins, in steps above the cursor, before its tokens are counted
+_SUFFIX = 64  # tokens
+_LINE = 16  # tokens that are kept free for the cursor's line
+_STEPS = 5  # by so many parts of itself a window moves
 _NEAR = 512  # tokens above the cursor that come before any snippet
 
 
@@ -44,11 +48,11 @@ class Budget:
 
     @property
     def suffix(self) -> int:
-        """For what stands right of the cursor."""
-        return self.prompt // 8
+        """For what stands after the cursor: more than 64 tokens bring nothing, fewer lose something."""
+        return min(self.prompt // 8, _SUFFIX)
 
     def prefix(self, taken: int) -> int:
-        """For what stands left of the cursor, when the other parts have taken `taken` tokens."""
+        """For what stands before the cursor, when the other parts have taken `taken` tokens."""
         return max(self.prompt - taken, self.prompt // 4)
 
 
@@ -90,10 +94,13 @@ def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForma
     return Prompt(tokens, len(context), len(suffix), len(prefix), len(known), word, spelled)
 
 
-def prefix_window(text: str, offset: int, budget: int) -> str:
-    """Cut the part of `text` left of `offset` that `budget` tokens may hold, from a start that moves in steps."""
-    step = max(budget * _CHARACTERS_A_TOKEN // 2, 1)
-    start = max(-(-(offset - 2 * step) // step), 0) * step
+def prefix_window(text: str, offset: int, budget: int, steps: int = _STEPS) -> str:
+    """Cut what about `budget` tokens hold of `text` left of `offset`, from a start that moves in steps.
+
+    A step is a fifth of that; `steps`: how many of them lie above the cursor at most.
+    """
+    step = max(budget * _CHARACTERS_A_TOKEN // _STEPS, 1)
+    start = max(-(-(offset - steps * step) // step), 0) * step
     if start:
         line_end = text.find("\n", start, start + step // 2)
         start = line_end + 1 if line_end >= 0 else start
@@ -120,10 +127,15 @@ def _prefix(
     request: CompletionRequest, tokenizer: Tokenizer, budget: int, *, healing: bool
 ) -> tuple[list[int], str, str]:
     """Tokens of the prefix, and its last word where that is taken back."""
-    window = prefix_window(request.text, request.offset, budget)
+    line = request.offset - request.text.rfind("\n", 0, request.offset) - 1
+    room = min(_LINE, budget // _STEPS)
+    for steps in range(_MANY_STEPS, 0, -1):  # by the lines above: typing in a line moves nothing
+        window = prefix_window(request.text, request.offset, budget, steps)
+        if len(tokenizer.encode(window[: len(window) - line])) <= budget - room:
+            break
     window, word, spelled = tokenizer.split_last_word(window) if healing else (window, "", "")
     tokens = tokenizer.encode(window)
-    excess, step = len(tokens) - budget, max(budget // 2, 1)
+    excess, step = len(tokens) - budget, max(budget // _STEPS, 1)
     return tokens[-(-excess // step) * step :] if excess > 0 else tokens, word, spelled
 
 

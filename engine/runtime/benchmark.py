@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.decoding.draft import LONGEST
 from engine.model_folders.manifest import Manifest
-from engine.runtime.session import Model
+from engine.runtime.session import LONGEST_DRAFT, Model
 from engine.runtime.thread_count import (
     READ,
     Measurement,
@@ -29,7 +28,7 @@ _READ_BY_CARD = 1024  # tokens; with fewer, a card has less to do than launching
 _STEPS = 9
 _PREFILLS = 2
 _LEAST_SHARE = 0.8
-_WIDTHS = (1, 1, 2, 3, 1, 4, 4)  # runs that LONGEST + 1 tokens are divided into
+_WIDTHS = (1, 1, 2, 3, 1, 4, 4)  # runs that LONGEST_DRAFT + 1 tokens are divided into
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def benchmark(model: Model) -> Rates:
     timer = _Timer(model, read)
     timer.seconds(8)
     prefill = min(timer.seconds(read) for _ in range(2 if model.on_card else 1))  # a card's first run loads kernels
-    widths = [width for width in (1, 2, 4, 8, LONGEST + 1) if width >= model.narrowest]
+    widths = [width for width in (1, 2, 4, 8, LONGEST_DRAFT + 1) if width >= model.narrowest]
     steps = np.min([[timer.seconds(width) for width in widths] for _ in range(4)], axis=0)  # others only add to them
     verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
     return Rates(prefill=read / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
@@ -61,7 +60,7 @@ def gives_same_bits(model: Model) -> bool:
     for this processor: those of int4 on AVX2 alone round a token's sums by its place in a run, in the seventh digit.
     Takes about eight steps.
     """
-    tokens = [index % model.manifest.vocabulary for index in range(2000, 2000 + LONGEST + 1)]
+    tokens = [index % model.manifest.vocabulary for index in range(2000, 2000 + LONGEST_DRAFT + 1)]
     slot = model.new_slot(2 * len(tokens))
     together = model.run(slot, tokens, range(len(tokens)))
     slot.keep(0)
@@ -123,12 +122,12 @@ class _Timer:
     """Times runs of a model: of `read` tokens from nothing, of fewer after `read` others."""
 
     def __init__(self, model: Model, read: int = READ) -> None:
-        self._model, self._slot, self._read = model, model.new_slot(read + LONGEST + 1), read
+        self._model, self._slot, self._read = model, model.new_slot(read + LONGEST_DRAFT + 1), read
         self._tokens = [index % model.manifest.vocabulary for index in range(1000, 1000 + read)]
 
     def seconds(self, count: int) -> float:
         """The time that a run of `count` tokens takes."""
         self._slot.keep(self._read if count < self._read else 0)
         started = time.perf_counter()
-        self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST + 1 else 1))
+        self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST_DRAFT + 1 else 1))
         return time.perf_counter() - started

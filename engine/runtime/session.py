@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,26 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from engine.decoding.draft import LONGEST
 from engine.devices import cuda
+from engine.devices.onnx_runtime import onnxruntime
 from engine.devices.providers import Provider, is_out_of_memory, open_session
 from engine.model_folders.guard import Guard
 from engine.model_folders.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.request import Cancelled
+from engine.runtime.kv_shift import Rotation
 from engine.runtime.memory import unfilled
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.predictions import Predictions
 from engine.runtime.thread_count import default_threads
 
 PICKED, PICKED_SURELY = "likeliest_tokens", "likeliest_log_probabilities"
 """Outputs that graphs for a card have, `[1, wanted, 1]` each: what they pick, and its log probability."""
-_STEP = 1 + LONGEST  # rows of logits that a step of decoding wants at most: a token's, and its draft's
+LONGEST_DRAFT = 15
+"""Tokens that a step of decoding verifies at most."""
+_STEP = 1 + LONGEST_DRAFT  # rows of logits that a step of decoding wants at most: a token's, and its draft's
 
 
 class OutOfMemory(ModelError):
-    """There is no room for a state, on the card or beside it; its text names the mend."""
+    """There is no room for a state, in the card's memory or in the machine's; its text names the mend."""
 
 
 class Slot(ABC):
@@ -38,9 +41,15 @@ class Slot(ABC):
         self.capacity = capacity
         self.tokens: list[int] = []
         self.prompted = 0
-        """How many of them are a prompt, as far as it was the last one: the others were generated."""
+        """How many of them are those of the last prompt; the others were generated."""
         self.filled = 0
         """How many tokens' memory it has touched."""
+        self.exact = 0
+        """How many tokens at the beginning have the state that computing all of them from the first on gives."""
+        self.shifts = 0
+        """How often states were moved, one move on top of the other, to make that of the other tokens."""
+        self.moves: tuple[Move, ...] = ()
+        """What prefill takes over instead of computing it, in order."""
 
     @property
     def held(self) -> int:
@@ -50,11 +59,26 @@ class Slot(ABC):
     def keep(self, tokens: int) -> None:
         """Forget everything after the first `tokens` tokens. The memory stays; it is overwritten later."""
         del self.tokens[tokens:]
+        self.exact = min(self.exact, tokens)
+        self.shifts = self.shifts if self.exact < len(self.tokens) else 0
 
     def copy(self, other: Slot, tokens: int) -> None:
         """Take over the first `tokens` tokens of another slot, which stays as it is; none if that is not cheap."""
         self.tokens = other.tokens[: self._copy_states(other, tokens)]
         self.filled = max(self.filled, len(self.tokens))
+        self.exact, self.shifts = min(other.exact, len(self.tokens)), other.shifts
+        self.keep(len(self.tokens))
+
+    def states(self, start: int, end: int) -> NDArray[Any] | None:
+        """A view of the states of some tokens, `[layers * 2, kv_heads, end - start, head_size]`; None if there is none.
+
+        Keys and values of a layer follow each other.
+        """
+        return None
+
+    def take_over(self, move: Move) -> None:
+        """Append tokens whose states another prompt has. Raises ValueError where the slot is too small."""
+        raise NotImplementedError
 
     @abstractmethod
     def _copy_states(self, other: Any, tokens: int) -> int:
@@ -69,6 +93,20 @@ class Slot(ABC):
         It holds until the session's next run, which may write to the same memory. `picked`: the graph picks the
         likeliest token of each row, and the rows stay where they are until they are asked for.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """States of a run of tokens that goes on at another position."""
+
+    tokens: Sequence[int]
+    states: NDArray[Any]
+    """As `Slot.states` gives them."""
+    target: int
+    """Where the run begins in the new prompt."""
+    by: int
+    """How many positions further on that is."""
+    rotation: Rotation
 
 
 class Results:
@@ -155,6 +193,21 @@ class InPlaceSlot(Slot):
             for state, source in zip(self._states, other._states, strict=True)
         ]
         return tokens if cuda.copy_rows(pairs, width=tokens * token, rows=heads) else 0
+
+    def states(self, start: int, end: int) -> NDArray[Any] | None:
+        """See `Slot.states`."""
+        return None if self._on_card else self._memory[:, 0, :, start:end, :]
+
+    def take_over(self, move: Move) -> None:
+        """See `Slot.take_over`."""
+        start, end = len(self.tokens), len(self.tokens) + len(move.tokens)
+        if start != move.target or end > self.capacity:
+            raise ValueError(f"A run for {move.target} to {end} does not fit a slot of {self.capacity} at {start}")
+        for index in range(0, len(self._memory), 2):  # a layer at a time stays in the processor's cache
+            self._memory[index, 0, :, start:end] = move.rotation.turn(move.states[index], move.by)
+            self._memory[index + 1, 0, :, start:end] = move.states[index + 1]
+        self.tokens += move.tokens
+        self.filled = max(self.filled, end)
 
     def append(
         self, tokens: Sequence[int], wanted: Sequence[int], options: onnxruntime.RunOptions, *, picked: bool
@@ -305,6 +358,8 @@ class Model:
         finally:
             slot.filled = max(slot.filled, end)
         slot.tokens[start:] = tokens
+        if slot.exact == start:
+            slot.exact = end
         return predictions
 
     def _out_of_memory(self, what: str) -> OutOfMemory:

@@ -17,9 +17,9 @@ from typing import Any
 import cattrs
 import psutil
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import cache_folder
 from engine.model_folders.manifest import GRAPH_FILE, Manifest
-from engine.runtime.onnx_runtime import onnxruntime
 
 READ, WRITTEN = 128, 16
 """Tokens of what is timed, read at once and written one by one: about what a new line in a warm place takes."""
@@ -57,7 +57,7 @@ class ThreadChoice:
     """Whether a token's logits are the same bits whatever runs beside it, as checked here; None: not checked."""
 
     def reason(self) -> str:
-        """Why it was chosen, for who asks `mellum-lsp doctor`."""
+        """Why it was chosen, as `mellum-lsp doctor` says it."""
         if not self.measured:
             return (
                 f"all of 2 cores, half of more, of which this machine has {physical_cores()}; what is faster is still "

@@ -16,10 +16,10 @@ from engine import Cancelled, CompletionRequest, Engine, Suggestion
 from engine.decoding.draft import Speculation
 from engine.decoding.pickers import pick
 from engine.devices import cuda as nvidia
+from engine.devices.onnx_runtime import onnxruntime
 from engine.devices.providers import captured_output
 from engine.model_folders.manifest import GRAPH_FILE, TOKENIZER_FILE
 from engine.prompt.tokenizer import Tokenizer as EngineTokenizer
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.session import Model
 from evaluation.engine import points
 from evaluation.gpu.models import DEFAULT

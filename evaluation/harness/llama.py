@@ -2,7 +2,7 @@
 
 The user does what llama.vim does: 256 lines of prefix and 64 of suffix, one request at a time that is not cancelled,
 250 suggestions remembered and found again up to 128 characters later, the next one asked for while one is shown,
-silence with more than 8 characters right of the cursor. Where llama.vim waits 100 ms to try again, it does not.
+silence with more than 8 characters after the cursor. Where llama.vim waits 100 ms to try again, it does not.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from engine.prompt.layout import prefix_window
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.thread_count import chosen
 from evaluation.harness.functions import Function
-from evaluation.harness.gguf_weights import merged
+from evaluation.harness.gguf_weights import gguf_of, merged
 from evaluation.harness.packages import fetched, folder
 from evaluation.harness.sides import Answer, cpu_seconds
 from evaluation.harness.typist import Page
-from evaluation.quality import gguf_of
 from export.default_model import WHEEL, WHEEL_SHA256
 
 Weights = Literal["Q8_0", "Q4_K_M"]
@@ -186,13 +185,13 @@ async def llama_server(gguf: Path, *, context: int) -> AsyncIterator[LlamaServer
 
 
 class LlamaVim:
-    """One who uses that server as llama.vim does, as far as a prompt of `budget` tokens allows."""
+    """A user of that server in llama.vim, whose prompts have `budget` tokens at most."""
 
     def __init__(self, name: str, server: LlamaServer, tokenizer: Tokenizer, style: PromptFormat, budget: int) -> None:
         self.name = name
         self._server, self._tokenizer, self._style, self._budget = server, tokenizer, style, budget
         self._remembered: OrderedDict[tuple[int, int], tuple[str, str]] = OrderedDict()
-        """By the lengths of what stands left and right of a place: what stands left, and the suggestion."""
+        """By the lengths of what stands before and after a place: what stands before it, and the suggestion."""
         self._job: asyncio.Task[int] | None = None
 
     async def open(self, function: Function, page: Page) -> None:

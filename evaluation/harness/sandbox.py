@@ -39,7 +39,7 @@ def passes(program: str, *, seconds: float = 5.0) -> bool:
     """Whether a Python program ends by itself within `seconds`, and without an exception.
 
     The rules keep a model's accidents in, not a person who means to break out: they are those of the interpreter, with
-    the system's limits behind them and, where Linux allows it, a network namespace that has nothing in it.
+    the system's limits in addition and, where Linux allows it, a network namespace that has nothing in it.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:

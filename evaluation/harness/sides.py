@@ -30,7 +30,7 @@ class Answer:
     text: str
     """To be inserted at the cursor; empty where there is nothing to show."""
     replaces: int
-    """Characters right of the cursor that it takes the place of."""
+    """Characters after the cursor that it replaces."""
     seconds: float
     """From the request to the answer."""
     computed: int | None
@@ -71,9 +71,8 @@ def cpu_seconds(pid: int) -> float:
 class Mellum:
     """Our server, as an editor uses it: incremental changes, a request after each, cancelled when it is stale."""
 
-    name = "mellum-lsp"
-
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, name: str = "mellum-lsp") -> None:
+        self.name = name
         self._server = server
         self._client: Client = server.client
         self._uri = ""
@@ -89,7 +88,7 @@ class Mellum:
         The project's folder is a new one each time: nothing that was typed before is remembered for the file.
         """
         self._version += 1
-        self._root = unpacked(function, folder() / "typing" / str(self._version))
+        self._root = unpacked(function, folder() / "typing" / self.name / str(self._version))
         self._change_folders(added=[self._root])
         has_files = any(self._root.rglob("*.py"))
         async with asyncio.timeout(_LOADED_WITHIN):
@@ -162,20 +161,25 @@ def is_indexed(index: dict[str, Any], has_files: bool) -> bool:
 
 
 @asynccontextmanager
-async def mellum(cache: Path, **settings: Any) -> AsyncIterator[Mellum]:
-    """Start our server and wait until its model is loaded. Raises RuntimeError where there is none."""
-    async with serving(cache) as server:
+async def mellum(
+    cache: Path, *, name: str = "mellum-lsp", python: Path | None = None, **settings: Any
+) -> AsyncIterator[Mellum]:
+    """Start our server and wait until its model is loaded. Raises RuntimeError where there is none.
+
+    `python`: see `serving`.
+    """
+    async with serving(cache, python=python) as server:
         await server.client.initialize(initializationOptions=settings)
         status = await server.client.state("ready", "no-model", "failed", within=_LOADED_WITHIN)
         if status["state"] != "ready":
             raise RuntimeError(status["message"])
-        yield Mellum(server)
+        yield Mellum(server, name)
         await server.client.shut_down()
         await server.wait()
 
 
 def shown(page: Page, items: Iterable[dict[str, Any]]) -> tuple[str, int]:
-    """What an editor shows of the first item: its text from the cursor on, and what it replaces right of it."""
+    """What an editor shows of the first item: its text from the cursor on, and what it replaces after it."""
     for item in items:
         cursor = position(page.before, len(page.before))
         start, end = ((place["line"], place["character"]) for place in (item["range"]["start"], item["range"]["end"]))

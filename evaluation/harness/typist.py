@@ -30,19 +30,19 @@ class Page:
     """A document with a cursor in it, and the text that the typist is writing there."""
 
     before: str
-    """Everything left of the cursor."""
+    """Everything before the cursor."""
     after: str
-    """Everything right of it."""
+    """Everything after it."""
     target: str
     """The whole text to be written at this place."""
     written: int = 0
-    """How much of it stands left of the cursor."""
+    """How much of it stands before the cursor."""
     waiting: tuple[int, ...] = ()
-    """Which characters of it the editor has put right of the cursor already, as indices in `target`."""
+    """Which characters of it the editor has put after the cursor already, as indices in `target`."""
 
     @property
     def rest(self) -> str:
-        """What is still to come, characters that wait right of the cursor included."""
+        """What is still to come, characters that wait after the cursor included."""
         return self.target[self.written :]
 
 
@@ -71,7 +71,7 @@ def press(page: Page, assistance: Assistance = "none") -> tuple[Page, int]:
 def accept(page: Page, text: str, replaces: int = 0) -> Page | None:
     """Put a suggestion's text in; None where it is not what has to be written.
 
-    `replaces`: how many characters right of the cursor it takes the place of.
+    `replaces`: how many characters after the cursor it replaces.
     """
     end = page.written + len(text)
     covered = sum(index < end for index in page.waiting)

@@ -19,6 +19,7 @@ import psutil
 from engine.model_folders.locations import DEFAULT_MODEL, find_model
 from indexer import Index, database_of
 from indexer.parsing import analysis
+from syntax import Cursor, DocumentId
 
 SOON = 60.0
 """Seconds in which whatever is waited for must have happened, on a slow and busy machine."""
@@ -98,7 +99,8 @@ def search_finds(root: Path, cache: Path) -> bool:
     try:
         index.open_folder(root, watched=False)
         text = "from json.scanner import make_scanner\n\nscanner = make_scanner(\n"
-        found = index.context_for(_document(root, "main.py"), "python", text, len(text) - 1, within=SOON)
+        cursor = Cursor(DocumentId.in_folder(root, "main.py"), "python", text, len(text) - 1)
+        found = index.context_for(cursor, within=SOON)
         return any("make_scanner" in snippet.text for snippet in found)
     finally:
         index.close()
@@ -113,9 +115,3 @@ def database(root: Path, cache: Path) -> Path:
 def litter_in(folder: Path, usual: Callable[[Path], bool]) -> list[str]:
     """Files and folders below a folder that are not usual there."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not usual(path))
-
-
-def _document(root: Path, path: str) -> Any:
-    from syntax import DocumentId
-
-    return DocumentId.in_folder(root, path)

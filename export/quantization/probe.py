@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper
 
-from engine.runtime.onnx_runtime import onnxruntime
+from engine.devices.onnx_runtime import onnxruntime
 
 
 def int8_sums_saturate() -> bool:

@@ -17,7 +17,7 @@ import cattrs
 import numpy as np
 from tokenizers import Tokenizer
 
-from engine.decoding.ngrams import NgramWeights
+from engine.model_folders.manifest import NgramWeights
 from export.architecture import ExportError, tensor_shapes
 from export.config import read_config
 from export.sources.files.safetensors_file import SafetensorsFile

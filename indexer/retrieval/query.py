@@ -13,7 +13,7 @@ from indexer.parsing.symbols import TYPES, Imports
 IS_MODULE = 0.7
 """The least value of `path_in_imports` for the file that an import names."""
 
-_ABOVE, _BELOW = 40, 15  # lines round the cursor whose names matter
+_ABOVE, _BELOW = 40, 15  # lines around the cursor whose names matter
 _HALF = 8  # lines from the cursor at which a name counts half as much
 _BELOW_WEIGHT = 0.6
 _IMPORTED_WEIGHT = 0.25  # of an imported name that is not near the cursor
@@ -125,7 +125,7 @@ def ask(parsed: Parsed, path: str, line: int, kin: str | None = None) -> Questio
 
 
 def _lines_near(parsed: Parsed, line: int) -> Iterator[tuple[int, str]]:
-    """The lines round a line, with their numbers. In a large text, the lines before them are only counted."""
+    """The lines around a line, with their numbers. In a large text, the lines before them are only counted."""
     first, last = max(line - _ABOVE, 0), line + _BELOW
     if len(parsed.text) <= _LARGE:
         yield from enumerate(parsed.lines[first : last + 1], first)

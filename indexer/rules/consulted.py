@@ -20,7 +20,7 @@ class Unreadable(Exception):
 
 
 class Consulted:
-    """Reads small files, and remembers which; `is_told` says of which a watcher tells."""
+    """Reads small files, and remembers which; `is_told` says whether a watcher reports changes of a file."""
 
     def __init__(self, is_told: Callable[[str], bool] = lambda file: False) -> None:
         self._is_told = is_told

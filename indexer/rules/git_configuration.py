@@ -43,14 +43,14 @@ def configuration(
 
     `git_folder` is what `.git` is or leads to, and `common` what a linked worktree shares with others, else the same.
     """
-    reading = _Reading(consulted, git_folder)
+    known = _LastValues(consulted, git_folder)
     for file in _files_of_the_user():
-        reading.read(file)
+        known.read(file)
     if git_folder is not None and common is not None:
-        reading.read(common / "config")
-        if reading.is_true("extensions.worktreeconfig"):
-            reading.read(git_folder / "config.worktree")
-    values = {**reading.values, **_of_the_environment()}
+        known.read(common / "config")
+        if known.is_true("extensions.worktreeconfig"):
+            known.read(git_folder / "config.worktree")
+    values = {**known.values, **_of_the_environment()}
     named = values.get("core.excludesfile", _in_home_configuration("ignore"))
     excludes_file = os.path.normpath(top / _expanded(named)) if named else None
     folds = git_folder is None and sys.platform in _FOLDING
@@ -59,7 +59,7 @@ def configuration(
     return Configuration(excludes_file, folds)
 
 
-class _Reading:
+class _LastValues:
     """The last value of each name, of files read one after the other."""
 
     def __init__(self, consulted: Consulted, git_folder: Path | None) -> None:

@@ -36,7 +36,7 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _RulesInFolder:
     """The rules that hold in a folder, the strongest source first."""
 
     for_ai: tuple[_Source, ...] = ()
@@ -74,26 +74,26 @@ class Ignored:
         """Take a folder in whose path there is no symbolic link, and what shall remember the files."""
         self._root, self._consulted = root, consulted
         self._above = slashed(root)
-        self._places = {"": self._place_of_root()}
+        self._known = {"": self._rules_of_root()}
 
     def why_not(self, path: str, *, is_folder: bool, for_ai: bool = False) -> str | None:
         """Why something is left out whose folder is not; None if it is not. `path` is relative to the root.
 
         `for_ai`: only `.aiignore` counts.
         """
-        place, absolute = self._place(path.rpartition("/")[0]), os.fsencode(self._above + path)
-        return place.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
+        rules, absolute = self._rules_in(path.rpartition("/")[0]), os.fsencode(self._above + path)
+        return rules.ignored(absolute, is_folder=is_folder, for_ai=for_ai)
 
     def why_not_inside(self, folder: str, files: Collection[str]) -> str | None:
         """Why nothing in a folder is read, whose files have these names: an ignore file of it cannot be read."""
-        return self._place(folder, files).closed
+        return self._rules_in(folder, files).closed
 
-    def _place_of_root(self) -> _Place:
+    def _rules_of_root(self) -> _RulesInFolder:
         """The rules of all folders from the file system's root down to this one."""
         folders, home = [*reversed(self._root.parents), self._root], home_folder()
         repository = next(filter(None, (repository_at(one, self._consulted) for one in reversed(folders))), None)
-        known = configuration(self._consulted, self._root) if repository is None else repository.configuration
-        place = _Place(fold=known.ignore_case)
+        settings = configuration(self._consulted, self._root) if repository is None else repository.configuration
+        rules = _RulesInFolder(fold=settings.ignore_case)
         for folder in folders:
             is_top = repository is not None and folder == repository.top
             if repository is not None:
@@ -101,34 +101,36 @@ class Ignored:
             else:
                 is_ruled = folder == self._root or home is None or not home.is_relative_to(folder)
             above = os.fsencode(folder.as_posix())
-            closed = place.ignored(above, is_folder=True, for_ai=is_top)
-            closed_for_ai = place.ignored(above, is_folder=True, for_ai=True)
+            closed = rules.ignored(above, is_folder=True, for_ai=is_top)
+            closed_for_ai = rules.ignored(above, is_folder=True, for_ai=True)
             names = IGNORE_FILES if is_ruled else (FOR_AI,)
-            place = self._entered(
-                replace(place, closed=closed, closed_for_ai=closed_for_ai),
+            rules = self._rules_inside(
+                replace(rules, closed=closed, closed_for_ai=closed_for_ai),
                 folder,
                 names,
                 repository if is_top else None,
             )
         if repository is None:
             try:
-                place = replace(place, by_git=place.by_git + self._source(known.excludes_file, self._root))
+                rules = replace(rules, by_git=rules.by_git + self._source(settings.excludes_file, self._root))
             except Unreadable as error:
-                place = replace(place, closed=place.closed or str(error))
-        return place
+                rules = replace(rules, closed=rules.closed or str(error))
+        return rules
 
-    def _place(self, folder: str, files: Collection[str] | None = None) -> _Place:
+    def _rules_in(self, folder: str, files: Collection[str] | None = None) -> _RulesInFolder:
         """What holds in a folder; `files` are the names of those in it, where they are known."""
-        if folder not in self._places:
+        if folder not in self._known:
             path = self._root / folder
             names = IGNORE_FILES if files is None else [name for name in IGNORE_FILES if name in files]
             for name in (name for name in IGNORE_FILES if name not in names):
                 self._consulted.has_none([f"{slashed(path)}{name}"], strict=name == FOR_AI)
-            outer = self._place(folder.rpartition("/")[0])
-            self._places[folder] = self._entered(outer, path, names, repository_at(path, self._consulted))
-        return self._places[folder]
+            outer = self._rules_in(folder.rpartition("/")[0])
+            self._known[folder] = self._rules_inside(outer, path, names, repository_at(path, self._consulted))
+        return self._known[folder]
 
-    def _entered(self, outer: _Place, folder: Path, names: Collection[str], begun: Repository | None) -> _Place:
+    def _rules_inside(
+        self, outer: _RulesInFolder, folder: Path, names: Collection[str], begun: Repository | None
+    ) -> _RulesInFolder:
         """What holds in a folder: what holds around it, and what its ignore files add; a repository may begin there."""
         if not names and begun is None:
             return outer
@@ -148,12 +150,12 @@ class Ignored:
         except Unreadable as error:  # of an `.aiignore`, perhaps
             reason = str(error)
             return replace(outer, closed=outer.closed or reason, closed_for_ai=outer.closed_for_ai or reason)
-        return _Place(for_ai, by_git, fold, outer.closed, outer.closed_for_ai)
+        return _RulesInFolder(for_ai, by_git, fold, outer.closed, outer.closed_for_ai)
 
     def _source(
         self, file: str | None, folder: Path, *, follow: bool = True, is_for_ai: bool = False
     ) -> tuple[_Source, ...]:
-        """An ignore file that speaks of what lies in a folder; none where it says nothing. Raises Unreadable.
+        """An ignore file with rules for what lies in a folder; empty where it has no rule. Raises Unreadable.
 
         An `.aiignore` is there for a reason: what git would take for no rules at all, such as a broken link or a text
         in UTF-16, must be understood here, or is Unreadable.

@@ -1,1 +1,1 @@
-"""What keeps the index in step with the files, in a process of its own."""
+"""What keeps the index up to date with the files, in a process of its own."""

@@ -1,4 +1,4 @@
-"""One workspace folder kept in step with its store: new and changed files are read, removed ones are forgotten."""
+"""The store of one workspace folder kept up to date: new and changed files are read, removed ones are forgotten."""
 
 from __future__ import annotations
 

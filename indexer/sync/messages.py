@@ -16,7 +16,7 @@ class FilesRead:
 
 @dataclass(frozen=True, slots=True)
 class UpToDate:
-    """The index is in step with its folder."""
+    """The index is up to date with its folder."""
 
     files: int
     """Files whose content it holds."""
@@ -36,7 +36,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Resting:
-    """The index is not kept in step now; the next attempt follows."""
+    """The index is not kept up to date now; the next attempt follows."""
 
     seconds: float
     """Until the next attempt, unless a file changes before."""

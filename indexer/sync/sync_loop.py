@@ -1,4 +1,4 @@
-"""The loop that keeps a workspace folder's index in step, in a process of its own (see `__main__.py`).
+"""The loop that keeps a workspace folder's index up to date, in a process of its own (see `__main__.py`).
 
 It is the only writer: a lock file makes the loop of a second editor wait in line. Killed at any moment, it leaves a
 whole index, perhaps an older one. An error is reported once, and the loop tries again after a rest that grows.
@@ -44,7 +44,7 @@ class _Replaced(Exception):
 
 
 def index_now(root: Path, database: Path, tell: Tell, *, again: bool = False) -> bool:
-    """Bring a folder's index up to date; False if another process keeps it in step already.
+    """Bring a folder's index up to date; False if another process does so already.
 
     The index is checked first, and with `again` made anew: by the other process, if there is one.
     """
@@ -66,7 +66,7 @@ def index_now(root: Path, database: Path, tell: Tell, *, again: bool = False) ->
 
 
 def run(root: Path, database: Path, changes: Changes, tell: Tell, *, once: bool = False) -> None:
-    """Keep an index in step with its folder until `changes` are stopped; with `once`, until it is up to date."""
+    """Keep an index up to date until `changes` are stopped; with `once`, until it is up to date."""
     _SyncLoop(root, database, changes, tell, once=once).run()
 
 
@@ -78,9 +78,9 @@ class _SyncLoop:
         self._once, self._again = once, again
         self._problems = Problems(lambda sentence: tell(Problem(sentence)))
         self._failures = 0
-        """Failed attempts since the index was in step."""
+        """Failed attempts since the index was up to date."""
         self._is_fresh = False
-        """Whether the index was made anew since it was in step."""
+        """Whether the index was made anew since it was up to date."""
         self._checked = float("-inf")
 
     def run(self) -> None:
@@ -136,7 +136,7 @@ class _SyncLoop:
         return False
 
     def _keep(self) -> None:
-        """Own the index and keep it in step until asked to stop. Raises _Replaced, and errors of any kind."""
+        """Own the index and keep it up to date until asked to stop. Raises _Replaced, and errors of any kind."""
         lock = FileLock(f"{self._database}.lock")
         if not self._own(lock):
             return
@@ -182,7 +182,7 @@ class _SyncLoop:
         return False
 
     def _follow(self, store: WritableStore, journal: Journal | None) -> None:
-        """Bring an open index in step, and keep it there."""
+        """Bring an open index up to date, and keep it so."""
         opened = identity(self._database)
         watch = _Watch(self._root, self._changes, self._problems)
         folder = Folder(self._root, store, self._changes.is_stopped, self._problems, journal)

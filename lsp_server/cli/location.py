@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexer import read_regular
-from syntax import DocumentId, file_uri, identify, language_of, resolved
+from syntax import Cursor, DocumentId, file_uri, identify, language_of, resolved
 
 _ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "package.json", "Cargo.toml", "go.mod", "pom.xml")
 _LARGEST = 100_000_000  # bytes
@@ -22,27 +22,18 @@ class Location:
     """A cursor in a file on disk."""
 
     file: Path
-    identity: DocumentId
-    """The identity of the file in an editor that opened the folder of its project."""
-    language: str
-    text: str
-    offset: int
-    """In code points."""
-
-    @property
-    def path(self) -> str:
-        """Relative to the project of the file, with forward slashes."""
-        return self.identity.shown
+    cursor: Cursor
+    """As an editor has it that opened the folder of the file's project."""
 
     @property
     def line(self) -> int:
         """The cursor's line, from 1."""
-        return self.text.count("\n", 0, self.offset) + 1
+        return self.cursor.text.count("\n", 0, self.cursor.offset) + 1
 
     @property
     def column(self) -> int:
         """The cursor's column, from 1, in code points."""
-        return self.offset - (self.text.rfind("\n", 0, self.offset) + 1) + 1
+        return self.cursor.offset - (self.cursor.text.rfind("\n", 0, self.cursor.offset) + 1) + 1
 
 
 def erased(location: Location, lines: int) -> Location:
@@ -52,7 +43,7 @@ def erased(location: Location, lines: int) -> Location:
     """
     if lines < 1:
         return location
-    text, offset = location.text, location.offset
+    text, offset = location.cursor.text, location.cursor.offset
     end = _line_end(text, offset)
     if end == offset:
         start = text.rfind("\n", 0, offset) + 1
@@ -60,7 +51,7 @@ def erased(location: Location, lines: int) -> Location:
     for _ in range(lines - 1):
         newline = text.find("\n", end)
         end = _line_end(text, newline + 1) if newline >= 0 else len(text)
-    return replace(location, text=text[:offset] + text[end:], offset=offset)
+    return replace(location, cursor=replace(location.cursor, text=text[:offset] + text[end:], offset=offset))
 
 
 def parse_location(written: str) -> Location:
@@ -79,7 +70,7 @@ def parse_location(written: str) -> Location:
     offset = len(text)
     if line is not None:
         offset = _offset(text, int(line), int(column) if column else None, name)
-    return Location(file, identity_in(workspace_of(file), file), language_of(file.name), text, offset)
+    return Location(file, Cursor(identity_in(workspace_of(file), file), language_of(file.name), text, offset))
 
 
 def read_source(file: Path) -> str:

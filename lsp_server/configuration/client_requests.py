@@ -1,4 +1,4 @@
-"""What the server asks of the client: its settings, and to be told of changes."""
+"""What the server asks of the client: its settings, and reports of changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def ask_for_settings(server: LanguageServer) -> object:
 
 
 async def watch_settings(server: LanguageServer) -> None:
-    """Ask to be told of changed settings, where the client offers it: VS Code says nothing otherwise."""
+    """Ask for reports of changed settings, where the client offers them: VS Code sends none otherwise."""
     workspace = server.client_capabilities.workspace
     capability = workspace.did_change_configuration if workspace is not None else None
     if capability is not None and capability.dynamic_registration:
@@ -38,7 +38,7 @@ async def watch_settings(server: LanguageServer) -> None:
 
 
 async def watch_files(server: LanguageServer) -> None:
-    """Ask to be told of changed files, where the client offers it."""
+    """Ask for reports of changed files, where the client offers them."""
     workspace = server.client_capabilities.workspace
     capability = workspace.did_change_watched_files if workspace is not None else None
     if capability is not None and capability.dynamic_registration:

@@ -42,7 +42,7 @@ class ClientSettings:
         self.apply(roots, complaints)
 
     def apply(self, roots: Iterable[Path], complaints: Iterable[str] = ()) -> None:
-        """Use what may be used of the settings with these workspace folders; say once each what is wrong."""
+        """Use what may be used of the settings with these workspace folders; report each problem once."""
         self.current, refused = without_wishes_of(roots, self._sent)
         for complaint in (*complaints, *refused):
             if complaint not in self._complaints:

@@ -14,7 +14,7 @@ from lsp_server.reporting.status import STATUS
 
 
 def register_all(server: MellumServer) -> None:
-    """Let a server know all its messages; the protocol itself handles `shutdown`, `exit` and `$/cancelRequest`."""
+    """Register the handlers of all messages; the protocol itself handles `shutdown`, `exit` and `$/cancelRequest`."""
     server.feature(types.INITIALIZE)(lifecycle.initialize)
     server.feature(types.INITIALIZED)(lifecycle.initialized)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(configuration.did_change)

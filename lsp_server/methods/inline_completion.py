@@ -91,7 +91,7 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
         log.exception(
             "No suggestion for %s (%s) at offset %s of %s",
             shown_uri(snapshot.document.uri),
-            snapshot.language,
+            snapshot.cursor.language,
             snapshot.start,
             len(snapshot.source),
         )
@@ -107,16 +107,14 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     snippets = await session.workspace.snippets_for(snapshot, completer)
     if session.completer is not completer:  # it was unloaded meanwhile
         return [], session.silence_for(snapshot) or Silence.LOADING
-    context = session.workspace.context if completer.looks_up else None
-    neighbours = context.neighbours_of(snapshot, completer.read) if context is not None else ()
+    neighbours = session.workspace.neighbours_of(snapshot, completer)
     future = completer.submit(snapshot, snippets, neighbours, session.settings)
     try:
         suggestion = await asyncio.wrap_future(future)
     except _model_error() as error:
         session.lose_model(completer, str(error))
         return [], Silence.NO_MODEL
-    if context is not None:
-        context.look_around(snapshot, completer.read)
+    session.workspace.look_around(snapshot, completer)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
     if session.is_stale(snapshot):

@@ -24,7 +24,7 @@ class IndexFacts:
     busy: bool
     """Whether files are being read for the first time or after many have changed."""
     problem: str | None = None
-    """Why a folder's index is not kept in step now, as a sentence. It is tried again from time to time."""
+    """Why a folder's index is not kept up to date now, as a sentence. It is tried again from time to time."""
 
 
 class IndexProgress:
@@ -37,7 +37,7 @@ class IndexProgress:
         self._busy: set[Path] = set()
         self._last_problem: dict[Path, str] = {}
         self._problems: dict[Path, str] = {}
-        """Of folders whose index is not kept in step."""
+        """Of folders whose index is not kept up to date."""
 
     def facts(self) -> IndexFacts:
         """The figures of now."""
@@ -72,7 +72,7 @@ class IndexProgress:
         self.end(root)
 
     def end(self, root: Path) -> None:
-        """A folder's index is in step, or the folder was removed."""
+        """A folder's index is up to date, or the folder was removed."""
         self._busy.discard(root)
         if (bar := self._bars.pop(root, None)) is not None:
             bar[0].end()

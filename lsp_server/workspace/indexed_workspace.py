@@ -159,7 +159,7 @@ class IndexedWorkspace:
             return ()
         try:
             async with asyncio.timeout(_CONTEXT_WITHIN):
-                tokens = completer.context_tokens(snapshot.offset)
+                tokens = completer.snippet_budget(snapshot.cursor.offset)
                 asked = self._context.snippets_for(
                     snapshot, within=_CONTEXT_WITHIN, tokens=tokens, count=completer.count_tokens
                 )
@@ -169,6 +169,17 @@ class IndexedWorkspace:
         except Exception:
             log.exception("No context for %s", shown_uri(snapshot.document.uri))
         return ()
+
+    def look_around(self, snapshot: Snapshot, completer: Completer) -> None:
+        """Read what is new near a document, in the background, if the model uses it."""
+        if self._context is not None and completer.looks_up:
+            self._context.look_around(snapshot, completer.read)
+
+    def neighbours_of(self, snapshot: Snapshot, completer: Completer) -> tuple[str, ...]:
+        """Texts of files near a document, as `look_around` last read them; none if the model does not use them."""
+        if self._context is None or not completer.looks_up:
+            return ()
+        return self._context.neighbours_of(snapshot, completer.read)
 
     def close(self) -> None:
         """Let the index's processes end."""

@@ -108,7 +108,7 @@ class Context:
 
         def ask() -> str | None:
             self._admission.refresh()
-            return self._admission.why_not_completed(snapshot.identity, path_in(snapshot.document.uri))
+            return self._admission.why_not_completed(snapshot.cursor.document, path_in(snapshot.document.uri))
 
         return self._rules_thread.submit(ask)
 
@@ -118,15 +118,7 @@ class Context:
         """Ask for snippets of at most `tokens` tokens, least relevant first; `within`: seconds."""
 
         def ask() -> tuple[ContextSnippet, ...]:
-            found = self._index.context_for(
-                snapshot.identity,
-                snapshot.language,
-                snapshot.text,
-                snapshot.offset,
-                within=within,
-                tokens=tokens,
-                count=count,
-            )
+            found = self._index.context_for(snapshot.cursor, within=within, tokens=tokens, count=count)
             return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
 
         return self._thread.submit(ask)
@@ -137,14 +129,14 @@ class Context:
         Empty if one of them may not help any more.
         """
         with self._lock:
-            near = self._near.get(_owner(read), {}).get(snapshot.identity)
+            near = self._near.get(_owner(read), {}).get(snapshot.cursor.document)
             return near.texts if near is not None and near.generation == self.generation else ()
 
     def look_around(self, snapshot: Snapshot, read: Read) -> None:
         """Read what is new near a document, in the background, so that no request waits for it."""
         now = time.monotonic()
         with self._lock:
-            near = self._near.setdefault(_owner(read), {}).setdefault(snapshot.identity, _Near())
+            near = self._near.setdefault(_owner(read), {}).setdefault(snapshot.cursor.document, _Near())
             if now - near.looked < _LOOK_AGAIN and near.asked == self.generation:
                 return
             near.looked, near.asked = now, self.generation
@@ -153,11 +145,12 @@ class Context:
     def _look(self, snapshot: Snapshot, near: _Near, read: Read) -> None:
         try:
             generation = self.generation
-            found = self._index.neighbours(snapshot.identity, snapshot.language, snapshot.text, snapshot.offset)
+            found = self._index.neighbours(snapshot.cursor)
             texts = tuple(one.text for one in found)
             read(texts)
             with self._lock:
                 near.texts, near.generation = texts, generation
+            log.debug("%d files near %s are read", len(texts), shown_uri(snapshot.document.uri))
         except Exception:
             log.exception("What lies near %s cannot be read", shown_uri(snapshot.document.uri))
 

@@ -58,7 +58,7 @@ class Before:
     above: tuple[str, ...]
     """Up to two statements above the cursor's, likewise, the nearest last."""
     code: str
-    """The cursor's statement as far as it stands before the cursor, from its first line on, without comments.
+    """The part of the cursor's statement before the cursor, from its first line on, without comments.
 
     A statement in this sense begins on a line where nothing is open, or a brace is what was opened last.
     """
@@ -121,7 +121,7 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
                 continue  # of a pattern of `case`
             stack, closes, is_stray = found
             if len(stack) > deepest:
-                break  # no code is written so
+                break  # no code nests so deeply
             delimiters.append(Delimiter(characters(leaf.start), leaf.kind, stack, closes, is_stray))
     return Reading(delimiters, comments, words)
 

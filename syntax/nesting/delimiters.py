@@ -27,7 +27,7 @@ _SURELY_CODE = re.compile(
 _PHP_TAG = re.compile(r"<\?(?:php\b|=)|\?>")
 
 grammars = GrammarProcess("syntax")
-"""Reads with grammars what stands round the cursor. `grammars.start()` ahead of the first request saves its start."""
+"""Reads with grammars what stands around the cursor. `grammars.start()` ahead of the first request saves its start."""
 
 
 _loaded: set[str] = set()

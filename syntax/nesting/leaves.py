@@ -1,4 +1,4 @@
-"""The leaves of a text as far as brackets, quotes and comments go; here without a grammar, by its characters alone."""
+"""The brackets, quotes and comments among the leaves of a text; here without a grammar, by its characters alone."""
 
 from __future__ import annotations
 

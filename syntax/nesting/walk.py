@@ -18,7 +18,7 @@ Stack = tuple[str, ...]
 """What is open, the innermost last: opening brackets and quotes (an `f` before those of f-strings), or COMMENT."""
 
 DEEPEST = 200
-"""What is open further out than so many brackets is taken for closed: no code is written so."""
+"""What is open further out than so many brackets counts as closed: no code nests so deeply."""
 
 _QUOTES = QUOTES | {f"f{quote}" for quote in QUOTES}  # f-strings keep their letter: braces in them are code
 _MULTILINE = frozenset({"`", '"""', "'''"})

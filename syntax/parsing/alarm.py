@@ -1,4 +1,4 @@
-"""Limits that the system sets to a process that runs what may hang or grow: it ends without anyone's help."""
+"""Limits that the system sets to a process that runs what may hang or grow: the system itself ends it."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class GrammarProcess:
                     self._lock.release()
 
     def ask(self, question: str, language: str, text: str, *more: Any, within: float, name: str = "") -> Any:
-        """Ask about a text. `within`: seconds; `name`: of the text, to be said to the user if it is too much.
+        """Ask about a text. `within`: seconds; `name`: of the text, for the user if it is too much.
 
         Raises NotRead.
         """

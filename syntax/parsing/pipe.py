@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 _LENGTH = struct.Struct("<I")
 _LARGEST = 1 << 28  # bytes
 _PIECE = 1 << 16
-_ROOM = 1 << 20  # bytes that a pipe holds, where it can be told
+_ROOM = 1 << 20  # bytes that a pipe is asked to hold, where the system allows it
 
 
 class Pipe:
-    """One end. Times are those of `time.monotonic`; None waits for ever."""
+    """One end. Times are those of `time.monotonic`; None waits without a limit."""
 
     def __init__(self, source: int, sink: int, give_up: Callable[[], None]) -> None:
         """`source` and `sink` are file descriptors. `give_up` ends the other side, which ends all waiting.

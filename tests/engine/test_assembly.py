@@ -17,7 +17,7 @@ SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
 
 
 def written(engine: Engine, probabilities: list[tuple[str, float]], *, confidence: float = 0.7) -> Composition:
-    """A composition of tokens with these spellings and probabilities, as far as it wants them."""
+    """A composition of tokens with these spellings and probabilities, until it is complete."""
     tokenizer = engine.tokenizer
     composition = Composition(
         BlockPolicy(prefix="x = ", suffix="", language="python"),
@@ -48,7 +48,7 @@ def test_what_is_cut_in_the_middle_of_a_word_goes_back_to_its_start(engine: Engi
     assert written(engine, [(" wid", 0.95), ("get", 0.5)]).text == ""
 
 
-def test_a_token_behind_the_end_does_not_count(engine: Engine) -> None:
+def test_a_token_after_the_end_does_not_count(engine: Engine) -> None:
     composition = written(engine, [(" self", 0.9), ("\n", 0.1)])
     assert (composition.text, composition.stop) == ("self", StopReason.BLOCK)
     assert composition.probability == pytest.approx(0.9)
@@ -57,17 +57,21 @@ def test_a_token_behind_the_end_does_not_count(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("tokens", "shown"),
     [
-        ([" self", ".", "wid"], "self."),
+        ([" self", ".", "width", " *", " wid"], "self.width"),
+        ([" self", ".", "wid"], None),
         ([" self"], None),
         ([" (", "\n", " ", " one"], "("),
         (["\n", " ", " one"], None),
     ],
 )
 def test_when_time_is_up_only_what_is_whole_is_shown(engine: Engine, tokens: list[str], shown: str | None) -> None:
-    composition = written(engine, [(text, 0.9) for text in tokens])
-    assert composition.cut_short() is (shown is not None)
+    composition = written(engine, [(text, 0.99) for text in tokens])
+    assert composition.cut_short(is_last=False) is (shown is not None)
     assert composition.text == (shown or "")
     assert (composition.stop is StopReason.DEADLINE) is (shown is not None)
+    assert composition.cut_short(is_last=True)
+    assert composition.text == (shown or "")
+    assert composition.stop is StopReason.DEADLINE
 
 
 def test_without_confidence_everything_is_shown(engine: Engine) -> None:

@@ -192,7 +192,7 @@ def test_what_really_follows_is_cut_where_a_statement_ends() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_closer_behind_the_cursor_ends_it_at_the_same_closer_of_real_code(seed: int) -> None:
+def test_a_closer_after_the_cursor_ends_it_at_the_same_closer_of_real_code(seed: int) -> None:
     """Cut real code inside a bracket, leave its closer after the cursor, and feed what was cut: it is kept exactly."""
     tried = 0
     for text, anywhere in places(20 + seed, 120):

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from engine import CompletionRequest, Engine, Suggestion
 from engine.decoding.decode import decode
-from engine.decoding.draft import EXPECTED, LONGEST, Drafts, Speculation
+from engine.decoding.draft import EXPECTED, Drafts, Speculation
 from engine.decoding.pickers import Plain
 from engine.runtime.benchmark import gives_same_bits
-from engine.runtime.session import Model
+from engine.runtime.session import LONGEST_DRAFT, Model
 from export.graph.decoder import Format
 from tests.export.small import LLAMA, RandomSource
 from tests.export.test_matmul_formats import load, write
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
-CHEAP = tuple(1 + n / 20 for n in range(LONGEST + 1))
+CHEAP = tuple(1 + n / 20 for n in range(LONGEST_DRAFT + 1))
 OFF = (1.0,)
 ROUNDING = 1e-4
 """Of a log probability in nats, and of a logit in units of the largest one."""
@@ -78,7 +78,7 @@ def test_the_suggestion_goes_on_from_the_prefix_wherever_the_prompt_ends() -> No
     assert drafts([1, 2, 7, 8, 5, 1, 2, 60, 3, 4, middle], written=[], prefix_end=7).propose(2) == [7, 8]
 
 
-def test_what_an_earlier_suggestion_had_in_mind_comes_first_while_the_model_agrees() -> None:
+def test_what_an_earlier_suggestion_predicted_comes_first_while_the_model_agrees() -> None:
     agreed = drafts([1, 2, 3, 1], written=[2], expected=[2, 50, 51])
     assert agreed.propose(9) == [50, 51]
     assert agreed.match == EXPECTED
@@ -89,7 +89,7 @@ def test_the_length_follows_cost_and_recent_success() -> None:
     assert Speculation(OFF).length(EXPECTED) == 0
     linear = Speculation([1.0 * n for n in range(1, 9)])
     assert linear.length(8) == 0
-    speculation = Speculation([1 + n / 4 for n in range(LONGEST + 1)])
+    speculation = Speculation([1 + n / 4 for n in range(LONGEST_DRAFT + 1)])
     at_first = speculation.length(3)
     for _ in range(20):
         speculation.learn(3, right=5, offered=5)

@@ -17,6 +17,7 @@ from engine.decoding.pickers import Required
 from engine.ending.assembly import is_looping
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.prompt.tokenizer import Tokenizer
+from engine.runtime.kv_slots import Slots
 from engine.runtime.predictions import Predictions
 
 TEXTWRAP = Path(textwrap.__file__).read_text(encoding="utf-8")
@@ -81,6 +82,8 @@ def test_typing_computes_the_typed_tokens_only(engine: Engine) -> None:
 def test_probabilities_are_those_of_the_model(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recompute each token's log probability in one pass over prompt and answer; n-grams have tests of their own."""
     monkeypatch.setattr(engine, "manifest", replace(engine.manifest, ngrams=None))
+    memory = 4000 * engine.manifest.kv_bytes_per_token
+    monkeypatch.setattr(engine, "_slots", Slots(engine._model, capacity=1280, memory=memory))  # no state is moved
     laid_out = engine.lay_out(request(TEXTWRAP, 9000))
     prompt, spelled = laid_out.tokens, laid_out.last_word_spelled
     suggestion = engine.complete(request(TEXTWRAP, 9000))

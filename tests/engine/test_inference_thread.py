@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine, InferenceThread, StopReason, Suggestion
+from engine.prompt.layout import Budget
 from engine.runtime.kv_slots import Slots
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
@@ -65,6 +66,21 @@ def test_of_many_requests_for_a_document_the_last_is_answered(inference: Inferen
     assert all(future.cancelled() for future in futures[:-1])
 
 
+@pytest.mark.parametrize("confidence", [0.0, 1.0], ids=["shown", "silent"])
+def test_the_whole_prompt_takes_over_after_idle_time(
+    inference: InferenceThread, engine: Engine, monkeypatch: pytest.MonkeyPatch, confidence: float
+) -> None:
+    monkeypatch.setattr(engine, "first_budget", Budget(128))
+    asked = replace(request(12_000), confidence=confidence, deadline=100.0)
+    assert inference.submit("a", asked).result(DEADLINE).is_provisional
+    until(lambda: is_quiet(inference))
+    later = inference.submit("a", replace(asked, text=SOURCE[:12_000] + "#" + SOURCE[12_000:], offset=12_001))
+    whole = later.result(DEADLINE)
+    assert not whole.is_provisional
+    assert whole.prompt_tokens > 350
+    assert whole.computed_tokens < 128
+
+
 def test_documents_do_not_cancel_each_other(inference: InferenceThread) -> None:
     futures = [inference.submit(document, request(2000)) for document in "abc"]
     assert all(future.result(DEADLINE).timings["queue"] >= 0 for future in futures)
@@ -79,7 +95,7 @@ def test_cancelled_work_leaves_the_thread_free(inference: InferenceThread) -> No
         long.result(0)
 
 
-def test_an_error_reaches_the_one_who_asked_and_no_one_else(inference: InferenceThread) -> None:
+def test_an_error_reaches_the_request_that_caused_it_alone(inference: InferenceThread) -> None:
     broken = inference.submit("a", replace(request(0), text=None))  # type: ignore[arg-type]
     assert isinstance(broken.exception(DEADLINE), Exception)
     assert inference.submit("a", replace(request(300), max_tokens=1)).result(DEADLINE)
@@ -114,7 +130,7 @@ def test_typing_what_is_shown_leaves_the_work_ahead_alone(inference: InferenceTh
     assert inference.submit("a", after_acceptance(asked, suggestion)).done()
 
 
-def test_nobody_waits_for_work_that_nobody_has_asked_for(inference: InferenceThread, engine: Engine) -> None:
+def test_a_request_does_not_wait_for_idle_work(inference: InferenceThread, engine: Engine) -> None:
     elsewhere = request(14_000)
     inference.warm_up("a", elsewhere)
     until(lambda: any(slot.tokens for slot in engine._slots._slots))
@@ -125,7 +141,7 @@ def test_nobody_waits_for_work_that_nobody_has_asked_for(inference: InferenceThr
     assert inference.submit("a", replace(elsewhere, max_tokens=1)).result(DEADLINE).computed_tokens == 1
 
 
-def test_who_asks_by_a_key_goes_before_who_types(inference: InferenceThread) -> None:
+def test_an_explicitly_invoked_request_goes_before_a_typed_one(inference: InferenceThread) -> None:
     order: list[str] = []
     typing = inference.submit("a", request(14_000))
     asking = inference.submit("b", replace(request(300), explicit=True, max_tokens=1))
@@ -141,7 +157,7 @@ def test_a_cancelled_place_is_warmed_up_in_idle_time(inference: InferenceThread)
     assert inference.submit("a", replace(request(14_000), max_tokens=1)).result(DEADLINE).computed_tokens == 1
 
 
-def test_nothing_runs_when_nobody_has_typed_for_a_while(
+def test_no_idle_work_runs_once_the_user_has_rested(
     inference: InferenceThread, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference._queue, "idle_seconds", -1)
@@ -185,7 +201,7 @@ def test_what_the_deadline_cut_off_is_finished_in_idle_time(inference: Inference
     assert whole.done()
     assert whole.result().stop is not StopReason.DEADLINE
     assert whole.result().text.startswith(part.text)
-    assert len(whole.result().text) > len(part.text) > 0
+    assert len(whole.result().text) > len(part.text)
 
 
 class Panic(BaseException):

@@ -115,4 +115,13 @@ def test_typing_a_file_moves_the_window_rarely(tokenizer: Tokenizer) -> None:
         tokens = lay_out(request(offset, SOURCE[:offset]), tokenizer, style, budget).tokens
         moves += bool(last) and common_prefix(last, tokens) < len(last) // 2
         last = tokens
-    assert 1 <= moves <= 6  # 3000 characters: a step is half a budget of 512 tokens, about 1000 characters
+    assert 1 <= moves <= 10  # 3000 characters: a step is a fifth of 448 tokens, about 400 characters
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_windows_fill_what_they_have(tokenizer: Tokenizer, size: int) -> None:
+    budget, style = Budget(size), prompt_format("mellum")
+    for offset in range(9000, 12000, 37):
+        prompt = lay_out(request(offset, SOURCE), tokenizer, style, budget)
+        assert prompt.prefix_tokens >= (0.6 if size < 512 else 0.7) * budget.prefix(prompt.suffix_tokens)
+        assert prompt.suffix_tokens == budget.suffix == min(size // 8, 64)

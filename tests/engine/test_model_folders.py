@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL, choose_model, find_model
 from engine.model_folders.manifest import ModelError, check_files, is_plain, read_manifest
-from engine.runtime.onnx_runtime import onnxruntime
 
 ELSEWHERE = ("../other", "/etc/passwd", "..", ".", "", "sub/model.onnx", "..\\other", "C:\\other", "C:other", "a\0b")
 

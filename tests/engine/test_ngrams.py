@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.decoding.ngrams import LEVELS, LONGEST, SOURCES, Ngrams, NgramWeights, Passages, Source
+from engine.decoding.ngrams import LEVELS, LONGEST, SOURCES, Ngrams, Passages, Source
 from engine.decoding.passages import Lookup, text_around
 from engine.model_folders.locations import DEFAULT_MODEL
-from engine.model_folders.manifest import write_manifest
+from engine.model_folders.manifest import NgramWeights, write_manifest
 from engine.prompt.tokenizer import Tokenizer
 
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")

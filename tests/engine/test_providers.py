@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from engine import Engine
+from engine.devices.onnx_runtime import onnxruntime
 from engine.devices.providers import available, captured_output, open_session, order, try_provider
 from engine.model_folders.locations import DEFAULT_MODEL
-from engine.runtime.onnx_runtime import onnxruntime
 from engine.runtime.session import Model
 from evaluation.harness.client import serving
 from export.graph.decoder import write_graph

@@ -68,7 +68,7 @@ def test_an_empty_answer_is_remembered_unless_a_key_asks() -> None:
     assert suggestions.find(request(BEFORE + "m")) is None
 
 
-def test_an_unsure_suggestion_is_shown_only_to_who_asked_for_it() -> None:
+def test_an_unsure_suggestion_is_shown_only_when_explicitly_invoked() -> None:
     unsure, sure, asked = (
         replace(request(), **how) for how in ({"confidence": 0.1}, {"confidence": 0.9}, {"explicit": True})
     )

@@ -207,7 +207,7 @@ def test_what_was_trimmed_once_stays_as_it_is(prefix: str, generated: str, suffi
 
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(["a", "x1", "total"]), closers=st.sampled_from([")", "]", "}", "))", "])", '")', "')"]))
-def test_a_closer_that_stands_behind_the_cursor_is_never_doubled(name: str, closers: str) -> None:
+def test_a_closer_that_stands_after_the_cursor_is_never_doubled(name: str, closers: str) -> None:
     openers = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'"}
     prefix = "x = " + "".join(openers[closer] for closer in reversed(closers))
     trimmed = trim(name + closers, prefix=prefix, suffix=closers + "\n", language="python")

@@ -83,7 +83,7 @@ async def test_a_suggestion_is_found_again_while_it_is_typed_and_the_next_is_the
     assert (await ask(vim, "return x")).computed == 7
 
 
-async def test_it_is_silent_with_much_text_right_of_the_cursor(answering: Answering, tokenizer: Tokenizer) -> None:
+async def test_it_is_silent_with_much_text_after_the_cursor(answering: Answering, tokenizer: Tokenizer) -> None:
     vim = LlamaVim("llama", LlamaServer(os.getpid(), answering.server_port), tokenizer, PLAIN, 256)
     assert (await ask(vim, "f(", "first, second)\n")).text == ""
     assert not answering.asked

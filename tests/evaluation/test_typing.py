@@ -56,7 +56,7 @@ def run(says: Callable[[Page], str], speed: float = FAST) -> Record:
     return asyncio.run(type_function(Written(says), FUNCTION, "none", speed))
 
 
-def test_one_who_knows_everything_saves_all_but_the_time_to_look() -> None:
+def test_suggestions_that_are_always_right_save_all_but_the_time_to_look() -> None:
     record = run(lambda page: page.rest, speed=100)
     assert record.keys < 8
     assert record.taken == {"whole": 1, "line": 0, "word": 0}

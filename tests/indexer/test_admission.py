@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexer import Admission, Index, database_of, index_now, why_not_root
-from syntax import DocumentId, identify
+from syntax import Cursor, DocumentId, identify
 
 TEXT = "def alike(first, second):\n    return first + second\n"
 ASKING = "total = alike(first, second)\n"
@@ -36,8 +36,8 @@ def index(root: Path) -> Iterator[Index]:
 def helped(index: Index, asking: DocumentId, word: str = "alike", text: str = ASKING) -> tuple[bool, bool]:
     """Whether other documents' snippets, and their texts near by, hold a word: as a request asks."""
     index.refresh()
-    snippets = index.context_for(asking, "python", text, 0, within=30)
-    near = index.neighbours(asking, "python", text, 0)
+    snippets = index.context_for(Cursor(asking, "python", text, 0), within=30)
+    near = index.neighbours(Cursor(asking, "python", text, 0))
     return any(word in one.text for one in snippets), any(word in one.text for one in near)
 
 
@@ -64,12 +64,12 @@ def test_an_ignore_file_counts_as_soon_as_it_is_written_and_until_it_is_removed(
 def test_a_choice_made_before_a_rule_does_not_outlive_it(index: Index, root: Path) -> None:
     main, private = (DocumentId.in_folder(root, path) for path in ("main.py", "private.py"))
     index.update(private, "python", TEXT)
-    assert index.context_for(main, "python", ASKING, 0, within=30)
+    assert index.context_for(Cursor(main, "python", ASKING, 0), within=30)
     generation = index.admission.generation
     (root / ".aiignore").write_text("private.py\n")
     index.admission.refresh()
     assert index.admission.generation != generation
-    assert index.context_for(main, "python", ASKING, 0, within=30) == []
+    assert index.context_for(Cursor(main, "python", ASKING, 0), within=30) == []
 
 
 def test_files_of_the_index_follow_the_rules_of_now_though_it_was_made_before(root: Path, tmp_path: Path) -> None:
@@ -117,7 +117,9 @@ def test_a_folder_that_goes_takes_its_documents_with_it(index: Index, root: Path
         ("{root}/link.py", HIDDEN),
     ],
 )
-def test_who_helps_a_file_of_the_workspace(index: Index, root: Path, uri: str, expected: tuple[bool, bool]) -> None:
+def test_which_documents_help_a_file_of_the_workspace(
+    index: Index, root: Path, uri: str, expected: tuple[bool, bool]
+) -> None:
     (root / ".aiignore").write_text("private.*\n")
     (root / "link.py").symlink_to(root / "private.py")
     document = identify(uri.format(root=root.as_uri(), path=root.as_posix()), [root])
@@ -125,7 +127,7 @@ def test_who_helps_a_file_of_the_workspace(index: Index, root: Path, uri: str, e
     assert helped(index, DocumentId.in_folder(root, "main.py")) == expected
 
 
-def test_a_scratch_document_with_a_secret_helps_no_one(index: Index, root: Path) -> None:
+def test_a_scratch_document_with_a_secret_helps_no_document(index: Index, root: Path) -> None:
     index.update(DocumentId.scratch("Untitled-1"), "python", f'{TEXT}token = "AKIAIOSFODNN7EXAMPLE"\n')
     assert helped(index, DocumentId.in_folder(root, "main.py")) == HIDDEN
 
@@ -157,11 +159,11 @@ def test_documents_of_one_path_in_two_folders_neither_hide_nor_close_each_other(
     def heard(root: Path) -> tuple[list[str], list[str]]:
         """Which helpers are in the context of a folder's main file, the best last, and near it, the nearest first."""
         text = f"from helpers import zorb_{root.name}\n\nprint(zorb"
-        asking = DocumentId.in_folder(root, "main.py")
+        cursor = Cursor(DocumentId.in_folder(root, "main.py"), "python", text, len(text))
         index.refresh()
-        snippets = index.context_for(asking, "python", text, len(text), within=30)
+        snippets = index.context_for(cursor, within=30)
         assert all(one.text.rstrip() not in text for one in snippets)
-        near = [one.text for one in index.neighbours(asking, "python", text, len(text)) if one.path == "helpers.py"]
+        near = [one.text for one in index.neighbours(cursor) if one.path == "helpers.py"]
         return [f"{one.path}: {one.text}" for one in snippets if "zorb" in one.text], near
 
     for root in roots:
@@ -198,11 +200,11 @@ def test_a_folder_in_a_folder_is_read_once(tmp_path: Path) -> None:
         index_now(root, database_of(root, cache), lambda message: None)
         index.open_folder(root, watched=False)
     main, helpers = DocumentId.in_folder(outer, "main.py"), DocumentId.in_folder(inner, "helpers.py")
-    found = index.neighbours(main, "python", ASKING, 0)
+    found = index.neighbours(Cursor(main, "python", ASKING, 0))
     assert [one.document for one in found] == [helpers]
-    assert [one.document for one in index.context_for(main, "python", ASKING, 0, within=30)] == [helpers]
+    assert [one.document for one in index.context_for(Cursor(main, "python", ASKING, 0), within=30)] == [helpers]
     assert "alike" not in "".join(
-        one.text for one in index.neighbours(helpers, "python", "x = 1\n", 0) if one.path != "main.py"
+        one.text for one in index.neighbours(Cursor(helpers, "python", "x = 1\n", 0)) if one.path != "main.py"
     )
     index.close()
 
@@ -212,9 +214,9 @@ def test_a_closed_document_leaves_nothing(index: Index, root: Path) -> None:
         one = DocumentId.in_folder(root, f"m{number}.py")
         index.update(one, "python", TEXT)
         index.refresh()
-        index.context_for(one, "python", TEXT, 0, within=30)
+        index.context_for(Cursor(one, "python", TEXT, 0), within=30)
         index.forget(one)
-    index.context_for(DocumentId.in_folder(root, "main.py"), "python", ASKING, 0, within=30)
+    index.context_for(Cursor(DocumentId.in_folder(root, "main.py"), "python", ASKING, 0), within=30)
     opened = index._opened
     tables = (opened._documents, opened.parsed, opened._kept, opened._by_key, opened._numbers, index._plans._plans)
     assert sum(map(len, tables)) <= 2  # what the last one that asked has of its own

@@ -25,7 +25,7 @@ from indexer.sync.messages import IndexMessage, Resting, UpToDate
 from indexer.sync.supervisor import Supervisor
 from indexer.sync.sync_loop import index_now, run
 from indexer.sync.watch import Changes
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 from tests.indexer.sync_loops import SOON, index_once, indexed, problems, until, without_privileges, working
 
 FILES = {"decoder.py", "encoder.py", "__init__.py", "scanner.py", "tool.py"}
@@ -138,15 +138,15 @@ def test_what_a_reader_cannot_read_is_made_anew(root: Path, tmp_path: Path, dama
 
     def context() -> str:
         index._plans._plans.clear()
-        found = index.context_for(main, "python", text, len(text) - 1, within=SOON)
-        neighbours = index.neighbours(main, "python", text, len(text) - 1)
+        found = index.context_for(Cursor(main, "python", text, len(text) - 1), within=SOON)
+        neighbours = index.neighbours(Cursor(main, "python", text, len(text) - 1))
         return "".join(one.text for one in found) if neighbours else ""
 
     until(lambda: "def py_make_scanner" in context())
+    until(lambda: indexed(database) == FILES)  # on a busy machine, the last file may still be read
     index.close()
     assert len(problems(said)) <= 1
     assert all("was damaged" in sentence for sentence in problems(said))
-    assert indexed(database) == FILES
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove what is open")
@@ -265,7 +265,9 @@ def test_a_read_only_cache_folder_is_one_sentence(root: Path, tmp_path: Path, ha
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a full disk is played by RLIMIT_FSIZE, which Windows lacks")
-def test_a_full_disk_is_told_once_and_waited_for(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_once_and_waited_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import resource
 
     monkeypatch.setattr("indexer.sync.sync_loop._DISK_FULL_PAUSE", 0.05)

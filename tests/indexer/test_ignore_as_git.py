@@ -1,6 +1,6 @@
 """Ignore files mean what they mean to git: generated rules and paths, each judged by the real git as well.
 
-`python -m tests.indexer.test_ignore_as_git TREES [FIRST]` compares as many as one likes, and counts them.
+`python -m tests.indexer.test_ignore_as_git TREES [FIRST]` compares that many, and counts them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Count:
 
     paths: int
     pairs: int
-    """Of a pattern and a path that it speaks of."""
+    """Of a pattern and a path that it matches."""
     ignored: int
 
     def __add__(self, other: Count) -> Count:

@@ -11,7 +11,7 @@ import pytest
 from indexer import Index
 from indexer.parsing.analysis import analyse, parse
 from indexer.parsing.chunks import LONGEST
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -35,7 +35,7 @@ def index() -> Index:
 def test_what_is_alike_is_found_least_alike_first(index: Index) -> None:
     text = source("json/decoder.py")
     place = text.index("def JSONArray")
-    snippets = index.context_for(document("json/decoder.py"), "python", text, place, within=5)
+    snippets = index.context_for(Cursor(document("json/decoder.py"), "python", text, place), within=5)
     assert snippets
     assert snippets[-1].path == "json/scanner.py"
     assert [one.score for one in snippets] == sorted(one.score for one in snippets)
@@ -50,53 +50,54 @@ def test_a_document_is_no_context_of_its_own(index: Index) -> None:
     for place in range(0, len(text), 4000):
         assert all(
             one.path != "textwrap.py"
-            for one in index.context_for(document("textwrap.py"), "python", text, place, within=5)
+            for one in index.context_for(Cursor(document("textwrap.py"), "python", text, place), within=5)
         )
 
 
 def test_only_the_same_language_is_asked(index: Index) -> None:
-    assert index.context_for(document("a.js"), "javascript", source("json/decoder.py"), 5000, within=5) == []
+    assert index.context_for(Cursor(document("a.js"), "javascript", source("json/decoder.py"), 5000), within=5) == []
 
 
 def test_the_choice_stays_while_the_cursor_stays_near(index: Index) -> None:
     text = source("json/decoder.py")
     place = text.index("def JSONArray")
-    first = index.context_for(document("json/decoder.py"), "python", text, place, within=5)
+    first = index.context_for(Cursor(document("json/decoder.py"), "python", text, place), within=5)
     for moved in (place + 1, place + 300, place - 300):
-        assert index.context_for(document("json/decoder.py"), "python", text + "# edited", moved, within=5) == first
+        edited = Cursor(document("json/decoder.py"), "python", text + "# edited", moved)
+        assert index.context_for(edited, within=5) == first
 
 
 def test_no_choice_stays_too_until_a_document_changes() -> None:
     index = Index()
     index.update(document("a.py"), "python", "first = 1\n")
-    assert index.context_for(document("b.py"), "python", "unlike(anything)\n", 3, within=5) == []
+    assert index.context_for(Cursor(document("b.py"), "python", "unlike(anything)\n", 3), within=5) == []
     alike = "def alike(first, second):\n    return first + second\n"
-    assert index.context_for(document("b.py"), "python", alike, 3, within=5) == []
+    assert index.context_for(Cursor(document("b.py"), "python", alike, 3), within=5) == []
     index.update(document("a.py"), "python", alike)  # which the document itself holds already
-    assert index.context_for(document("b.py"), "python", alike, 3, within=5) == []
+    assert index.context_for(Cursor(document("b.py"), "python", alike, 3), within=5) == []
     index.update(document("a.py"), "python", alike.replace("first + second", "second + first"))
-    assert len(index.context_for(document("b.py"), "python", alike, 3, within=5)) == 1
+    assert len(index.context_for(Cursor(document("b.py"), "python", alike, 3), within=5)) == 1
 
 
 def test_the_choice_is_made_anew_when_what_was_chosen_has_changed(index: Index) -> None:
     text = source("json/decoder.py")
     place = text.index("def JSONArray")
-    before = index.context_for(document("json/decoder.py"), "python", text, place, within=5)
+    before = index.context_for(Cursor(document("json/decoder.py"), "python", text, place), within=5)
     assert any("def py_make_scanner" in one.text for one in before)
     index.update(
         document("json/scanner.py"), "python", "x = 1\n"
     )  # the module is imported, so this is what it offers now
-    after = index.context_for(document("json/decoder.py"), "python", text, place, within=5)
+    after = index.context_for(Cursor(document("json/decoder.py"), "python", text, place), within=5)
     assert {one.text for one in after if one.path == "json/scanner.py"} <= {"x = 1\n"}
     index.forget(document("statistics.py"))
     index.forget(document("textwrap.py"))
     index.forget(document("json/scanner.py"))
-    assert index.context_for(document("json/decoder.py"), "python", text, place, within=5) == []
+    assert index.context_for(Cursor(document("json/decoder.py"), "python", text, place), within=5) == []
 
 
 def test_without_time_there_is_an_answer_at_once(index: Index) -> None:
     started = time.monotonic()
-    index.context_for(document("json/decoder.py"), "python", source("json/decoder.py"), 5000, within=0)
+    index.context_for(Cursor(document("json/decoder.py"), "python", source("json/decoder.py"), 5000), within=0)
     assert time.monotonic() - started < 5
 
 

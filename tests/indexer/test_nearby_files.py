@@ -14,7 +14,7 @@ from indexer import Index, Neighbour, database_of
 from indexer.store.damage import remove_database
 from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 ASKING = "tools/report.py"
@@ -74,7 +74,7 @@ def document(index: Index, path: str) -> DocumentId:
 
 
 def near(index: Index, text: str = TEXT, path: str = ASKING, **limits: int) -> list[Neighbour]:
-    return index.neighbours(document(index, path), "python", text, len(text), **limits)
+    return index.neighbours(Cursor(document(index, path), "python", text, len(text)), **limits)
 
 
 def paths(found: list[Neighbour]) -> list[str]:
@@ -86,7 +86,7 @@ def open_document(index: Index, path: str, text: str, language: str = "python") 
     index.refresh()
 
 
-def test_imports_come_first_then_the_test_then_the_folder_then_what_lies_round_it(index: Index, root: Path) -> None:
+def test_imports_come_first_then_the_test_then_the_folder_then_what_lies_around_it(index: Index, root: Path) -> None:
     found = near(index, most=100, characters=10_000_000)
     assert paths(found)[:7] == [
         "email/mime/text.py",  # two of its folders are named, too
@@ -134,7 +134,7 @@ def test_open_documents_lead_those_visited_last_first(index: Index, root: Path) 
     for path in ("json/tool.py", "email/utils.py", "tools/deep/below.py", "json/scanner.py"):
         open_document(index, path, (root / path).read_text(encoding="utf-8"))
     for path in ("json/tool.py", "email/utils.py", ASKING):
-        index.context_for(document(index, path), "python", "", 0, within=30)
+        index.context_for(Cursor(document(index, path), "python", "", 0), within=30)
     opened = ["email/utils.py", "json/tool.py", "tools/deep/below.py", "json/scanner.py"]
     assert paths(near(index))[:5] == [*opened, "email/mime/text.py"]
     index.forget(document(index, "email/utils.py"))
@@ -163,7 +163,7 @@ def test_other_families_never_come(index: Index, root: Path) -> None:
     found = paths(near(index, most=1000))
     assert all(path.endswith(".py") for path in found)
     assert "json/decoder.py" not in found
-    assert paths(index.neighbours(document(index, "a.js"), "javascript", "x\n", 1)) == [
+    assert paths(index.neighbours(Cursor(document(index, "a.js"), "javascript", "x\n", 1))) == [
         "tools/page.ts"
     ]  # JavaScript's kin
 
@@ -216,7 +216,7 @@ def test_the_same_answer_twice_wherever_the_cursor_is(index: Index, root: Path) 
     open_document(index, "json/tool.py", "opened = 1\n")
     found = near(index)
     assert near(index) == found
-    assert index.neighbours(document(index, ASKING), "python", TEXT, 0) == found
+    assert index.neighbours(Cursor(document(index, ASKING), "python", TEXT, 0)) == found
 
 
 def test_what_another_process_writes_is_seen(index: Index, root: Path, database: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer import Index
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 
 FEW, MANY = 20, 400
 ASKING = "total = add_them_all("
@@ -56,7 +56,7 @@ def test_a_keystroke_costs_the_same_however_many_documents_are_open(tmp_path: Pa
             def type_and_ask() -> None:
                 index.update(document, "python", text)
                 index.admission.refresh()
-                found = index.context_for(asking, "python", ASKING, len(ASKING), within=30)
+                found = index.context_for(Cursor(asking, "python", ASKING, len(ASKING)), within=30)
                 assert "def add_them_all(numbers):" in "".join(one.text for one in found)
 
             return type_and_ask
@@ -87,7 +87,7 @@ def test_more_documents_than_answers_are_remembered_change_no_permission(tmp_pat
     index.close()
 
 
-def test_what_is_opened_is_taken_in_as_far_as_there_is_time(tmp_path: Path) -> None:
+def test_opened_documents_are_taken_in_until_time_is_up(tmp_path: Path) -> None:
     index = Index()
     index.open_folder(tmp_path, indexed=False)
     helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("helper.py", "main.py"))
@@ -95,11 +95,11 @@ def test_what_is_opened_is_taken_in_as_far_as_there_is_time(tmp_path: Path) -> N
     assert not index.refresh(within=0)
     assert index.refresh()
     index.update(asking, "python", ASKING)
-    assert [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)] == [helper]
+    assert [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)] == [helper]
     (tmp_path / ".gitignore").write_text("helper.py\n")
     index.refresh()
-    assert index.context_for(asking, "python", ASKING, 0, within=30) == []
+    assert index.context_for(Cursor(asking, "python", ASKING, 0), within=30) == []
     (tmp_path / ".gitignore").unlink()
     index.refresh()
-    assert [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)] == [helper]
+    assert [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)] == [helper]
     index.close()

@@ -19,7 +19,7 @@ from indexer.files.text import Refusal, judge, read_text
 from indexer.secrets import secret_name, secrets_in, without_secrets
 from indexer.secrets.rules import BLOCKS, CONTEXTS, TOKENS
 from indexer.store.store import Store
-from syntax import DocumentId, language_of
+from syntax import Cursor, DocumentId, language_of
 
 SEED = int(os.environ.get("SECRETS_SEED", time.time_ns() % 1_000_000))
 """Printed where a test fails; set the variable to repeat it."""
@@ -110,10 +110,10 @@ def test_none_reaches_a_prompt(planted: list[Planted], workspace: tuple[Index, P
         seen += [
             one.text
             for one in index.neighbours(
-                DocumentId.in_folder(root, path), language, text, 0, most=10_000, characters=10**9
+                Cursor(DocumentId.in_folder(root, path), language, text, 0), most=10_000, characters=10**9
             )
         ]
-        seen += [one.text for one in index.context_for(document, language, text, 0, within=60, tokens=10**6)]
+        seen += [one.text for one in index.context_for(Cursor(document, language, text, 0), within=60, tokens=10**6)]
     assert len(seen) > 100
     missed = [one for one in planted if came_through(one, "\n".join(seen))]
     assert len(missed) <= len(planted) * 0.05, shown(missed)
@@ -154,7 +154,7 @@ def test_hardly_any_file_of_the_standard_library_and_of_twenty_packages_is_taken
         "Pass `verbosity=2` to see more",
     ],
 )
-def test_what_speaks_of_secrets_is_none(line: str) -> None:
+def test_text_about_secrets_is_no_secret(line: str) -> None:
     assert secrets_in(among(line)) == []
 
 
@@ -226,7 +226,7 @@ def test_no_sentence_has_the_secret_in_it() -> None:
         assert not came_through(one, sentences), f"SECRETS_SEED={SEED} {one.kind}"
 
 
-def test_of_a_file_that_is_kept_one_learns_what_is_left_out(tmp_path: Path) -> None:
+def test_the_lines_that_are_left_out_of_a_file_are_named(tmp_path: Path) -> None:
     file = tmp_path / "pay.py"
     file.write_text(among(f'pay("{STRIPE}")', 2))
     assert why_not(file, tmp_path) is None
@@ -240,10 +240,10 @@ def test_an_open_document_without_a_blank_line_keeps_its_choice(tmp_path: Path) 
     text = f"def pay_the_bill():\n    connect('{STRIPE}')\n    return 1\n" + "\n".join(HARMLESS)
     pay, shop = DocumentId.scratch("pay.py"), DocumentId.scratch("shop.py")
     index.update(pay, "python", text)
-    chosen = index.context_for(shop, "python", "pay_the_bill()", 0, within=30)
+    chosen = index.context_for(Cursor(shop, "python", "pay_the_bill()", 0), within=30)
     assert "pay_the_bill" in chosen[0].text
     assert STRIPE not in chosen[0].text
-    assert index.context_for(shop, "python", "pay_the_bill()", 0, within=30) == chosen
+    assert index.context_for(Cursor(shop, "python", "pay_the_bill()", 0), within=30) == chosen
     assert index._plans._plans[shop][0].snippets == chosen  # and it was not made anew
     assert len(index._plans._plans[shop]) == 1
     index.close()

@@ -1,4 +1,4 @@
-"""The process that keeps a folder's index in step: real files, a real database, real processes that are killed."""
+"""The process that keeps a folder's index up to date: real files, a real database, real processes that are killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from indexer.sync.messages import IndexMessage, Problem, UpToDate, WaitingInLine
 from indexer.sync.supervisor import Supervisor
 from indexer.sync.sync_loop import run
 from indexer.sync.watch import Changes, Watcher
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 from tests.indexer.sync_loops import SOON, problems, until, working
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -253,7 +253,7 @@ def test_the_index_sees_folders_come_and_go_and_open_documents_over_files(root: 
     main, scanner = (DocumentId.in_folder(root, path) for path in ("main.py", "json/scanner.py"))
 
     def context() -> str:
-        snippets = index.context_for(main, "python", text, len(text) - 1, within=SOON)
+        snippets = index.context_for(Cursor(main, "python", text, len(text) - 1), within=SOON)
         return "".join(one.text for one in snippets)
 
     assert "def py_make_scanner" in context()
@@ -281,7 +281,7 @@ def test_an_ignored_document_helps_no_other(root: Path, tmp_path: Path) -> None:
         index.update(DocumentId.in_folder(root, path), "python", text)
     index.refresh()
     text = "private_thing(secret)\nopen_thing(secret)\n"
-    snippets = index.context_for(DocumentId.in_folder(root, "main.py"), "python", text, 5, within=SOON)
+    snippets = index.context_for(Cursor(DocumentId.in_folder(root, "main.py"), "python", text, 5), within=SOON)
     assert "private_thing" not in "".join(one.text for one in snippets)
     index.close()
 

@@ -55,7 +55,7 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify, whose limit is reached here, is Linux's")
-def test_where_watches_run_out_below_the_root_all_changes_are_seen_all_the_same(root: Path, database: Path) -> None:
+def test_where_watches_run_out_below_the_root_all_changes_are_still_seen(root: Path, database: Path) -> None:
     if subprocess.run(["unshare", "-r", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this system lets no user have limits of their own")
     command = ["unshare", "-r", sys.executable, "-c", _LIMITED, str(root), str(database)]

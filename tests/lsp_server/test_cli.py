@@ -70,6 +70,10 @@ def test_context_is_the_prompt_up_to_the_cursor(model_cache: Path) -> None:
     assert (prompt["text"].removesuffix("<fim_middle>") + prompt["last_word"]).endswith("def mean(data):")
     assert re.match(r"<filename>(\S*/)?statistics\.py\n", prompt["text"])
     assert 50 < prompt["prefix_tokens"] < len(prompt["tokens"])
+    computed = prompt["computed"]
+    assert computed["first"] == min(len(prompt["tokens"]), prompt["first_budget"])
+    assert computed["idle"] in (0, len(prompt["tokens"]))
+    assert 0 < computed["move"] < len(prompt["tokens"]) / 2
 
 
 def test_an_open_file_that_matters_is_in_the_context(model_cache: Path, tmp_path: Path) -> None:
@@ -146,6 +150,7 @@ def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Pat
     shown = run("context", main, cache=cache).stdout
     assert re.search(r"^package/shapes\.py +definition", shown, re.MULTILINE)
     assert "nearest first, in package/shapes.py" in shown
+    assert re.search(r"^Computed at \d+ tokens/s: \d+ before the first answer here", shown, re.MULTILINE)
 
 
 def test_index_why_names_the_reason(tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
 
     def left(written: str, lines: int) -> tuple[str, str]:
         location = erased(parse_location(f"{file}:{written}"), lines)
-        return location.text[: location.offset], location.text[location.offset :]
+        return location.cursor.text[: location.cursor.offset], location.cursor.text[location.cursor.offset :]
 
     head = "def add(a, b):\r\n    "
     assert left("2:13", 1) == (f"{head}total = ", "\r\n    return total\r\n")
@@ -251,7 +256,7 @@ def test_places_count_from_one_and_default_to_ends(tmp_path: Path) -> None:
         (f"{file}:2:3", 9, 2, 3),
     ):
         location = parse_location(written)
-        assert (location.offset, location.line, location.column) == (offset, line, column)
+        assert (location.cursor.offset, location.line, location.column) == (offset, line, column)
     with pytest.raises(LocationError, match="no column 8"):
         parse_location(f"{file}:1:8")
 
@@ -274,7 +279,7 @@ def test_what_is_no_file_is_one_sentence(make: Callable[[Path], object], reason:
         parse_location(f"{file}:1")
     link = tmp_path / "link.py"
     link.symlink_to(SOURCE)
-    assert parse_location(f"{link}:1").text == SOURCE.read_text(encoding="utf-8")
+    assert parse_location(f"{link}:1").cursor.text == SOURCE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:

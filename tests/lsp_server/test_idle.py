@@ -43,7 +43,7 @@ async def test_the_place_where_the_cursor_rests_is_ready_before_it_is_asked_for(
     assert found["prompt_tokens"] > 20
 
 
-async def test_the_suggestion_behind_an_accepted_one_is_there_at_once(server: Server) -> None:
+async def test_the_suggestion_after_an_accepted_one_is_there_at_once(server: Server) -> None:
     client = server.client
     client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": {"maxTokens": 8}}})
     client.open(URI, TEXT)
@@ -60,7 +60,7 @@ async def test_the_suggestion_behind_an_accepted_one_is_there_at_once(server: Se
 
 
 @pytest.mark.parametrize("how", ["closed", "disabled"])
-async def test_who_closes_a_document_or_switches_suggestions_off_stops_all_work(server: Server, how: str) -> None:
+async def test_closing_a_document_or_switching_suggestions_off_stops_all_work(server: Server, how: str) -> None:
     client = server.client
     client.open(URI, TEXT)
     asked = client.start_request(

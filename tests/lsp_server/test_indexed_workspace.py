@@ -115,7 +115,7 @@ async def test_the_first_index_of_many_files_has_a_progress_bar(tmp_path: Path, 
             assert any(one["kind"] == "end" for one in values)
 
 
-async def test_the_worker_ends_with_its_server(tmp_path: Path, root: Path) -> None:
+async def test_the_indexer_process_ends_with_its_server(tmp_path: Path, root: Path) -> None:
     import psutil
 
     async with serving(tmp_path / "cache") as server:
@@ -157,3 +157,29 @@ async def test_names_of_a_file_that_the_prompt_has_no_room_for_are_known(cache: 
                 items = await client.complete(uri, 321, last + 1)
                 shown = items[0]["insertText"] if items else ""
                 client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+
+
+@pytest.mark.parametrize("is_loaded", [True, False], ids=["model-is-loaded", "model-loads"])
+async def test_the_first_answer_in_a_file_knows_the_names_of_files_near_by(
+    cache: Path, root: Path, is_loaded: bool
+) -> None:
+    (root / "package" / "tariffs.py").write_text(TARIFFS)
+    above = "".join(f"def unit_{number}(value):\n    return value * {number}\n\n\n" for number in range(80))
+    typed = "def send(zone, parcel):\n    return zone.of(parcel.w"
+    uri = (root / "package" / "send.py").as_uri()
+    async with serving(cache, MELLUM_LSP_LOG="debug") as server:
+        client = server.client
+        settings = {"contextTokens": 256, "confidence": 0, "deadline": 0}
+        await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
+        if is_loaded:
+            await client.state("ready")
+            await indexed(client, 2)
+        client.open(uri, above + typed)
+        await client.state("ready")
+        await indexed(client, 2)
+        async with asyncio.timeout(SOON):
+            while b"2 files near" not in server.stderr:
+                client.change(uri, 2, edit((0, 0), (0, 0), ""))
+                await asyncio.sleep(0.1)
+        items = await client.complete(uri, 321, len(typed.split("\n")[1]))
+        assert items[0]["insertText"].startswith("eight_in_grams")

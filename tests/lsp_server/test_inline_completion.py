@@ -351,7 +351,7 @@ async def test_typing_shows_only_what_is_sure_and_a_key_shows_it_all(client: Cli
     assert await client.complete(URI, 1, 13, triggerKind=1)
 
 
-async def test_who_asks_by_a_key_may_choose_and_accepts_one(client: Client) -> None:
+async def test_an_explicitly_invoked_request_offers_a_choice_of_which_one_is_accepted(client: Client) -> None:
     text = "import math\n\n\ndef area(radius):\n    return "
     client.open(URI, text)
     items = await client.complete(URI, 4, 11, triggerKind=1)

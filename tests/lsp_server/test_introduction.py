@@ -79,14 +79,14 @@ def test_a_token_lets_in(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("options", [None, {}, {"token": None}, {"token": SECRET[:-1]}, {"token": [SECRET]}, SECRET])
-def test_without_it_nobody_comes_in(options: object) -> None:
+def test_without_the_token_a_client_is_refused(options: object) -> None:
     with pytest.raises(NotAnEditor) as refusal:
         Introduction(SECRET).feed(frame({**INITIALIZE, "params": {"initializationOptions": options}}))
     assert SECRET not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("", False)])
-def test_what_other_machines_reach_is_told_apart(host: str, expected: bool) -> None:
+def test_addresses_that_other_machines_reach_are_recognized(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 

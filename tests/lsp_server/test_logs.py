@@ -133,7 +133,7 @@ async def test_whatever_a_client_sends_no_text_reaches_the_log(model_cache: Path
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_of_an_error_only_what_holds_no_text_is_told(error: Exception) -> None:
+def test_of_an_error_only_what_holds_no_text_is_logged(error: Exception) -> None:
     try:
         raise TypeError(TEXT) from error
     except TypeError as caught:
@@ -146,7 +146,7 @@ def test_of_an_error_only_what_holds_no_text_is_told(error: Exception) -> None:
     assert "test_logs.py" in logged
 
 
-def test_what_the_system_says_is_told() -> None:
+def test_what_the_system_says_is_logged() -> None:
     error = FileNotFoundError(2, "No such file or directory", "model.onnx")
     assert "model.onnx" in described(error)
     assert traceback_of(error).endswith(described(error))

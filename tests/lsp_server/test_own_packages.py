@@ -1,4 +1,4 @@
-"""A user's own `engine` or `syntax` on the import path: the server and its children import ours all the same."""
+"""A user's own `engine` or `syntax` on the import path: the server and its children import ours nevertheless."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from evaluation.harness.client import SOON
 from lsp_server.documents import Document
 from lsp_server.snapshot import Snapshot
 from lsp_server.workspace.project_context import Context, Read
-from syntax import DocumentId, identify
+from syntax import Cursor, DocumentId, identify
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ class Model:
 
 def snapshot(text: str) -> Snapshot:
     document = Document("file:///project/main.py", source=text)
-    identity = identify(document.uri, [])
-    return Snapshot(document, text, identity, "python", text, len(text), False, "", len(text), len(text))
+    cursor = Cursor(identify(document.uri, []), "python", text, len(text))
+    return Snapshot(document, text, cursor, False, "", cursor.offset, cursor.offset)
 
 
 def asked(context: Context, read: Read) -> tuple[str, ...]:

@@ -216,7 +216,7 @@ async def test_damaged_headers_cost_only_their_own_message(tmp_path: Path) -> No
         assert await client.request("mellum/status")
 
 
-async def test_responses_that_nobody_asked_for_are_ignored(tmp_path: Path) -> None:
+async def test_responses_to_no_request_are_ignored(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         client = server.client
         await client.initialize()

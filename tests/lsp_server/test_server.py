@@ -129,7 +129,7 @@ async def test_ctrl_c_while_the_client_owes_an_answer_ends_it_without_a_tracebac
 
 
 def test_a_client_that_reads_nothing_does_not_stop_the_server(tmp_path: Path) -> None:
-    """The server's answers fill the pipe; edits and the exit must come through all the same."""
+    """The server's answers fill the pipe; edits and the exit must come through nevertheless."""
     code = "import sys; from lsp_server.server import serve_stdio; sys.exit(serve_stdio())"
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code]

@@ -89,7 +89,7 @@ def memory(server: Server) -> int:
 
 
 @pytest.mark.parametrize("how", ["idle", "off"])
-async def test_the_model_is_let_go_and_comes_back(model_cache: Path, how: str) -> None:
+async def test_the_model_is_unloaded_and_comes_back(model_cache: Path, how: str) -> None:
     async with serving(model_cache) as server:
         client = server.client
         await client.initialize(initializationOptions={"confidence": 0, "deadline": 0, "unloadAfter": 0})

@@ -70,7 +70,9 @@ async def test_odd_names_in_messages_do_no_harm(tmp_path: Path, root: Path) -> N
 
 
 @on_linux
-async def test_a_worker_that_does_not_read_stops_no_suggestion(model_cache: Path, tmp_path: Path, root: Path) -> None:
+async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(
+    model_cache: Path, tmp_path: Path, root: Path
+) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
     async with serving(cache) as server:
@@ -204,7 +206,7 @@ def test_an_index_is_made_again_when_asked(tmp_path: Path, root: Path) -> None:
 
 
 @on_linux
-def test_why_a_pipe_is_not_indexed_is_said_at_once(tmp_path: Path) -> None:
+def test_why_a_pipe_is_not_indexed_is_said_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     done = run("index", "why", str(tmp_path / "pipe.py"))
     assert done.returncode == 1

@@ -40,7 +40,7 @@ async def test_a_setting_names_no_model_of_the_workspace(workspace: Path, tmp_pa
         assert any("mellum.model names a folder of the workspace" in one for one in said)
 
 
-async def test_a_model_is_let_go_when_the_folder_that_it_lies_in_becomes_part_of_the_workspace(
+async def test_a_model_is_unloaded_when_its_folder_becomes_part_of_the_workspace(
     workspace: Path, tmp_path: Path
 ) -> None:
     async with serving(tmp_path / "cache") as server:

@@ -51,7 +51,7 @@ def test_a_child_works_in_a_folder_of_python_itself(place: str, monkeypatch: pyt
     assert run_python("pip", "--version").stdout.startswith("pip ")
 
 
-def test_children_report_to_nobody() -> None:
+def test_children_have_telemetry_switched_off() -> None:
     assert child_environment()["ORT_DISABLE_TELEMETRY"] == "1"
 
 

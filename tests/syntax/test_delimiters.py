@@ -12,9 +12,9 @@ import pytest
 
 from syntax import Delimiters, language_of
 from syntax.languages import _LANGUAGES
+from syntax.nesting.tree_leaves import tree_leaves
 from syntax.nesting.walk import _NOTHING, _on_from, walk
 from syntax.parsing.grammars import parser_for
-from syntax.parsing.tree_leaves import tree_leaves
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 

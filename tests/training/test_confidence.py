@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine
-from engine.decoding.ngrams import NgramWeights
 from engine.model_folders.locations import DEFAULT_MODEL
-from engine.model_folders.manifest import read_manifest, write_manifest
+from engine.model_folders.manifest import NgramWeights, read_manifest, write_manifest
 from export.architecture import ExportError
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, calibration_of, ngrams_of
 from tests.evaluation.test_replay import answer, point

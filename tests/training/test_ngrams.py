@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.decoding.ngrams import LEVELS, SOURCES, NgramWeights
+from engine.decoding.ngrams import LEVELS, SOURCES
 from engine.model_folders.locations import DEFAULT_MODEL
-from engine.model_folders.manifest import read_manifest, write_manifest
+from engine.model_folders.manifest import NgramWeights, read_manifest, write_manifest
 from training.data.points import Point
 from training.fitting.moments import Moment, Observer
 

@@ -19,7 +19,7 @@ from engine.model_folders.manifest import PromptFormat
 from engine.prompt.layout import Budget, Prompt, lay_out
 from engine.prompt.tokenizer import Tokenizer
 from indexer import Index
-from syntax import DocumentId
+from syntax import Cursor, DocumentId
 from training.data.example import LANGUAGES, TOLD_ELSEWHERE, TRIES, WITHOUT_SUFFIX, Example, answered, told_elsewhere
 from training.data.middles import Middle, Outline, choose_middle, outline_of
 from training.data.sources import SourceFile, add_code, code_of
@@ -94,7 +94,7 @@ class Teacher:
     def snippets(self, file: SourceFile, text: str, offset: int) -> tuple[ContextSnippet, ...]:
         """What the index finds in other files of the package for a place in `text`, which is what `file` holds then."""
         index, document = self._index(file), DocumentId.scratch(file.path)
-        found = index.context_for(document, file.language, text, offset, within=_CONTEXT_SECONDS)
+        found = index.context_for(Cursor(document, file.language, text, offset), within=_CONTEXT_SECONDS)
         return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
 
     def _index(self, file: SourceFile) -> Index:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decoding.ngrams import SMALLEST_DOUBT, NgramWeights
+from engine.decoding.ngrams import SMALLEST_DOUBT
+from engine.model_folders.manifest import NgramWeights
 from training.fitting.moments import LEVEL_COUNT, START, Moment
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from engine import CompletionRequest
 from engine.decoding.decode import prefill
-from engine.decoding.ngrams import LEVELS, SOURCES, Ngrams, NgramWeights
+from engine.decoding.ngrams import LEVELS, SOURCES, Ngrams
 from engine.decoding.passages import Lookup
 from engine.decoding.pickers import log_sum_exp
-from engine.model_folders.manifest import TOKENIZER_FILE, read_manifest
+from engine.model_folders.manifest import TOKENIZER_FILE, NgramWeights, read_manifest
 from engine.prompt.layout import Budget, lay_out
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.session import Model

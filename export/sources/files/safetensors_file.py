@@ -105,7 +105,7 @@ def _entry(file: FlatFile, name: str, entry: object, data: int) -> tuple[StoredT
     if end - start != math.prod(shape) * width:
         raise damaged
     if data + end > file.size:
-        raise ExportError(f"{file.name} is truncated: {name:.80} ends behind the file; get the file again")
+        raise ExportError(f"{file.name} is truncated: {name:.80} ends after the file; get the file again")
     return StoredTensor(dtype, tuple(shape), data + start, math.prod(shape[1:]) * width), end - start
 
 

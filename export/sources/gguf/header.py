@@ -86,7 +86,7 @@ def _located(
         raise ExportError(f"{file.name} is damaged (the tensor {name:.60} lies askew); get the file again")
     row_bytes = shape[-1] // block * block_bytes
     if start + offset + row_bytes * math.prod(shape[:-1]) > file.size:
-        raise ExportError(f"{file.name} is truncated: the tensor {name:.60} ends behind the file; get the file again")
+        raise ExportError(f"{file.name} is truncated: the tensor {name:.60} ends after the file; get the file again")
     return StoredTensor(dtype, shape, start + offset, row_bytes)
 
 

@@ -48,6 +48,8 @@ _Erase = Annotated[
     ),
 ]
 
+_MOVED = 3  # lines, for the price of a short move
+
 
 def complete(
     location: _LocationArgument,
@@ -89,19 +91,30 @@ def context(
     request, snippets, near = _request(found, open_files, engine, ignored=ignored)
     prompt = engine.lay_out(request)
     looked_up = [one.path for one in near] if engine.manifest.ngrams is not None else []
+    computed = _computed(request, engine)
     if as_json:
         chosen = [{"uri": one.document.uri, **_without(asdict(one), "document")} for one in snippets]
-        more = {"text": engine.tokenizer.decode(prompt.tokens), "snippets": chosen, "looked_up": looked_up}
+        more: dict[str, Any] = {
+            "text": engine.tokenizer.decode(prompt.tokens),
+            "snippets": chosen,
+            "looked_up": looked_up,
+        }
+        more |= {"budget": engine.budget.prompt, "first_budget": engine.first_budget.prompt, "computed": computed}
         print_json({**asdict(prompt), **more})
         return
     out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
     out.rule(style="dim")
     out.print(
-        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt}: context {prompt.snippet_tokens}, "
+        f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt} (the first at a new place: "
+        f"{engine.first_budget.prompt}): context {prompt.snippet_tokens}, "
         f"suffix {prompt.suffix_tokens}, prefix {prompt.prefix_tokens}"
         + (f", and {prompt.last_word!r} to be decoded again" if prompt.last_word else "")
         + "; "
         f"style '{engine.manifest.prompt.style}' of {engine.manifest.name}"
+    )
+    out.print(
+        f"Computed at {engine.rates.prefill:.0f} tokens/s: {computed['first']} before the first answer here, "
+        f"{computed['idle']} more in idle time; {computed['move']} where the cursor comes from {_MOVED} lines above"
     )
     if snippets:
         table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
@@ -116,6 +129,17 @@ def context(
         out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
 
 
+def _computed(request: CompletionRequest, engine: Engine) -> dict[str, int]:
+    """How many tokens are computed for the first answer at a new place, after it, and after a short move."""
+    whole = engine.missing(request)
+    first = whole if whole <= engine.first_budget.prompt else engine.first_budget.prompt
+    above = request.offset
+    for _ in range(_MOVED + 1):
+        above = request.text.rfind("\n", 0, max(above, 0))
+    engine.warm_up(replace(request, offset=above + 1))
+    return {"first": first, "idle": whole if first < whole else 0, "move": engine.missing(request)}
+
+
 def _location(written: str) -> Location:
     try:
         return parse_location(written)
@@ -128,38 +152,32 @@ def _request(
 ) -> tuple[CompletionRequest, list[Snippet], list[Neighbour]]:
     """Build the request that the server would, with these files open, if the project is indexed."""
     index = Index(cache_folder())
-    root = workspace_of(found.file)
+    root, cursor = workspace_of(found.file), found.cursor
     index.open_folder(root, watched=False)
-    folder = DocumentId.in_folder(root, found.identity.path.rpartition("/")[0])
-    if folder.path and index.admission.why_not_completed(folder) is not None:
-        found = replace(found, identity=identify(found.identity.uri, []))  # an ignored folder is no part of the project
-    reason = None if ignored else index.admission.why_not_completed(found.identity, found.file.absolute())
+    folder = DocumentId.in_folder(root, cursor.document.path.rpartition("/")[0])
+    if folder.path and index.admission.why_not_completed(folder) is not None:  # it is no part of the project
+        cursor = replace(cursor, document=identify(cursor.document.uri, []))
+    reason = None if ignored else index.admission.why_not_completed(cursor.document, found.file.absolute())
     if reason is not None:
-        raise failure(f"{found.file} is not completed: {reason}. To complete it all the same: --ignored")
+        raise failure(f"{found.file} is not completed: {reason}. To complete it nevertheless: --ignored")
     for file in open_files or []:
         try:
             identity = identity_in(root, file)
             index.update(identity, language_of(file.name), read_source(file))
         except LocationError as error:
             raise failure(str(error)) from error
-        if identity != found.identity and (reason := index.admission.why_not_shown(identity)) is not None:
+        if identity != cursor.document and (reason := index.admission.why_not_shown(identity)) is not None:
             err.print(Text(f"{file} is not shown to the model: {reason}", style="yellow"), soft_wrap=True)
     snippets = index.context_for(
-        found.identity,
-        found.language,
-        found.text,
-        found.offset,
+        cursor,
         within=1.0,
-        tokens=engine.budget.context_at(found.offset),
+        tokens=engine.budget.context_at(cursor.offset),
         count=engine.tokenizer.count,
     )
-    near = index.neighbours(found.identity, found.language, found.text, found.offset)
+    near = index.neighbours(cursor)
     index.close()
-    request = CompletionRequest(
-        found.path,
-        found.language,
-        found.text,
-        found.offset,
+    request = CompletionRequest.at(
+        cursor,
         context=tuple(ContextSnippet(snippet.path, snippet.text) for snippet in snippets),
         neighbours=tuple(neighbour.text for neighbour in near),
         explicit=True,
@@ -187,10 +205,11 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
 
 def _picture(location: Location, suggestion: Suggestion, *, around: int = 8) -> Text:
     """The code around the cursor with the suggestion in it, as an editor would show it."""
-    before = location.text[: location.offset].splitlines(keepends=True)[-around:]
-    after = location.text[location.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
-    syntax = Syntax("", location.language, theme="ansi_dark")
-    picture = Text(f"{location.path}:{location.line}:{location.column}\n", style="dim")
+    cursor = location.cursor
+    before = cursor.text[: cursor.offset].splitlines(keepends=True)[-around:]
+    after = cursor.text[cursor.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    syntax = Syntax("", cursor.language, theme="ansi_dark")
+    picture = Text(f"{cursor.document.shown}:{location.line}:{location.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
     picture.append(suggestion.text or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))

@@ -102,7 +102,10 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
         if engine.gives_same_bits()
         else "may change an answer by rounding: this processor computes a token's last digits by what runs beside it"
     )
-    facts["prompt"] = f"up to {engine.budget.prompt} tokens, {manifest.kv_bytes_per_token:,} bytes of KV state each"
+    facts["prompt"] = (
+        f"up to {engine.budget.prompt} tokens, the first at a new place {engine.first_budget.prompt}; "
+        f"{manifest.kv_bytes_per_token:,} bytes of KV state each"
+    )
     return diagnosis
 
 

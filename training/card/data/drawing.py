@@ -28,7 +28,7 @@ class LongSuffix(Budget):
 
     @property
     def suffix(self) -> int:
-        """For what stands right of the cursor."""
+        """For what stands after the cursor."""
         return max(self.prompt // 8, _LEAST_SUFFIX)
 
 

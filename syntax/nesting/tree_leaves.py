@@ -1,6 +1,6 @@
-"""The leaves of a syntax tree as far as brackets, quotes and comments go. Only for processes that may die.
+"""The brackets, quotes and comments among the leaves of a syntax tree. Only for processes that may die.
 
-A tree-sitter tree of unfinished code is full of errors, but its leaves are the language's tokens all the same: a
+A tree-sitter tree of unfinished code is full of errors, but its leaves are the language's tokens nevertheless: a
 bracket in a string or a comment is no bracket leaf. That is all that is needed here, and it holds while the user types.
 """
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime, silent: the one place that imports it, in programs and tests alike.
+"""ONNX Runtime with its telemetry switched off: no other module imports it, in programs and tests.
 
 From 1.29 on it reports to its maker, from Linux and macOS by HTTPS, on Windows by the system's event tracing. The
 variable must be set before the first import; the call stops what Windows would trace after it.
