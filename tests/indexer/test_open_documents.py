@@ -103,3 +103,21 @@ def test_what_is_opened_is_taken_in_as_far_as_there_is_time(tmp_path: Path) -> N
     index.refresh()
     assert [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)] == [helper]
     index.close()
+
+
+def test_names_that_are_no_utf8_hold_up_no_document(tmp_path: Path) -> None:
+    index = Index()
+    index.open_folder(tmp_path, indexed=False)
+    text = "def add_them_all(numbers):\n    return 1\n"
+    odd = [("a.\udcff", "plaintext"), ("\udcff", ""), ("a.py", "\ud800"), ("\ud800.\udc00", "\udc00")]
+    for name, language in odd:
+        for root in (None, tmp_path):
+            document = DocumentId(f"file:///{name}", root, name)
+            index.update(document, language, text)
+            assert index.refresh()
+            index.context_for(document, language, text, len(text), within=30)
+    helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("helper.py", "main.py"))
+    index.update(helper, "python", text)
+    assert index.refresh()
+    assert helper in [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)]
+    index.close()
