@@ -108,6 +108,11 @@ def test_files_that_are_too_much_for_a_grammar_leave_the_others_in_the_index(wor
     again = run(tmp_path / "cache", "index", str(workspace))
     assert "sequences.yaml" not in again.stderr  # it is known by now, and not tried again
     assert again.stdout.split()[0] == first.stdout.split()[0]
+    why = run(tmp_path / "cache", "index", "why", str(workspace / "sequences.yaml"))
+    assert why.returncode == 1
+    assert "is not indexed: the grammar of yaml crashes on it." in why.stdout
+    (workspace / "sequences.yaml").write_text("a: 1\n")  # which the index has not read yet
+    assert run(tmp_path / "cache", "index", "why", str(workspace / "sequences.yaml")).returncode == 0
 
 
 def definitions(cache: Path) -> set[str]:

@@ -68,7 +68,10 @@ def _explain(file: Path) -> int:
     path = resolved(file.parent) / file.name  # explain a link itself, not its target
     root = workspace_of(path.parent / "file")
     reason = why_not_root(root)
-    reason = f"{reason}, which is never indexed" if reason is not None else why_not(path, root)
+    if reason is not None:
+        reason = f"{reason}, which is never indexed"
+    else:
+        reason = why_not(path, root, database_of(root, cache_folder()))
     if reason is not None:
         _out.print(Text(f"{file} is not indexed: {reason}."))
         return 1
