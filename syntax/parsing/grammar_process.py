@@ -9,7 +9,6 @@ Both sides speak JSON, with its length before it. The child never sends what its
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -19,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,16 +104,6 @@ class _TooMuch:
 _too_much = _TooMuch()
 forget = _too_much.forget
 """Try all texts again: for measurements."""
-
-
-_living: weakref.WeakSet[_Child] = weakref.WeakSet()
-
-
-@atexit.register
-def end_children() -> None:
-    """End all children now: one that was stopped would not see that its parent has gone."""
-    for child in list(_living):
-        child.end()
 
 
 class GrammarProcess:
@@ -274,7 +262,7 @@ class _Child:
 
     def __init__(self, command: tuple[str, ...]) -> None:
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        self._process = start_python(*command, stdin=pipe, stdout=pipe, stderr=nothing, bufsize=0)
+        self._process = start_python(*command, expendable=True, stdin=pipe, stdout=pipe, stderr=nothing, bufsize=0)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._pipe = Pipe(self._process.stdout.fileno(), self._process.stdin.fileno(), self._process.kill)
@@ -285,7 +273,6 @@ class _Child:
         """What it has not answered yet."""
         self._is_late = False
         self._hung_after = _START_WITHIN
-        _living.add(self)
 
     @property
     def is_idle(self) -> bool:
