@@ -6,6 +6,7 @@ import re
 
 _LANGUAGES = frozenset({"html", "xml", "vue", "svelte"})
 _LOOK = 16_000  # code points before the cursor that are looked at
+_DEEPEST = 100  # elements that one tag may end
 _TAG = re.compile(
     r"<!--.*?(?:-->|\Z)|<(?P<closes>/?)(?P<name>[A-Za-z][\w:.-]{0,100})(?![\w:.-])[^<>]{0,2000}>", re.DOTALL
 )
@@ -47,7 +48,7 @@ def without_wrong_closing_tags(text: str, prefix: str, language: str) -> str:
 
 def _depth(opened: list[str], name: str, *, is_xml: bool) -> int | None:
     """Where the element lies that a tag closes; None where it would leave something else open."""
-    for depth in range(len(opened) - 1, -1, -1):
+    for depth in range(len(opened) - 1, max(len(opened) - _DEEPEST, 0) - 1, -1):
         if opened[depth] == name:
             return depth
         if is_xml or opened[depth] not in _CLOSED_BY_OTHERS:
