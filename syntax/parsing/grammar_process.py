@@ -27,6 +27,7 @@ from syntax.children import start_python
 from syntax.common_start import common_length
 from syntax.parsing.alarm import Alarm, be_expendable
 from syntax.parsing.pipe import Pipe
+from syntax.sentences import shortened
 
 _START_WITHIN = 3.0  # seconds for the first start, of 0.06 s; a replacement has the time of the question that it is for
 _SEND_WITHIN = 0.05  # seconds
@@ -89,7 +90,7 @@ class _TooMuch:
                     self._rests[language] = now + longer, longer
                     deaths.clear()
         where = name or f"A text of {len(text):,} characters that begins with {text.strip()[:20]!r}"
-        log.warning("%s is read without a grammar: %s.", where, why)
+        log.warning("%s", shortened(f"{where} is read without a grammar: {why}."))
 
     def is_second_time(self, language: str, text: str) -> bool:
         """Whether a process that something else may have ended was reading this text before, too."""
