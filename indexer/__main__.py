@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -22,6 +23,7 @@ from indexer.sync.pool import serve
 from indexer.sync.sync_loop import run
 from indexer.sync.watch import Changes
 from syntax import tracebacks
+from syntax.children import end_children
 
 _NICENESS = 10  # of 19: at 19, a saved file waits for the model to finish
 _END_WITHIN = 4.0  # seconds to finish a transaction after the parent has ended
@@ -59,11 +61,17 @@ def main(arguments: Sequence[str]) -> None:
                 changes.add(message.paths, everything=message.everything, check=message.check)
         changes.stop()
         time.sleep(_END_WITHIN)  # for the transaction that may be open; the index is whole at any moment
-        os._exit(0)
+        _end()
 
     threading.Thread(target=listen, name="listen", daemon=True).start()
     run(root, database, changes, tell)
-    os._exit(0)  # the listening thread may hold standard input, for which Python would wait
+    _end()
+
+
+def _end() -> NoReturn:
+    """End at once: the listening thread may hold standard input, for which Python would wait."""
+    end_children()
+    os._exit(0)
 
 
 main(sys.argv[1:])

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from lsp_server.language_server import MellumServer
 from lsp_server.methods import register_all
 from lsp_server.model_loader import in_thread
@@ -21,7 +19,7 @@ from lsp_server.wire.framing import Damage, FrameReader
 from lsp_server.wire.introduction import is_loopback
 from lsp_server.wire.logs import start_logging
 from lsp_server.wire.transport import Connection, accept_editor, stdio
-from syntax.parsing.grammar_process import end_children
+from syntax.children import end_children
 
 _NATIVE_THREADS = ("loader", "inference", "index", "closing")
 """Threads that may be inside ONNX Runtime. At its end Python would unwind them, and C++ would abort: 10 of 40 exits
@@ -84,15 +82,6 @@ def _leave_current_folder() -> None:
     os.chdir(Path(sys.executable).anchor)
 
 
-def _resume_children() -> None:
-    """Let children run on that were stopped: they could not notice our end, and would stay."""
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if child.status() == psutil.STATUS_STOPPED:
-                    child.resume()
-
-
 async def _run(server: MellumServer, connection: Connection) -> int:
     """Handle messages until the client says `exit`, dies, or closes the connection."""
     loop = asyncio.get_running_loop()
@@ -125,7 +114,6 @@ async def _run(server: MellumServer, connection: Connection) -> int:
     try:
         return await ended
     finally:
-        _resume_children()
         with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not delay the end
             async with asyncio.timeout(_SECONDS_TO_STOP):
                 await in_thread("closing", server.session.close())

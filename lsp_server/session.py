@@ -28,6 +28,7 @@ from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
 from lsp_server.wire.logs import set_level
 from lsp_server.workspace.indexed_workspace import IndexedWorkspace, RulesUnknown
 from syntax import normalized
+from syntax.sentences import shortened
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
     from lsp_server.completer import Completer
@@ -278,5 +279,6 @@ class Session:
 
     def _log(self, kind: types.MessageType, message: str) -> None:
         """Write to the client's log and to our own."""
+        message = shortened(message)
         log.log(logging.INFO if kind is types.MessageType.Info else logging.WARNING, message)
         self._server.window_log_message(types.LogMessageParams(kind, message))

@@ -3,16 +3,23 @@
 A Python child gets the import path of its parent, entry by entry, and nothing from the current folder or the
 environment (`-I`). It runs in the root of the file system: paths given to it must be absolute. Programs of others are
 found in the absolute folders of PATH only; Windows, and a PATH with `.` in it, would take them from a workspace.
+
+Children end with their parent, as their pipes close then; `end_children` sees to those that cannot notice it.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
+import signal
 import site
 import subprocess
 import sys
 import sysconfig
+import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +37,9 @@ _BOOT = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _HOUSE = str(Path(__file__).resolve().parents[1])
+_lock = threading.Lock()
+_expendable: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
+_others: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
 
 
 def import_path() -> list[str]:
@@ -58,15 +68,45 @@ def child_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **QUIET, **(more or {})}
 
 
-def start_python(module: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
-    """Start a module in a Python process of its own. `options` are those of `subprocess.Popen`."""
+def start_python(module: str, *arguments: str, expendable: bool = False, **options: Any) -> subprocess.Popen[Any]:
+    """Start a module in a Python process of its own. `options` are those of `subprocess.Popen`.
+
+    `expendable`: it may be killed at any moment, as it writes nothing that lasts.
+    """
     options = {"cwd": _neutral_folder(), "env": child_environment(), "creationflags": _no_window(), **options}
-    return subprocess.Popen(python_command(module, *arguments), **options)
+    process = subprocess.Popen(python_command(module, *arguments), **options)
+    with _lock:
+        (_expendable if expendable else _others).add(process)
+    return process
+
+
+@atexit.register
+def end_children() -> None:
+    """Kill children that are expendable, and let others run on that were stopped: they end when their pipes close.
+
+    What was stopped would not see the end of its parent. Each process does this at its end, so it reaches the
+    children's children, too. A program that ends by `os._exit` calls it first.
+    """
+    with _lock:
+        expendable, others = list(_expendable), list(_others)
+    for process in expendable:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait(1.0)
+    for process in others:
+        let_run(process)
+
+
+def let_run(process: subprocess.Popen[Any]) -> None:
+    """Let a child run on if it was stopped."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            process.send_signal(signal.SIGCONT)
 
 
 def run_python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a module in a Python process of its own, with nothing to read, to its end; returns what it has printed."""
-    piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start_python(module, *arguments, **piped, encoding="utf-8", errors="replace") as process:
         said, complained = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, said, complained)

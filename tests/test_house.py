@@ -109,6 +109,7 @@ DOORS: dict[str, set[str]] = {
         "parsing.grammar_process",
         "parsing.grammars",
         "parsing.identifiers",
+        "sentences",
         "tracebacks",
     },
     "engine": {

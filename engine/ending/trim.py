@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from engine.ending.blocks import WordBlocks, column_of_block, is_closed_below
 from engine.ending.closers import Closers, look_around
 from engine.ending.surroundings import is_text
+from engine.ending.tags import without_wrong_closing_tags
 from syntax import (
     CLOSERS,
     Delimiter,
@@ -64,6 +65,7 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
     text = without_indentation_that_stands(text, prefix, delimiters, row)
     text = without_loops(text, prefix)
     text = without_lines_below(text, suffix, line)
+    text = without_wrong_closing_tags(text, prefix, language)
     if word := word_that_goes_on(line, rest):
         text, replaces = over_word(text, word, rest)
     else:

@@ -124,7 +124,7 @@ def check_two_processes(workplace: Workplace, record: Recorder) -> None:
 def _together(workplace: Workplace, title: str, count: int) -> list[dict[str, Any]]:
     """Let so many processes decode at the same time; returns what each says."""
     place, provider = str(workplace.folder(title)), workplace.provider
-    pipes = {"stdin": -1, "stdout": -1, "text": True}
+    pipes: dict[str, Any] = {"stdin": -1, "stdout": -1, "text": True}
     running = [start_python("evaluation.gpu.memory", place, provider, **pipes) for _ in range(count)]
     try:
         for one in running:

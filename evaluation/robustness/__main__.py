@@ -3,6 +3,7 @@
     kill        kill -9 of servers, workers, setups, exports and removals at random moments
     messages    mutated messages and bytes, sent to real servers
     documents   mutated documents of all languages, through the grammars, the engine's rules and real servers
+    large       documents of ten megabytes, beside their first 20,000 characters: what a keystroke costs
     faults      everything that may be wrong about a machine, a workspace or a cache folder, once
     soak        typing at high speed for a long time: memory, descriptors, threads and processes stay flat
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from evaluation.robustness.campaign import Campaign
 
-_CAMPAIGNS = {"kill": 100, "messages": 10, "documents": 2_000, "faults": 1_000, "soak": 1}
+_CAMPAIGNS = {"kill": 100, "messages": 10, "documents": 2_000, "large": 100, "faults": 1_000, "soak": 1}
 """By name: how many rounds there are without `--count`."""
 
 

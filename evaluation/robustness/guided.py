@@ -23,7 +23,12 @@ def run_guided(campaign: Campaign) -> None:
     """Run atheris until the limits; what it finds is kept as the bytes that found it."""
     with tempfile.TemporaryDirectory() as folder:
         given = [f"-max_total_time={max(int(campaign.seconds_left), 1)}", f"-artifact_prefix={folder}/"]
-        given += [f"-seed={next(iter(campaign.rounds())).seed}", "-max_len=2000", "-timeout=20", "-print_final_stats=1"]
+        given += [
+            f"-seed={next(iter(campaign.rounds())).seed}",
+            "-max_len=2000",
+            "-timeout=100",
+            "-print_final_stats=1",
+        ]
         pipe = subprocess.PIPE
         with start_python(__name__, *given, stdout=subprocess.DEVNULL, stderr=pipe) as process:
             assert process.stderr is not None
@@ -57,6 +62,7 @@ def _main() -> None:
         import engine.ending.trim
         import syntax
     del engine, syntax
+    try_bytes(b"")  # loads what the first text would wait for
     machinery.Setup(sys.argv, try_bytes)
     machinery.Fuzz()
 

@@ -88,6 +88,10 @@ def name_for(text: str) -> str:
 
 
 def _path(text: str) -> Path:
+    if not text.strip():
+        raise ExportError(
+            "The source is empty; name a model on the hub, OWNER/NAME, or a folder: this one is written as ."
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # `~name` of a user who does not exist

@@ -36,16 +36,21 @@ class Refusal:
     reason: str
 
 
+_TOO_LARGE = Refusal(f"it has more than {LARGEST:,} bytes")
+
+
 def read_text(data: bytes) -> str | Refusal:
     """Decode a file and judge its text."""
     if len(data) > LARGEST:
-        return Refusal(f"it has more than {LARGEST:,} bytes")
+        return _TOO_LARGE
     text = decode(data)
     return Refusal("it is not text") if text is None else judge(text)
 
 
 def judge(text: str) -> str | Refusal:
     """The usable text, in which lines with secrets are empty; or why none of it is used."""
+    if len(text) > LARGEST:  # of an open document; to look through 10 MB takes seconds
+        return _TOO_LARGE
     head = text[:_HEAD]
     if (found := _GENERATED.search(head)) is not None:
         line = head[head.rfind("\n", 0, found.start()) + 1 :]

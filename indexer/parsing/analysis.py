@@ -136,8 +136,11 @@ def _outline(answer: dict[str, Any]) -> Outline:
 def family(path: str, language: str) -> str:
     """The family within which files help each other: one language, or languages that share code.
 
-    Files of an unknown language belong together by their suffix.
+    Files of an unknown language belong together by their suffix. The answer can be stored as UTF-8, which neither the
+    path nor the name of the language need be: documents outside of all folders may have any.
     """
     if language in ("", "plaintext"):
-        return PurePosixPath(path).suffix.lower() or PurePosixPath(path).name
-    return _FAMILIES.get(language, language)
+        found = PurePosixPath(path).suffix.lower() or PurePosixPath(path).name
+    else:
+        found = _FAMILIES.get(language, language)
+    return found if found.isascii() else found.encode("utf-8", "replace").decode("utf-8")

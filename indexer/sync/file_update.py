@@ -73,4 +73,9 @@ def _read(file: Path) -> tuple[FileState, bytes] | None:
         return None
     if len(data) > LARGEST:
         return None
-    return FileState(modified(state), state.st_size, hashlib.blake2b(data, digest_size=16).digest()), data
+    return FileState(modified(state), state.st_size, hash_of(data)), data
+
+
+def hash_of(data: bytes) -> bytes:
+    """By which a content is known again."""
+    return hashlib.blake2b(data, digest_size=16).digest()

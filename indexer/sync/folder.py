@@ -16,8 +16,9 @@ from indexer.files.walk import MOST_FILES, Found, walk
 from indexer.problems import Problems
 from indexer.rules.exclusion import TELLING_FILES, Rules
 from indexer.store.rows import FileState
+from indexer.store.store import Store
 from indexer.store.writing import WritableStore
-from indexer.sync.file_update import FileUpdate, Outcome
+from indexer.sync.file_update import FileUpdate, Outcome, hash_of
 from indexer.sync.journal import Journal
 from indexer.sync.pool import read_files
 
@@ -175,8 +176,11 @@ class Folder:
         self._problems.add("file", path, f"{self.root / path} is left out of the index: {reason}.")
 
 
-def why_not(file: Path, root: Path) -> str | None:
-    """Why a file of a workspace folder is not in its index, as a sentence; None if it belongs there."""
+def why_not(file: Path, root: Path, database: Path | None = None) -> str | None:
+    """Why a file of a workspace folder is not in its index, as a sentence; None if it belongs there.
+
+    `database`: the index, which alone knows what has crashed when it was read.
+    """
     try:
         root = root.resolve()
         absolute = Path(os.path.abspath(file))  # noqa: PTH100 - must not follow links
@@ -195,7 +199,19 @@ def why_not(file: Path, root: Path) -> str | None:
     except (OSError, ValueError, RuntimeError) as error:
         return f"it cannot be read: {said(error)}"
     text = read_text(data)
-    return text.reason if isinstance(text, Refusal) else None
+    if isinstance(text, Refusal):
+        return text.reason
+    return _noted_in(database, path, data) if database is not None else None
+
+
+def _noted_in(database: Path, path: str, data: bytes) -> str | None:
+    """Why an index has refused a content; None where it uses it, or has not read it yet."""
+    try:
+        with closing(Store.readable(database)) as store:
+            state = store.states([path]).get(path)
+            return store.refusal(path) if state is not None and state.hash == hash_of(data) else None
+    except sqlite3.Error:
+        return None
 
 
 def note_on(file: Path) -> str | None:

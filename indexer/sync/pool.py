@@ -117,8 +117,9 @@ class PoolProcess:
         self.given: deque[str] = deque()
         self.is_alive = True
         self._answers: queue.SimpleQueue[Outcome | EOFError] = queue.SimpleQueue()
+        pipe = subprocess.PIPE
         self._process = start_python(
-            "indexer", "--read", str(root.absolute()), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            "indexer", "--read", str(root.absolute()), expendable=True, stdin=pipe, stdout=pipe
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from indexer.sync.messages import Changed, IndexMessage, Problem, Resting, decoded, encoded
-from syntax.children import start_python
+from syntax.children import let_run, start_python
 
 _LIVES = 3  # deaths within a minute each, after which the supervisor rests
 _LONG_LIFE = 60.0  # seconds
@@ -63,14 +63,13 @@ class Supervisor:
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Let the process end, which finishes its transaction first. A suspended one is killed."""
+        """Let the process end, which finishes its transaction first."""
         with self._condition:
             self._closed.set()
             process = self._process
             self._condition.notify_all()
         if process is not None:
-            if _is_suspended(process.pid):
-                process.kill()
+            let_run(process)
             threading.Thread(target=_end, args=(process,), name="end of the indexer", daemon=True).start()
 
     def _live(self) -> None:
@@ -174,16 +173,12 @@ def _log_errors(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait some seconds for the end of a process, then kill it."""
+    """Wait some seconds for the end of a process, then kill it, and what it has started."""
     try:
         process.wait(_END_WITHIN)
     except subprocess.TimeoutExpired:
+        with contextlib.suppress(psutil.Error):
+            for one in reversed(psutil.Process(process.pid).children(recursive=True)):
+                one.kill()
         process.kill()
         process.wait()
-
-
-def _is_suspended(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.Error:
-        return False

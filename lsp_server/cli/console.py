@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lsp_server.configuration.settings import Provider
+from syntax.sentences import shortened
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -30,7 +31,7 @@ def print_json(value: Any) -> None:
 
 def failure(sentence: str, *, code: int = 1) -> typer.Exit:
     """Print a sentence in red; the caller raises the returned error."""
-    err.print(Text(sentence, style="red"), soft_wrap=True)
+    err.print(Text(shortened(sentence), style="red"), soft_wrap=True)
     return typer.Exit(code)
 
 

@@ -13,6 +13,8 @@ import threading
 from queue import Full, Queue
 from typing import Any
 
+from syntax.sentences import shortened
+
 LEVEL_VARIABLE = "MELLUM_LSP_LOG"
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _WAITING_RECORDS = 1000
@@ -94,7 +96,7 @@ def is_shown(uri: str) -> bool:
 
 def shown_uri(uri: str) -> str:
     """A document's URI for the log, or the words `a document`."""
-    return uri[:_LONGEST_URI] if is_shown(uri) else "a document"
+    return shortened(uri, _LONGEST_URI) if is_shown(uri) else "a document"
 
 
 def start_logging() -> BackgroundHandler:

@@ -86,7 +86,7 @@ def walk(source: bytes, language: str, leaves: ReadLeaves) -> Walk:
         chosen.stack,
         chosen.stack,
         chosen.columns,
-        tuple(one for one in first.beginnings if one.start <= chosen.start),
+        (*(one for one in first.beginnings if one.start < chosen.start), chosen),
         tuple(comment for comment in first.comments if comment.start < chosen.start),
     )
     return _on_from(known, source, language, leaves)

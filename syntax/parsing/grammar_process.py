@@ -9,7 +9,6 @@ Both sides speak JSON, with its length before it. The child never sends what its
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -19,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from syntax.children import start_python
 from syntax.common_start import common_length
 from syntax.parsing.alarm import Alarm, be_expendable
 from syntax.parsing.pipe import Pipe
+from syntax.sentences import shortened
 
 _START_WITHIN = 3.0  # seconds for the first start, of 0.06 s; a replacement has the time of the question that it is for
 _SEND_WITHIN = 0.05  # seconds
@@ -91,7 +90,7 @@ class _TooMuch:
                     self._rests[language] = now + longer, longer
                     deaths.clear()
         where = name or f"A text of {len(text):,} characters that begins with {text.strip()[:20]!r}"
-        log.warning("%s is read without a grammar: %s.", where, why)
+        log.warning("%s", shortened(f"{where} is read without a grammar: {why}."))
 
     def is_second_time(self, language: str, text: str) -> bool:
         """Whether a process that something else may have ended was reading this text before, too."""
@@ -106,16 +105,6 @@ class _TooMuch:
 _too_much = _TooMuch()
 forget = _too_much.forget
 """Try all texts again: for measurements."""
-
-
-_living: weakref.WeakSet[_Child] = weakref.WeakSet()
-
-
-@atexit.register
-def end_children() -> None:
-    """End all children now: one that was stopped would not see that its parent has gone."""
-    for child in list(_living):
-        child.end()
 
 
 class GrammarProcess:
@@ -274,7 +263,7 @@ class _Child:
 
     def __init__(self, command: tuple[str, ...]) -> None:
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        self._process = start_python(*command, stdin=pipe, stdout=pipe, stderr=nothing, bufsize=0)
+        self._process = start_python(*command, expendable=True, stdin=pipe, stdout=pipe, stderr=nothing, bufsize=0)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._pipe = Pipe(self._process.stdout.fileno(), self._process.stdin.fileno(), self._process.kill)
@@ -285,7 +274,6 @@ class _Child:
         """What it has not answered yet."""
         self._is_late = False
         self._hung_after = _START_WITHIN
-        _living.add(self)
 
     @property
     def is_idle(self) -> bool:

@@ -183,6 +183,32 @@ def test_tabs_stay_tabs() -> None:
     assert indented_like("x:\n\t\ty", "def f():\n  x()\n\ty()\n  if ") == "x:\n\t\ty"
 
 
+@pytest.mark.parametrize(
+    ("language", "prefix", "generated", "expected"),
+    [
+        ("html", "<p>a", " b</p>", " b</p>"),
+        ("html", "<p>a", "</div>", ""),
+        ("html", "<p>a", " b</div>", " b"),
+        ("html", "<div><p>a", "</p></div>", "</p></div>"),
+        ("html", "<div><p>a", "</div>", "</div>"),  # which ends the paragraph, too
+        ("html", "<div><b>a", "</div>", ""),
+        ("html", "<ul>\n<li>a\n<li>b", "\n</ul>", "\n</ul>"),
+        ("html", "<DIV>a<br>b<img src=a>", "</div>", "</div>"),
+        ("html", "<!-- <b> -->a", "</b>", ""),
+        ("html", "<script>if (a<b && c>d) {}", "</script>", "</script>"),
+        ("html", "<p>a", "</p><b>c</i>", "</p><b>c"),
+        ("html", "x\n" * 20_000, "</div>", "</div>"),  # of what stands too far above
+        ("html", "<div>\n" + "x\n" * 20_000 + "<b>a", "</div>", ""),
+        ("xml", "<a><p>x", "</a>", ""),
+        ("xml", "<a><b/>x", "</a>", "</a>"),
+        ("xml", "<a>x", "</A>", ""),
+        ("python", "x = 'a", "</b>'", "</b>'"),
+    ],
+)
+def test_a_closing_tag_closes_what_is_open(language: str, prefix: str, generated: str, expected: str) -> None:
+    assert trim(generated, prefix=prefix, suffix="\n", language=language) == Trimmed(expected, 0)
+
+
 @settings(max_examples=400, deadline=None)
 @given(prefix=CODE, generated=CODE, suffix=CODE, language=st.sampled_from(["python", "javascript", "lua"]))
 def test_text_is_part_of_what_was_generated_but_for_closed_blocks_and_ends_in_no_white_space(

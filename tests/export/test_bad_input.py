@@ -141,6 +141,8 @@ def test_integers_and_floats_of_8_bits_are_refused(dtype: str, tmp_path: Path) -
     ("source", "sentence"),
     [
         ("nowhere", "There is no file or folder nowhere"),
+        ("", "The source is empty"),
+        (" ", "The source is empty"),
         ("weights/model.gguf", "There is no file or folder"),
         ("random:gpt-9", "There is no shape 'gpt-9'"),
         ("a/b/c", "There is no file or folder"),

@@ -103,3 +103,36 @@ def test_opened_documents_are_taken_in_until_time_is_up(tmp_path: Path) -> None:
     index.refresh()
     assert [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)] == [helper]
     index.close()
+
+
+def test_names_that_are_no_utf8_hold_up_no_document(tmp_path: Path) -> None:
+    index = Index()
+    index.open_folder(tmp_path, indexed=False)
+    text = "def add_them_all(numbers):\n    return 1\n"
+    odd = [("a.\udcff", "plaintext"), ("\udcff", ""), ("a.py", "\ud800"), ("\ud800.\udc00", "\udc00")]
+    for name, language in odd:
+        for root in (None, tmp_path):
+            document = DocumentId(f"file:///{name}", root, name)
+            index.update(document, language, text)
+            assert index.refresh()
+            index.context_for(document, language, text, len(text), within=30)
+    helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("helper.py", "main.py"))
+    index.update(helper, "python", text)
+    assert index.refresh()
+    assert helper in [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)]
+    index.close()
+
+
+def test_a_document_too_large_to_be_indexed_helps_no_other_and_is_not_looked_through(tmp_path: Path) -> None:
+    index = Index()
+    index.open_folder(tmp_path, indexed=False)
+    large, helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("large.py", "helper.py", "main.py"))
+    text = "def add_them_all(numbers):\n    return 1\n"
+    index.update(large, "python", text * 30_000)
+    index.update(helper, "python", text)
+    assert index.refresh()
+    assert [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)] == [helper]
+    index.update(large, "python", text)
+    index.forget(helper)
+    assert [large] == [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)]
+    index.close()

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from evaluation.harness.client import SOON, Server, environment, serving
+from evaluation.harness.client import SOON, Server, edit, environment, serving
+from evaluation.robustness.large import TEXTS
 
 CRASH = " -" * 254
 NESTED_C = "int f(void)\n" + "{\n" * 4000 + "return 1;\n" + "}\n" * 4000
@@ -39,19 +40,24 @@ ODD = {
     "line.js": ("javascript", "word = other + 1; " * 60_000),
     "large.java": ("java", "class A { int a = 1; }\n" * 200_000),
 }
-WITHIN = 10.0  # seconds for an answer that takes tenths of one: this machine may be a busy one
+WITHIN = 30.0  # seconds for an answer that takes tenths of one: this machine may be a busy one
 
 
 async def ask(server: Server, name: str, text: str) -> None:
     """Ask in the middle of a document, and meanwhile in another one, and for the status."""
-    client, middle = server.client, len(text) // 2
-    line, character = text.count("\n", 0, middle), middle - text.rfind("\n", 0, middle) - 1
+    client, (line, character) = server.client, middle_of(text)
     _, odd = client.start_request(*completion_at(f"file:///{name}", line, character))
     status = await client.request("mellum/status", within=WITHIN)
     assert status["state"] == "ready"
     other = await client.request(*completion_at("file:///ok.py", 1, 15), within=WITHIN)
     assert other["items"], f"nothing is suggested while {name} is open"
     assert isinstance((await odd)["items"], list)
+
+
+def middle_of(text: str) -> tuple[int, int]:
+    """Line and character of a text's middle, where characters have one unit."""
+    before = text[: len(text) // 2].replace("\r", "\n")
+    return before.count("\n"), len(before) - before.rfind("\n") - 1
 
 
 def completion_at(uri: str, line: int, character: int) -> tuple[str, dict[str, object]]:
@@ -82,6 +88,31 @@ async def test_documents_that_are_too_much_for_a_grammar_hold_nothing_up(model_c
     assert b"Traceback" not in server.stderr
 
 
+LARGE = ("Python", "open brackets", "braces line by line", "nested HTML, 1 MB", "minified JavaScript", "blank lines")
+
+
+async def test_documents_of_ten_megabytes_hold_nothing_up(model_cache: Path) -> None:
+    async with serving(model_cache) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"confidence": 0})
+        await client.state("ready")
+        client.open("file:///ok.py", "def add(a, b):\n    return a + ")
+        for number, name in enumerate(LARGE):
+            language, make = TEXTS[name]
+            text, uri = make(10_000_000), f"file:///{number}"
+            client.open(uri, text, language)
+            await ask(server, str(number), text)
+            at = middle_of(text)
+            client.change(uri, 2, edit(at, at, "a"))
+            client.change("file:///ok.py", 2, edit((1, 13), (1, 14), "-"))  # what is cached is of no use
+            await ask(server, str(number), text)
+            client.change("file:///ok.py", 3, edit((1, 13), (1, 14), "+"))
+            client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """A folder with odd files, and an ordinary one."""
@@ -108,6 +139,11 @@ def test_files_that_are_too_much_for_a_grammar_leave_the_others_in_the_index(wor
     again = run(tmp_path / "cache", "index", str(workspace))
     assert "sequences.yaml" not in again.stderr  # it is known by now, and not tried again
     assert again.stdout.split()[0] == first.stdout.split()[0]
+    why = run(tmp_path / "cache", "index", "why", str(workspace / "sequences.yaml"))
+    assert why.returncode == 1
+    assert "is not indexed: the grammar of yaml crashes on it." in why.stdout
+    (workspace / "sequences.yaml").write_text("a: 1\n")  # which the index has not read yet
+    assert run(tmp_path / "cache", "index", "why", str(workspace / "sequences.yaml")).returncode == 0
 
 
 def definitions(cache: Path) -> set[str]:

@@ -94,6 +94,27 @@ async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(
 
 
 @on_linux
+async def test_children_that_were_stopped_and_their_children_do_not_survive_the_server(
+    model_cache: Path, tmp_path: Path, root: Path
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+    async with serving(cache) as server:
+        client = server.client
+        await client.initialize(workspaceFolders=[folder(root)], initializationOptions={"confidence": 0, "deadline": 0})
+        await client.state("ready")
+        await indexed(client, 1)
+        process = psutil.Process(server.process.pid)
+        stopped = process.children(recursive=True)
+        assert len(stopped) > len(process.children()) > 1
+        for one in reversed(stopped):
+            one.suspend()
+        await client.shut_down()
+        assert await server.wait() == 0
+        assert (await asyncio.to_thread(psutil.wait_procs, stopped, SOON))[1] == []
+
+
+@on_linux
 async def test_a_user_without_home_or_account_has_an_index(tmp_path: Path, root: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only the superuser can become another user")

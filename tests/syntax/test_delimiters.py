@@ -137,3 +137,10 @@ def test_a_long_text_read_in_parts_is_read_as_a_whole() -> None:
             assert found.at_end == whole.at_end
             assert (found.at_line_start, found.columns) == (whole.at_line_start, whole.columns)
             assert found.statements(source, 3) == whole.statements(source, 3)
+
+
+@pytest.mark.parametrize("language", ["nix", "c", "python"])
+@pytest.mark.parametrize("line", [")", "]", "})", "  ];"])
+def test_a_long_text_of_closers_has_nothing_open(line: str, language: str) -> None:
+    delimiters = Delimiters(f"{line}\n" * 3_000, language)
+    assert delimiters.at_cursor == ()

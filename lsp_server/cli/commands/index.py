@@ -28,6 +28,7 @@ from indexer import (
 )
 from lsp_server.cli.location import workspace_of
 from syntax import resolved
+from syntax.sentences import shortened
 
 _WHY = "why"
 
@@ -68,9 +69,12 @@ def _explain(file: Path) -> int:
     path = resolved(file.parent) / file.name  # explain a link itself, not its target
     root = workspace_of(path.parent / "file")
     reason = why_not_root(root)
-    reason = f"{reason}, which is never indexed" if reason is not None else why_not(path, root)
     if reason is not None:
-        _out.print(Text(f"{file} is not indexed: {reason}."))
+        reason = f"{reason}, which is never indexed"
+    else:
+        reason = why_not(path, root, database_of(root, cache_folder()))
+    if reason is not None:
+        _out.print(Text(shortened(f"{file} is not indexed: {reason}.")))
         return 1
     note = note_on(path)
     _out.print(Text(f"{file} is in the index of {root}{'' if note is None else f', {note}'}."))
@@ -97,7 +101,7 @@ def _read(root: Path, *, again: bool = False) -> int:
 
         is_ours = index_now(root, database, hear, again=again)
     for problem in problems:
-        _err.print(Text(problem, style="red"))
+        _err.print(Text(shortened(problem), style="red"))
     if again and not is_ours:
         _out.print("An editor keeps this index; it makes it anew now")
         return 0
