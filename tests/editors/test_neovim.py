@@ -101,7 +101,7 @@ return status and status.result and status.result.state
 Answer = TypeVar("Answer")
 
 
-def eventually(look: Callable[[], Answer], what: str, seconds: float = 60) -> Answer:
+def eventually(look: Callable[[], Answer], what: str, seconds: float = 120) -> Answer:
     """Return what `look` sees as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -175,7 +175,7 @@ class Editor:
         """Write the beginning of what is missing, and return the grey text that appears."""
         self.press(f"o{TYPED}")
         eventually(lambda: self.line().endswith(TYPED), "the typed text")
-        return eventually(self.grey, "grey text", seconds=180)
+        return eventually(self.grey, "grey text", seconds=300)
 
 
 def server_of(editor: Editor) -> psutil.Process:
@@ -272,7 +272,7 @@ def session(
     """Open a real file in Neovim, with the server attached and the model loaded."""
     home, workspace = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("workspace")
     with opened(request.param, home, workspace, model_cache) as editor:
-        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=300)
         yield editor
 
 
@@ -441,7 +441,7 @@ def test_a_killed_server_comes_back(editor: Editor) -> None:
     process = server_of(editor)
     process.kill()
     eventually(lambda: editor.nvim.exec_lua(find) not in (None, killed), "another server")
-    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=300)
     assert "it is started again" in editor.nvim.exec_lua("return vim.fn.execute('messages')")
     editor.nvim.command("messages clear")
     assert editor.suggestion()
@@ -467,9 +467,22 @@ def test_switched_off_nothing_is_computed(editor: Editor) -> None:
     eventually(lambda: editor.mode() == "n", "normal mode")
     editor.nvim.command("silent undo 0")
     editor.nvim.command("Mellum toggle")
-    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
+    eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=300)
     editor.nvim.api.win_set_cursor(0, (editor.place, 0))
     assert editor.suggestion()
+
+
+@plugin_setups
+def test_what_was_typed_too_early_is_completed(editor: Editor) -> None:
+    """Where the server was asked before it had a model, it is asked again once it has, without another key."""
+    editor.nvim.command("Mellum toggle")
+    eventually(lambda: editor.nvim.exec_lua(STATE) == "disabled", "the end of all inference")
+    answers = editor.answers("textDocument/inlineCompletion")
+    editor.press(f"o{TYPED}")
+    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "an empty answer")
+    assert not editor.grey()
+    editor.nvim.command("Mellum toggle")
+    eventually(editor.grey, "grey text", seconds=300)
 
 
 @pytest.mark.parametrize("setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
@@ -479,7 +492,6 @@ def test_figures_of_a_typed_function(setup: tuple[str, str], tmp_path: Path, mod
     notes = recorded_server(home / "bin")
     with opened(setup, home, tmp_path / "workspace", model_cache, WATCH) as editor:
         editor.nvim.ui_attach(110, 30, rgb=True)  # else nothing is drawn
-        eventually(lambda: editor.nvim.exec_lua(READY), "the loading of the model", seconds=180)
         editor.suggestion()
         opening = time.monotonic() - begun
         editor.press("<Esc>u")
