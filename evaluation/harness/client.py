@@ -218,7 +218,9 @@ def completion(uri: str, line: int, character: Any, **context: Any) -> tuple[str
 
 
 def items_of(result: Any) -> list[dict[str, Any]]:
-    """The items of an answer, which is always an object."""
+    """The items of an answer, which is an object, or nothing if a newer text or request came."""
+    if result is None:
+        return []
     assert isinstance(result, dict), result
     items: list[dict[str, Any]] = result["items"]
     return items

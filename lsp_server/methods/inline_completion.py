@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imported at run time only by the loading thread, see comple
 _LAST_SECONDS = 60.0
 """Longest time to an answer: the inference thread may be stuck in a native library."""
 
+_Reply = types.InlineCompletionList | None
 _Answer = tuple[list[types.InlineCompletionItem], Silence | None]
 """The items, or the reason for an empty answer."""
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @at_arrival
-def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[types.InlineCompletionList]:
+def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[_Reply]:
     """Take the snapshot; the returned function computes the answer from it."""
     return partial(answer, ls.session, freeze(ls.session.documents, params))
 
@@ -51,12 +52,13 @@ def freeze(documents: Documents, params: types.InlineCompletionParams) -> Snapsh
         return Silence.FAILED
 
 
-async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCompletionList:
+async def answer(session: Session, asked: Snapshot | Silence) -> _Reply:
     """Answer a request; the answer is empty if there is nothing to show, after an error, and after the longest time.
 
     `asked`: the snapshot, or the reason why there is none. Each empty answer has a reason. Of several requests for a
-    document the newest wins: the others get an empty answer at once. Raises CancelledError if the client cancelled this
-    request.
+    document the newest wins: the others get None at once, on which Neovim keeps what it shows (it does not look for
+    which text an answer is, and an empty list takes the grey text away). Raises CancelledError if the client cancelled
+    this request.
     """
     session.typed()
     items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
@@ -64,7 +66,7 @@ async def answer(session: Session, asked: Snapshot | Silence) -> types.InlineCom
     if silence is not None:
         where = shown_uri(asked.document.uri) if isinstance(asked, Snapshot) else "a document"
         log.debug("Nothing for %s: %s. %s", where, silence, silence.sentence)
-    return types.InlineCompletionList(items=items)
+    return None if silence is Silence.SUPERSEDED else types.InlineCompletionList(items=items)
 
 
 async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:

@@ -24,7 +24,8 @@
       (error "The server has another text after %s" what))))
 
 (defun edit ()
-  "Change something somewhere."
+  "Change something somewhere, as a command does."
+  (undo-boundary)
   (goto-char (+ (point-min) (random (1+ (buffer-size)))))
   (let ((end (min (point-max) (+ (point) (random 40)))))
     (pcase (random 12)
@@ -58,6 +59,16 @@
   (when (zerop (random 3))
     (compare (format "edit %d" count))))
 (compare "random edits")
+
+(goto-char (point-min))
+(while (search-forward "e" nil t)
+  (replace-match "E" t))
+(unless (> (count-matches "E" (point-min)) 1000)
+  (error "These are few changes"))
+(compare "a replacement with more changes than are sent one by one")
+(undo-boundary)
+(primitive-undo 1 buffer-undo-list)
+(compare "undoing that")
 
 (with-current-buffer (make-indirect-buffer (current-buffer) "indirect")
   (goto-char (point-min))

@@ -1,8 +1,8 @@
 """Real VS Code with the packaged extension, in a browser without a window, and the real server on a real project."""
 
+import contextlib
 import io
 import json
-import os
 import re
 import textwrap
 import time
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
@@ -22,13 +23,7 @@ Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip ins
 
 from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("MELLUM_LSP_TEST_EDITORS") != "1",
-        reason="VS Code in Chromium takes ten minutes, and wants the machine for itself; set MELLUM_LSP_TEST_EDITORS=1",
-    ),
-]
+pytestmark = [pytest.mark.slow]
 
 CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"
@@ -96,6 +91,20 @@ def window(host: Host, browser: Any, project: Path) -> Iterator[Window]:
     context.close()
 
 
+@contextlib.contextmanager
+def opened(browser: Any, host: Host, **query: str) -> Iterator[Window]:
+    """Open another window, and close it; where something fails meanwhile, keep a picture of it."""
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    window = Window(page, host.address(**query))
+    try:
+        yield window
+    except BaseException:
+        picture_of_failure(window, "another-window")
+        raise
+    finally:
+        page.close()
+
+
 @pytest.fixture(autouse=True)
 def keep_a_picture(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where a test fails, keep what was on the screen."""
@@ -131,6 +140,12 @@ def begin(window: Window, typed: str = TYPED) -> str:
 def since(host: Host, count: int) -> list[dict[str, Any]]:
     """What passed between the editor and the server after so many notes."""
     return host.notes()[count:]
+
+
+def the_server(host: Host) -> psutil.Process:
+    """The process of the only server, once those of windows that were closed have ended."""
+    [server] = eventually(lambda: len(running := host.servers()) == 1 and running, "the end of other servers")
+    return server
 
 
 def accepted(host: Host, count: int) -> bool:
@@ -235,14 +250,18 @@ def test_the_selected_item_of_the_menu_is_gone_on_from(window: Window, host: Hos
         told = len(host.notes())
 
         def is_selected() -> bool:
-            window.press("Backspace")  # again and again: VS Code takes a while to read the settings
-            window.write("r", 100)
             contexts = [note.get("context") or {} for note in since(host, told)]
             return any((one.get("selectedCompletionInfo") or {}).get("text") == "TextWrapper" for one in contexts)
 
+        def is_asked_for() -> bool:
+            window.press("Escape", "Control+Space")  # again and again: VS Code takes a while to read the settings
+            with contextlib.suppress(AssertionError):
+                return eventually(is_selected, "it", seconds=10)
+            return False
+
         window.press("Enter")
         window.write("w = TextWr", 100)
-        eventually(is_selected, "a request with the selected item")
+        eventually(is_asked_for, "a request with the selected item", seconds=180)
         eventually(lambda: window.look().grey.startswith("apper("), "grey text that goes on from it")
     finally:
         window.press("Escape")
@@ -304,33 +323,29 @@ def test_folders_of_a_workspace(host: Host, browser: Any, tmp_path: Path) -> Non
         (tmp_path / name / f"{name}.py").write_text(BEFORE + AFTER, encoding="utf-8")
     workspace = tmp_path / "both.code-workspace"
     workspace.write_text(json.dumps({"folders": [{"path": "one"}, {"path": "two"}]}))
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    window = Window(page, host.address(workspace=str(workspace)))
-    window.says("Mellum is ready")
-    for name in ("one", "two"):
-        window.open(tmp_path / name / f"{name}.py", PLACE)
-        begin(window)
-    page.close()
+    with opened(browser, host, workspace=str(workspace)) as window:
+        window.says("Mellum is ready")
+        for name in ("one", "two"):
+            window.open(tmp_path / name / f"{name}.py", PLACE)
+            begin(window)
 
 
 def test_a_second_window_on_the_same_project(
     window: Window, host: Host, browser: Any, file: Path, project: Path
 ) -> None:
     """Two windows share the project and its index; both show grey text."""
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    second = Window(page, host.address(folder=str(project)))
-    second.says("Mellum is ready")
-    other = project / "textwrap.py"
-    second.open(other, PLACE)
-    begin(second)
-    window.page.bring_to_front()
-    begin(window)
-    page.close()
+    with opened(browser, host, folder=str(project)) as second:
+        second.says("Mellum is ready")
+        other = project / "textwrap.py"
+        second.open(other, PLACE)
+        begin(second)
+        window.page.bring_to_front()
+        begin(window)
 
 
 def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path) -> None:
     """Off stops all inference: while keys are typed, the server's CPU time hardly grows; on brings grey text back."""
-    [server] = [one for one in host.servers() if one.is_running()]
+    server = the_server(host)
 
     def seconds() -> float:
         times = server.cpu_times()
@@ -352,6 +367,19 @@ def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path
     window.says("Mellum is ready")
     window.press("Enter")
     begin(window)
+
+
+def test_what_was_typed_too_early_is_completed(window: Window, host: Host, file: Path) -> None:
+    """Where the server was asked before it had a model, it is asked again once it has, without another key."""
+    window.command("Mellum: Switch Suggestions On or Off")
+    window.says("is off")
+    told = len(host.notes())
+    window.press("Enter")
+    window.write(TYPED)
+    eventually(lambda: window.look().typed.endswith(TYPED) and answered(since(host, told)), "empty answers")
+    assert not window.look().grey
+    window.command("Mellum: Switch Suggestions On or Off")
+    window.grey()
 
 
 def test_switched_off_for_one_language(window: Window, file: Path) -> None:
@@ -396,7 +424,6 @@ def test_figures_of_a_typed_function(
         begun = time.monotonic()
         window = Window(page, host.address(folder=str(project)))
         window.open(project / "textwrap.py", PLACE)
-        window.says("Mellum is ready")
         begin(window)
         opening = time.monotonic() - begun
         window.press("Escape", "Shift+Home", "Delete")
@@ -459,7 +486,7 @@ def answered(notes: list[dict[str, Any]]) -> bool:
 def test_a_killed_server_comes_back(window: Window, host: Host, file: Path) -> None:
     """The editor says that the server has ended, and there is grey text again without a hand on it."""
     begin(window)
-    [server] = [one for one in host.servers() if one.is_running()]
+    server = the_server(host)
     server.kill()
     eventually(lambda: "ended unexpectedly" in window.messages(), "a message")
     eventually(lambda: server.pid not in [one.pid for one in host.servers()] and host.servers(), "another server")

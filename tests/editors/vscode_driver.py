@@ -79,7 +79,7 @@ class Seen:
         return self.typed + self.grey.split("\n")[0]
 
 
-def eventually(look: Callable[[], Answer], what: str, seconds: float = 60) -> Answer:
+def eventually(look: Callable[[], Answer], what: str, seconds: float = 120) -> Answer:
     """Return what `look` sees as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -154,7 +154,13 @@ class Host:
     def servers(self) -> list[psutil.Process]:
         """Return the servers that run now."""
         pids = [note["pid"] for note in self.notes() if "pid" in note]
-        return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        running = []
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    running.append(process)
+        return running
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, (self.home / "code-server.log").read_text()
@@ -179,7 +185,7 @@ class Window:
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(300_000)
         page.add_init_script(LOOK)
         page.goto(address)
         page.wait_for_selector(".monaco-workbench .statusbar")
@@ -232,7 +238,7 @@ class Window:
     def grey(self) -> str:
         """Return the grey text as soon as there is some."""
         try:
-            return eventually(lambda: self.look().grey, "grey text", seconds=180)
+            return eventually(lambda: self.look().grey, "grey text", seconds=300)
         except AssertionError as missing:
             missing.add_note(f"The status says: {self.status()}")
             raise
@@ -251,7 +257,7 @@ class Window:
         item = self.page.locator('[id="mellum-lsp.mellum-lsp.mellum.status"] a')
         return (item.get_attribute("aria-label") or "") if item.count() else ""
 
-    def says(self, words: str, seconds: float = 180) -> str:
+    def says(self, words: str, seconds: float = 400) -> str:
         """Wait until the status holds these words, as whole words, and return it."""
         whole = re.compile(rf"(?<!\w){re.escape(words)}(?!\w)")  # pip says what it has "already"
         try:

@@ -115,11 +115,11 @@ def test_names_that_are_no_utf8_hold_up_no_document(tmp_path: Path) -> None:
             document = DocumentId(f"file:///{name}", root, name)
             index.update(document, language, text)
             assert index.refresh()
-            index.context_for(document, language, text, len(text), within=30)
+            index.context_for(Cursor(document, language, text, len(text)), within=30)
     helper, asking = (DocumentId.in_folder(tmp_path, name) for name in ("helper.py", "main.py"))
     index.update(helper, "python", text)
     assert index.refresh()
-    assert helper in [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)]
+    assert helper in [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)]
     index.close()
 
 
@@ -131,8 +131,8 @@ def test_a_document_too_large_to_be_indexed_helps_no_other_and_is_not_looked_thr
     index.update(large, "python", text * 30_000)
     index.update(helper, "python", text)
     assert index.refresh()
-    assert [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)] == [helper]
+    assert [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)] == [helper]
     index.update(large, "python", text)
     index.forget(helper)
-    assert [large] == [one.document for one in index.context_for(asking, "python", ASKING, 0, within=30)]
+    assert [large] == [one.document for one in index.context_for(Cursor(asking, "python", ASKING, 0), within=30)]
     index.close()

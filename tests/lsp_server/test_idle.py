@@ -7,7 +7,7 @@ import asyncio
 import psutil
 import pytest
 
-from evaluation.harness.client import SOON, Client, Server, edit
+from evaluation.harness.client import SOON, Client, Server, edit, items_of
 
 URI = "file:///projects/module.py"
 TEXT = (
@@ -71,7 +71,7 @@ async def test_closing_a_document_or_switching_suggestions_off_stops_all_work(se
         client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
     else:
         client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": {"enabled": False}}})
-    assert (await asked)["items"] == []
+    assert not items_of(await asked)
     await until_idle(server)
     client.open(URI, TEXT)
     client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": {"enabled": True}}})

@@ -179,7 +179,7 @@ async def test_of_several_requests_for_a_document_only_the_newest_is_computed(cl
     client.open("file:///projects/other.py", "def add(a, b):\n    return ")
     newest = client.start_request(*completion(URI, 500, 0))[1]
     other = client.start_request(*completion("file:///projects/other.py", 1, 11))[1]
-    assert [items_of(answer) for answer in await asyncio.gather(*older)] == [[], [], []]
+    assert await asyncio.gather(*older) == [None, None, None]  # a list without items would hide what is shown
     assert items_of(await other)
     await newest
     assert (await client.request("mellum/status"))["statistics"]["answered"] == 2
@@ -189,10 +189,10 @@ async def test_an_edit_makes_the_request_before_it_stale(client: Client) -> None
     client.open(URI, SOURCES[0].read_text(encoding="utf-8"))
     _, future = client.start_request(*completion(URI, 700, 0))
     client.change(URI, 2, edit((0, 0), (0, 0), "#"))
-    assert items_of(await asyncio.wait_for(future, 30)) == []
+    assert await asyncio.wait_for(future, 30) is None
     _, future = client.start_request(*completion(URI, 700, 0))
     client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
-    assert items_of(await asyncio.wait_for(future, 30)) == []
+    assert await asyncio.wait_for(future, 30) is None
     assert (await client.request("mellum/status"))["statistics"]["answered"] == 0
 
 

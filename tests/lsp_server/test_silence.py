@@ -72,7 +72,7 @@ async def test_each_empty_answer_has_its_reason(model_cache: Path) -> None:
         stale = client.start_request(*completion(URI, *END))[1]
         client.change(URI, 2, edit((0, 0), (0, 0), "#"))
         await client.request("mellum/status")
-        if (await stale)["items"] == []:
+        if await stale is None:
             assert await reason(client) == "superseded"
         counts = (await client.request("mellum/status"))["silence"]["counts"]
         assert counts["off here"] == 3

@@ -43,7 +43,11 @@ export class Server implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private ends: number[] = [];
   private silence: NodeJS.Timeout | undefined;
+  /** A document that was typed in while the server was not ready, and its version. */
+  private missed: { document: vscode.TextDocument; version: number } | undefined;
+  private isAskingAgain = false;
   private readonly parts = new Parts();
+  private readonly typing = vscode.workspace.onDidChangeTextDocument((event) => this.typed(event));
   private readonly changed = new vscode.EventEmitter<void>();
   readonly onDidChange = this.changed.event;
 
@@ -126,6 +130,7 @@ export class Server implements vscode.Disposable {
     clearTimeout(this.silence);
     this.changed.dispose();
     this.parts.dispose();
+    this.typing.dispose();
     void this.stop();
   }
 
@@ -133,8 +138,36 @@ export class Server implements vscode.Disposable {
     if (status?.state === "ready" && status.silence && OVER_ONCE_READY.includes(status.silence.reason ?? "")) {
       status.silence.reason = null;
     }
+    const isReady = status?.state === "ready" && this.status?.state !== "ready";
     this.status = status;
     this.changed.fire();
+    if (isReady) {
+      void this.askAgain();
+    }
+  }
+
+  private typed({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
+    const isActive = vscode.window.activeTextEditor?.document === document;
+    if (isActive && contentChanges.length > 0 && this.status?.state !== "ready") {
+      this.missed = { document, version: document.version };
+    }
+  }
+
+  /** Let VS Code ask for what was typed before the server was ready; by itself it asks at the next key. */
+  private async askAgain(): Promise<void> {
+    const { missed } = this;
+    this.missed = undefined;
+    if (missed === undefined || missed.version !== missed.document.version) {
+      return;
+    }
+    if (vscode.window.activeTextEditor?.document === missed.document) {
+      this.isAskingAgain = true;
+      try {
+        await vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+      } finally {
+        this.isAskingAgain = false;
+      }
+    }
   }
 
   /** The connection is gone without our doing: start again, unless that has happened too often. */
@@ -164,6 +197,9 @@ export class Server implements vscode.Disposable {
       },
       provideInlineCompletionItems: async (document, position, context, token, next) => {
         this.last = { uri: document.uri, position };
+        if (this.isAskingAgain) { // not the user
+          context = { ...context, triggerKind: vscode.InlineCompletionTriggerKind.Automatic };
+        }
         clearTimeout(this.silence);
         this.pending += 1;
         this.changed.fire();

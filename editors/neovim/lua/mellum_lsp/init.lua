@@ -26,6 +26,9 @@ end
 function M.accept(part, otherwise)
   return inline_completion().get({
     on_accept = function(item)
+      if type(item.insert_text) ~= 'string' then
+        return item -- a snippet of another server
+      end
       if not suggestion.insert(item, part or 'all') and otherwise then
         otherwise()
       end

@@ -97,7 +97,8 @@ local function show(client, answer)
   draw()
 end
 
-local function request()
+--- Ask for a suggestion now.
+function M.request()
   cancel()
   local client = vim.lsp.get_clients({ name = 'mellum', bufnr = api.nvim_get_current_buf(), method = METHOD })[1]
   if not client or not inserting() then
@@ -138,7 +139,7 @@ local function follow()
   else
     hide()
   end
-  timer:start(DEBOUNCE, 0, vim.schedule_wrap(request))
+  timer:start(DEBOUNCE, 0, vim.schedule_wrap(M.request))
 end
 
 local function leave()
@@ -160,7 +161,7 @@ function M.enable()
     group = group,
     callback = function()
       if inserting() then
-        request()
+        M.request()
       end
     end,
   })

@@ -9,12 +9,28 @@ local status ---@type { state: string, message: string }?
 local client_id ---@type integer? of the client that said so
 local restarts = {} ---@type integer[] when it was started again, in milliseconds
 
---- Take what the server has sent.
+--- Ask for a suggestion as after a key.
+local function ask_again()
+  if not vim.startswith(vim.api.nvim_get_mode().mode, 'i') then
+    return
+  end
+  if vim.lsp.inline_completion then
+    vim.api.nvim_exec_autocmds('CursorMovedI', { buffer = 0, modeline = false }) -- on which Neovim asks
+  else
+    require('mellum_lsp.inline').request()
+  end
+end
+
+--- Take what the server has sent. Once it is ready, ask it again, where that was done too early.
 ---@param id integer
 ---@param sent { state: string, message: string }
 function M.take(id, sent)
+  local is_news = not status or client_id ~= id or status.state ~= sent.state
   client_id, status = id, sent
   vim.cmd.redrawstatus({ bang = true })
+  if is_news and sent.state == 'ready' and vim.lsp.buf_is_attached(0, id) then
+    ask_again()
+  end
 end
 
 --- A server has ended: where that was not asked for, say so and start it again.

@@ -1,0 +1,37 @@
+"""The editors that tests of several files use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.editors.availability import or_skipped, program
+from tests.editors.emacs_driver import Emacs, emacs, project
+
+Start = Callable[..., Emacs]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterator[Start]:
+    """Start Emacs, as often as is wanted; all are ended at the end."""
+    started: list[Emacs] = []
+
+    def begin(version: str = "28", file: Path | None = None, place: int = 0, init: str = "", **kind: object) -> Emacs:
+        if file is None:
+            file, place = project(tmp_path_factory.mktemp("workspace") / "project")
+        cache = kind.get("cache", model_cache)
+        assert isinstance(cache, Path)
+        home = kind.get("home", tmp_path_factory.mktemp("home"))
+        assert isinstance(home, Path)
+        started.append(Emacs(emacs(version), home, file, cache, init, place))
+        return started[-1]
+
+    with or_skipped():
+        program("tmux", "tmux")
+    try:
+        yield begin
+    finally:
+        for editor in started:
+            editor.close()
