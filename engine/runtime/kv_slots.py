@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.runtime.kv_shift import RECOMPUTED, Rotation, Run, common_prefix, find_runs
@@ -16,6 +16,7 @@ _COPIES_PER_TOKEN = 25
 _MOST = 8  # slots: cursor positions that a programmer may come back to; 47 MB each for the default model
 _LOOKED_AT = 4  # slots: where the cursor was last; others are seldom about the same lines
 _RUN_COSTS = 12  # tokens that are computed in the time that an additional run of the model takes by itself
+_UNSEEN = 128  # new tokens above a run: its states know nothing of them, such as of other snippets
 _WORTH_MOVING = 0.6  # of what is missing: where more is left to compute, computing all of it is exact and little slower
 
 MOST_SHIFTS = 8
@@ -119,13 +120,10 @@ class Slots:
             if slot.shifts >= most_shifts or slot.states(0, 1) is None:
                 continue
             starts = common_prefix(slot.tokens, tokens[:shared]), shared
-            runs = [
-                Run(run.source + RECOMPUTED, run.target + RECOMPUTED, run.length - RECOMPUTED)
-                for run in find_runs(slot.tokens[: slot.prompted], tokens[:-1], starts, self._marks)
-            ]
+            runs = _known(find_runs(slot.tokens[: slot.prompted], tokens[:-1], starts, self._marks), shared)
             left = missing - sum(run.length - _RUN_COSTS for run in runs)
             if left < least:
-                best, least = _Reuse(slot, tuple(runs)), left
+                best, least = _Reuse(slot, runs), left
         return best
 
     def _moves(
@@ -179,3 +177,16 @@ class Slots:
 
     def _room(self, tokens: int) -> int:
         return max(self._capacity, tokens)
+
+
+def _known(runs: Iterable[Run], shared: int) -> tuple[Run, ...]:
+    """The runs above which few tokens are new after the first `shared` ones, without those tokens that are computed."""
+    known: list[Run] = []
+    new, end = 0, shared
+    for run in runs:
+        new += run.target - end
+        if new > _UNSEEN:
+            break
+        end = run.target + run.length
+        known.append(Run(run.source + RECOMPUTED, run.target + RECOMPUTED, run.length - RECOMPUTED))
+    return tuple(known)

@@ -121,6 +121,16 @@ def test_a_move_of_some_lines_computes_a_part_of_the_prompt(empty: Engine, lines
     assert back.computed_tokens <= 64, "the state of the first place is still there, or little is moved back"
 
 
+@pytest.mark.parametrize(("new", "is_moved"), [(0, True), (100, True), (200, False)])
+def test_states_are_not_moved_below_much_that_they_have_not_seen(empty: Engine, new: int, is_moved: bool) -> None:
+    """Such as other snippets, or what a short prompt had no room for."""
+    tokens, slots = empty.tokenizer.encode(SOURCE)[:900], empty._slots
+    above, below = tokens[600 : 600 + new], tokens[20:400]
+    empty._model.run(slots.take(tokens[:400]), tokens[:400], [0])
+    missing = slots.missing([*above, *below, 5])
+    assert missing == (new + RECOMPUTED + 1 if is_moved else new + len(below) + 1)
+
+
 def test_an_edit_above_computes_what_it_changed(empty: Engine) -> None:
     empty.complete(request(HERE))
     at = SOURCE.rindex("\n", 0, HERE - 500) + 1
