@@ -6,6 +6,8 @@ the event loop answers `initialize`.
 
 from __future__ import annotations
 
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -18,6 +20,7 @@ from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
 
 _CANDIDATES = 3  # to choose from, when explicitly invoked
+_SECONDS_TO_FREE = 30.0  # after which a thread that hangs in a native library may keep the model
 
 Signature = tuple[str, int, int]
 
@@ -99,12 +102,20 @@ class Completer:
         """Cancel all work, wait for the inference thread, which takes milliseconds, and free the model.
 
         Another thread may keep this completer, for example to count tokens: that keeps no part of the model in memory.
+        While one still works with the model, this waits: memory that is let go of later would stay with the allocator.
         """
-        thread, self._thread, self._engine = self._thread, None, None
+        thread, self._thread = self._thread, None
+        left = weakref.ref(self._engine) if self._engine is not None else None
+        self._engine = None
         if thread is not None:
             thread.close()
         del thread
-        give_back()
+        until, is_left = time.monotonic() + _SECONDS_TO_FREE, True
+        while is_left and time.monotonic() < until:
+            is_left = left is not None and left() is not None
+            give_back()
+            if is_left:
+                time.sleep(0.02)
 
 
 def _request(
