@@ -64,8 +64,9 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from training.card.data.gathering import gather
-    from training.data.sources import code_of
+    from training.card.data.files import SHARD
+    from training.card.data.gathering import gather, write_left_out
+    from training.data.sources import Report, groups_of
     from training.network.base import open_base, prompt_tools
 
     data: Path = arguments.data
@@ -75,9 +76,11 @@ def _pack(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, open_base(*base_in(data)) as base:
         tokenizer, style = prompt_tools(base, Path(folder))
         ended = {"seconds": arguments.seconds, "processes": arguments.processes}
-        if not (files := code_of(arguments)):
-            raise PackingError("No file there may teach: all are ignored, generated, or in languages without a grammar")
-        whole = gather(files, data, tokenizer, style, say=_say, **ended)
+        report = Report(_say)
+        whole = gather(groups_of(arguments, more=True, report=report), data, tokenizer, style, say=_say, **ended)
+    write_left_out(data / "left-out.json", report, _say)
+    if not any(data.glob(f"*{SHARD}")):
+        raise PackingError("No file there may teach: all are ignored, generated, or in languages without a grammar")
     if not whole:
         _say("The time was over before the last shard; the same command goes on")
     write_pieces(data, megabytes=min(arguments.megabytes, 60), say=_say)
