@@ -18,6 +18,7 @@ from engine.model_folders.manifest import (
     Manifest,
     ModelError,
     NgramWeights,
+    PromptFormat,
     check_files,
     read_manifest,
     sha256_of,
@@ -80,36 +81,43 @@ def export(
         progress("Writing the graph", 0.0)
         write_quantized(source, tokenizer, folder, format=format, target=device, on_tensor=written)
         progress("Finishing", 0.0)
-        manifest = Manifest(
-            format=FORMAT,
-            name=name or target.name,
-            architecture=architecture.name,
-            parameters=architecture.parameters,
-            layers=architecture.layers,
-            heads=architecture.heads,
-            kv_heads=architecture.kv_heads,
-            head_size=architecture.head_size,
-            hidden=architecture.hidden,
-            vocabulary=architecture.vocabulary,
-            context=architecture.context,
-            kv_bytes_per_token=architecture.kv_bytes_per_token(2 if device == "cuda" else 4),
-            quantization=format,
-            quantization_errors=errors,
-            prompt=prompt,
-            source=source.description,
-            license=source.license,
-            recipe=RECIPE,
-            command=command,
-            files={},
-            rotary=tuple(frequencies(architecture).tolist()),
-            calibration=calibration,
-            ngrams=ngrams,
-            revision=source.revision,
-        )
+        manifest = manifest_of(source, prompt, name=name or target.name, command=command, format=format, device=device)
+        manifest = replace(manifest, quantization_errors=errors, calibration=calibration, ngrams=ngrams)
         manifest = complete_folder(folder, tokenizer, manifest)
         put_in_place(folder, target)
     progress("Finishing", 1.0)
     return manifest
+
+
+def manifest_of(
+    source: Source, prompt: PromptFormat, *, name: str, command: str, format: Format, device: Target
+) -> Manifest:
+    """What a model folder says of a source's graph, before anything was measured of it; without its files."""
+    architecture = source.architecture
+    return Manifest(
+        format=FORMAT,
+        name=name,
+        architecture=architecture.name,
+        parameters=architecture.parameters,
+        layers=architecture.layers,
+        heads=architecture.heads,
+        kv_heads=architecture.kv_heads,
+        head_size=architecture.head_size,
+        hidden=architecture.hidden,
+        vocabulary=architecture.vocabulary,
+        context=architecture.context,
+        kv_bytes_per_token=architecture.kv_bytes_per_token(2 if device == "cuda" else 4),
+        quantization=format,
+        quantization_errors={},
+        prompt=prompt,
+        source=source.description,
+        license=source.license,
+        recipe=RECIPE,
+        command=command,
+        files={},
+        rotary=tuple(frequencies(architecture).tolist()),
+        revision=source.revision,
+    )
 
 
 def complete_folder(folder: Path, tokenizer: Tokenizer, manifest: Manifest) -> Manifest:

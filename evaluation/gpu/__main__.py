@@ -3,6 +3,8 @@
     --pack DIR             here: download what such a machine lacks, and cut it into pieces to copy
     --unpack DIR           there: check and join the pieces in DIR (wheels go to DIR/wheels), and install them
     --wheels DIR           there, instead: install from a folder of wheels
+    --calls DIR DIR        here: print the calls for a machine that is lent for minutes, for pieces of this and of
+                           training.card
     --dry-run              here: everything with small models on the processor, in a minute
 
 It prints progress, and writes gpu.json and gpu.md into --out after each step: a run that is stopped leaves the results
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=50, help="size of a piece; default: 50, at most 60")
     parser.add_argument("--unpack", type=Path, metavar="DIR", help="join the pieces in DIR and install them")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from a folder of wheels")
+    parser.add_argument("--calls", type=Path, nargs=2, metavar="DIR", help="print the calls that carry these pieces")
     parser.add_argument("--target", type=Path, metavar="DIR", help="where to install; default: site beside the wheels")
     parser.add_argument("--only-install", action="store_true", help="install, and measure nothing")
     parser.add_argument("--models", type=Path, metavar="DIR", help="where models are made and kept; default: for once")
@@ -52,6 +55,9 @@ def main() -> None:
                 say=_say,
             )
             return
+        if arguments.calls:
+            _print_calls(*arguments.calls)
+            return
         wheels = arguments.wheels
         if arguments.unpack:
             wheels = arguments.unpack / WHEELS
@@ -62,6 +68,13 @@ def main() -> None:
         sys.exit(f"{error}.")
     if not arguments.only_install:
         _measure(arguments, wheels)
+
+
+def _print_calls(measuring: Path, training: Path) -> None:
+    from evaluation.gpu.calls import calls, size_of_checkout, table
+
+    checkout = size_of_checkout()
+    _say(table(list(calls(measuring, training, checkout=checkout)), checkout))
 
 
 def _measure(arguments: argparse.Namespace, wheels: Path | None) -> None:

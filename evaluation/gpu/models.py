@@ -11,28 +11,25 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from engine.model_folders.manifest import (
-    FORMAT,
     GRAPH_FILE,
     MANIFEST_FILE,
     TOKENIZER_FILE,
-    Manifest,
     sha256_of,
     write_manifest,
 )
 from evaluation.gpu.packing import MODEL
-from export.architecture import Architecture
 from export.default_model import ADAPTER, RESERVED, default_source
 from export.graph.decoder import Format, Target, write_graph
 from export.graph.matmul_formats import Int4Matmul
 from export.graph.writer import GraphWriter
-from export.make import export
+from export.make import export, manifest_of
 from export.prompt_style import prepare
 from export.sources.adapter import AdaptedSource, calibration_of, ngrams_of
 from export.sources.random_weights import RandomSource
@@ -196,33 +193,11 @@ def _random(model: Planned, place: Path) -> None:
         matmul_format_of=_MadeUpInt4 if model.kind == "made up" else None,
     )
     tokenizer.save(str(place / TOKENIZER_FILE))
-    write_manifest(place, _manifest(place, model, architecture, source.description, prompt=prompt))
-
-
-def _manifest(place: Path, model: Planned, architecture: Architecture, description: str, **more: object) -> Manifest:
-    return Manifest(
-        format=FORMAT,
-        name=model.title,
-        architecture=architecture.name,
-        parameters=architecture.parameters,
-        layers=architecture.layers,
-        heads=architecture.heads,
-        kv_heads=architecture.kv_heads,
-        head_size=architecture.head_size,
-        hidden=architecture.hidden,
-        vocabulary=architecture.vocabulary,
-        context=architecture.context,
-        kv_bytes_per_token=architecture.kv_bytes_per_token(2 if model.target == "cuda" else 4),
-        quantization=model.format,
-        quantization_errors={},
-        source=description,
-        license="none",
-        recipe=0,
-        command="python -m evaluation.gpu",
-        # not the weights, which would take longer to read than to make
-        files={name: sha256_of(place / name) for name in (GRAPH_FILE, TOKENIZER_FILE)},
-        **more,  # type: ignore[arg-type]
-    )
+    command = "python -m evaluation.gpu"
+    manifest = manifest_of(source, prompt, name=model.title, command=command, format=model.format, device=model.target)
+    # not the weights, which would take longer to read than to make
+    files = {name: sha256_of(place / name) for name in (GRAPH_FILE, TOKENIZER_FILE)}
+    write_manifest(place, replace(manifest, files=files))
 
 
 class _MadeUpInt4(Int4Matmul):

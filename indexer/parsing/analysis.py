@@ -23,7 +23,7 @@ _FAMILIES = {
 }
 
 
-grammars = GrammarProcess("indexer.parsing.trees")
+grammars: GrammarProcess | _GrammarsHere = GrammarProcess("indexer.parsing.trees")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,33 @@ def analyse_here(text: str, path: str) -> Analysis:
         return Analysis(text, family(path, language), read.outline, tuple(chunks_in(read)))
     except TooSlow:
         return _by_lines(text, path, language)
+
+
+class _GrammarsHere:
+    """Answers as a `GrammarProcess` does, in this process."""
+
+    def __init__(self) -> None:
+        from indexer.parsing.trees import Answers
+
+        self._answers = Answers()
+
+    def ask(self, question: str, language: str, text: str, path: str, *, within: float, name: str = "") -> Any:
+        from syntax.parsing.grammars import TooSlow, allow
+
+        allow(SECONDS)
+        try:
+            return self._answers(question, language, text, path)
+        except TooSlow as error:
+            raise NotRead(f"it takes the grammar of {language} too long", is_final=True) from error
+
+    def close(self) -> None:
+        """There is no process to end."""
+
+
+def read_here() -> None:
+    """From now on, read all texts in this process, which a grammar may end: only for expendable processes."""
+    global grammars
+    grammars = _GrammarsHere()
 
 
 def _is_for_grammar(text: str, language: str) -> bool:

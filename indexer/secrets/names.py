@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 
 _FILES = tomllib.loads(Path(__file__).with_name("files.toml").read_text(encoding="utf-8"))
@@ -15,6 +16,7 @@ _ANY_NAME = re.compile("|".join(f"({fnmatch.translate(pattern)})" for pattern in
 _ANY_PATH = re.compile("|".join(f"({fnmatch.translate(pattern)})" for pattern in _PATHS))
 
 
+@lru_cache(4096)
 def secret_name(path: str) -> str | None:
     """Why a file of this name is taken for a secret; None if it is not.
 

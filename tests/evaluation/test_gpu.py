@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.gpu.calls import calls, size_of_checkout, table
 from evaluation.gpu.fatbin import blank_other_cards
 from evaluation.gpu.packing import PIECES, PackingError, install, pack_wheels, unpack
 from evaluation.gpu.steps import STEPS
@@ -151,3 +153,50 @@ def test_what_is_done_when_it_is_stopped_counts(tmp_path: Path) -> None:
     findings = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["findings"]
     assert [one for one in findings if one["step"] == "the card" and one["what"] == "name"]
     assert [one for one in findings if one["step"] == "stopped"]
+
+
+def test_calls_carry_each_piece_once_and_fit_the_time_of_a_lent_card(tmp_path: Path) -> None:
+    folders = tmp_path / "gpu", tmp_path / "card"
+    for folder, name, sizes in zip(folders, ("pieces", "sha256"), ((50, 50, 50, 46), (50, 50, 32)), strict=True):
+        folder.mkdir()
+        pieces = {f"piece.{index}": size for index, size in enumerate(sizes)}
+        (folder / PIECES).write_text(json.dumps({name: pieces}), encoding="utf-8")
+        for piece, size in pieces.items():
+            with (folder / piece).open("wb") as file:
+                file.truncate(size * 1_000_000)
+    checkout = size_of_checkout()
+    planned = list(calls(*folders, checkout=checkout))
+    carried = [path for call in planned for path in call.carried if path.name != PIECES]
+    assert sorted(carried) == sorted(path for folder in folders for path in folder.glob("piece.*"))
+    assert all(sum(path.stat().st_size for path in call.carried) + checkout < 64 << 20 for call in planned)
+    assert sum(call.seconds for call in planned) < 900
+    assert max(call.limit for call in planned) <= 600
+    assert f"{len(planned)}. " in table(planned, checkout)
+    assert [call.command.split()[2] for call in planned] == [*["keep"] * 3, "measure", *["keep"] * 3, "report", "train"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the script is for a machine with Linux")
+def test_the_script_collects_pieces_measures_in_the_background_and_reports(packed: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    pieces = sorted(packed.glob("piece.*"))
+    for index, piece in enumerate(pieces):
+        carried = checkout / "build" / "gpu"
+        shutil.rmtree(carried, ignore_errors=True)
+        carried.mkdir(parents=True)
+        shutil.copy(packed / PIECES, carried)
+        shutil.copy(piece, carried)
+        call = ("measure", "60") if index == len(pieces) - 1 else ("keep",)
+        assert on_card(checkout, *call, MEASURE_MORE="--only-install").returncode == 0
+    reported = on_card(checkout, "report")
+    assert reported.returncode == 0, reported.stderr
+    assert "Installing 2 of 2 wheels" in reported.stdout
+    assert "ended with 0" in (checkout / "out" / "measured.log").read_text(encoding="utf-8")
+
+
+def on_card(checkout: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as the machine with the card does, with what the checkout carries."""
+    (checkout / "out").mkdir(exist_ok=True)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    own = {"PATH": path, "PYTHONPATH": str(HOUSE), "OUT": str(checkout / "out"), "CARD_PLACE": str(checkout / "place")}
+    command = ["sh", str(HOUSE / "evaluation" / "gpu" / "on_card.sh"), *arguments]
+    return subprocess.run(command, cwd=checkout, env={**os.environ, **own, **more}, capture_output=True, text=True)

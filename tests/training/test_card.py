@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -243,3 +244,25 @@ def test_losses_are_those_of_the_trainer_for_processors(model_wheel: Path) -> No
         expected, each = model.losses(states, batch.targets, batch.weights)
     assert torch.allclose(losses[rows.weights > 0], each[batch.weights > 0], atol=2e-3)
     assert float(summed) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the script is for a machine with Linux")
+def test_the_script_for_the_card_trains_with_the_pieces_that_were_carried(place: Path, tmp_path: Path) -> None:
+    carried = tmp_path / "build" / "card" / "data" / "pieces"
+    shutil.copytree(place / "there" / "pieces", carried)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    own = {"PATH": path, "PYTHONPATH": str(HOUSE), "OUT": str(tmp_path / "out"), "CARD_PLACE": str(tmp_path / "place")}
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(
+        ["sh", str(HOUSE / "evaluation" / "gpu" / "on_card.sh"), "train", "60"],
+        cwd=tmp_path,
+        env={**os.environ, **own, "TRAIN_MORE": " ".join(SMALL)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    brought = {
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
+    assert {"curve.jsonl", "result.json", "train.log", "difference/pieces.json"} <= brought
+    assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["finished"]

@@ -9,7 +9,7 @@ from training.data.sources import packages
 
 
 def test_nothing_that_a_benchmark_works_on_is_learned_from() -> None:
-    learned = {package.name for package in packages() if not package.held_out}
+    learned = {package.name for package in packages(more=True) if not package.held_out}
     measured = {requirement.partition("==")[0] for requirement in TYPED}
     for workspace in WORKSPACES:
         name, _, version = workspace.pin.rpartition("@" if workspace.client == "npm" else "==")
@@ -19,6 +19,6 @@ def test_nothing_that_a_benchmark_works_on_is_learned_from() -> None:
 
 
 def test_every_package_is_pinned_listed_once_and_permissive() -> None:
-    listed = packages()
+    listed = packages(more=True)
     assert len({package.name for package in listed}) == len(listed)
     assert all(package.version and package.licence in PERMISSIVE for package in listed)

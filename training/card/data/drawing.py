@@ -32,6 +32,28 @@ class LongSuffix(Budget):
         return max(self.prompt // 8, _LEAST_SUFFIX)
 
 
+class _Groups:
+    """Files by language and package."""
+
+    def __init__(self, files: Iterable[TaughtFile]) -> None:
+        packages: dict[tuple[str, str], list[TaughtFile]] = defaultdict(list)
+        for file in files:
+            packages[file.language, file.package].append(file)
+        self._groups: dict[str, list[list[TaughtFile]]] = defaultdict(list)
+        for (language, _), group in packages.items():
+            self._groups[language].append(group)
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def draw(self, chance: random.Random) -> TaughtFile:
+        """Draw a language, a package by the root of its size, a file of it."""
+        languages = [language for language in LANGUAGES if language in self._groups] or list(self._groups)
+        language = chance.choices(languages, [LANGUAGES.get(name, 1.0) for name in languages])[0]
+        groups = self._groups[language]
+        return chance.choice(chance.choices(groups, [len(group) ** 0.5 for group in groups])[0])
+
+
 class Drawer:
     """Cuts examples out of packed files. Needs neither grammars nor an index."""
 
@@ -40,29 +62,22 @@ class Drawer:
     ) -> None:
         self._tokenizer, self._style = tokenizer, style
         self._budgets = {tokens: share for tokens, share in BUDGETS.items() if tokens <= longest} or {longest: 1}
-        packages: dict[tuple[str, str], list[TaughtFile]] = defaultdict(list)
-        for file in files:
-            packages[file.language, file.package].append(file)
-        self._groups: dict[str, list[list[TaughtFile]]] = defaultdict(list)
-        for (language, _), group in packages.items():
-            self._groups[language].append(group)
+        files = list(files)
+        self._all = _Groups(files)
+        self._with_regions = _Groups([file for file in files if file.regions])
 
     def example(self, chance: random.Random) -> Example:
         """Draw an example. Raises ValueError where no file gives one."""
         for _ in range(_ATTEMPTS):
-            file = self._file(chance)
-            region = chance.choice(file.regions) if file.regions and chance.random() < _WITH_CONTEXT else None
+            if chance.random() < _WITH_CONTEXT and self._with_regions:
+                file = self._with_regions.draw(chance)
+                region = chance.choice(file.regions)
+            else:
+                file, region = self._all.draw(chance), None
             example = self._example(file, region, chance)
             if example is not None:
                 return example
         raise ValueError("No middle can be cut out of the files that were packed; pack others")
-
-    def _file(self, chance: random.Random) -> TaughtFile:
-        """Draw a language, a package by the root of its size, a file of it."""
-        languages = [language for language in LANGUAGES if language in self._groups] or list(self._groups)
-        language = chance.choices(languages, [LANGUAGES.get(name, 1.0) for name in languages])[0]
-        groups = self._groups[language]
-        return chance.choice(chance.choices(groups, [len(group) ** 0.5 for group in groups])[0])
 
     def _example(self, file: TaughtFile, region: Region | None, chance: random.Random) -> Example | None:
         """Cut a middle: anywhere without context, within a region with what was found for it."""

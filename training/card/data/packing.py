@@ -56,15 +56,16 @@ def put_site(folder: Path) -> None:
                 shutil.copy(file.locate(), target / file)
 
 
-def write_pieces(folder: Path, *, megabytes: int, say: Say) -> list[Path]:
-    """Cut shards, base and packages of `folder` into `pieces/` of it; returns `pieces.json` and the pieces."""
+def write_pieces(folder: Path, *, megabytes: int, with_base: bool, say: Say) -> list[Path]:
+    """Cut shards, packages and the model of `folder` into `pieces/` of it; returns `pieces.json` and the pieces."""
     pieces = folder / "pieces"
     shutil.rmtree(pieces, ignore_errors=True)
     pieces.mkdir()
     tar = pieces / "all.tar"
     with tarfile.open(tar, "w") as archive:
         # first what stays the same when shards are added, so that its pieces need not be carried again
-        for path in (folder / BASE, folder / SITE, *sorted(folder.glob(f"*{SHARD}"))):
+        base = [folder / BASE] if with_base else []
+        for path in (*base, folder / SITE, *sorted(folder.glob(f"*{SHARD}"))):
             if path.exists():
                 archive.add(path, path.name)
     listed = {}
