@@ -4,7 +4,9 @@ At middles of held-out packages, cut as those of the training are, the model is 
 the lines below, these and what the index chooses of other files, and everything, in prompts of `--tokens`. Prints how
 many nats a token of the truth it loses each time, and the difference to the lines above alone with its standard error:
 a likelihood moves where exact matches, of which a hundred places hold ten, do not. Twice: over all places, and over
-those where a word of the truth stands elsewhere in the prompt and not in the lines above.
+those where a word of the truth stands elsewhere in the prompt and not in the lines above. `--sizes 256 512 768`: the
+same for prompts of several lengths with everything in them, each against the first, at cursors below `--above` code
+points.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +32,8 @@ from training.data.sources import add_code, code_of
 
 SIDES = {"lines above": (False, False), "and below": (True, False), "and files": (False, True), "all": (True, True)}
 """Whether the prompt holds what stands below, and other files."""
+Columns = Mapping[str, tuple[bool, bool, int]]
+"""The same, and how many tokens it has at most, by a name."""
 _LONGEST = 64  # tokens of a middle that count
 _CHUNK = 512
 
@@ -54,34 +59,40 @@ def lost(model: Model, prompt: Prompt, tokens: list[int]) -> float:
     return float(np.mean(totals - logits[np.arange(len(tokens)), tokens]))
 
 
-def place(model: Model, tokenizer: Tokenizer, teacher: Teacher, chance: random.Random, budget: int) -> Place | None:
-    """Draw a file and a middle of it; None where it has none, or nothing is missing."""
+def place(
+    model: Model, tokenizer: Tokenizer, teacher: Teacher, chance: random.Random, columns: Columns, above: int
+) -> Place | None:
+    """Draw a file and a middle of it; None where it has none, or nothing is missing, or little stands above it."""
     file = teacher.file(chance)
     middle = choose_middle(file.text, outline_of(file.text, file.language), chance)
-    if middle is None or middle.kind == "nothing":
+    if middle is None or middle.kind == "nothing" or middle.start < above:
         return None
     truth = file.text[middle.start : middle.end]
     prompts = {
-        side: teacher.prompt(file, middle, suffix=suffix, context=context, tokens=budget)
-        for side, (suffix, context) in SIDES.items()
+        name: teacher.prompt(file, middle, suffix=suffix, context=context, tokens=tokens)
+        for name, (suffix, context, tokens) in columns.items()
     }
-    tokens = {side: tokenizer.encode(prompt.last_word + truth)[:_LONGEST] for side, prompt in prompts.items()}
+    tokens = {name: tokenizer.encode(prompt.last_word + truth)[:_LONGEST] for name, prompt in prompts.items()}
+    last = list(columns)[-1]
     return Place(
-        bool(told_elsewhere(prompts["all"], truth, tokenizer)),
-        len(tokens["all"]),
-        {side: lost(model, prompts[side], tokens[side]) for side in SIDES},
+        bool(told_elsewhere(prompts[last], truth, tokenizer)),
+        len(tokens[last]),
+        {name: lost(model, prompts[name], tokens[name]) for name in columns},
     )
 
 
 def table(name: str, places: list[Place]) -> str:
-    """A line for each side."""
+    """A line for each column."""
     lines = [f"{name}, {len(places)} places"]
-    for side in SIDES:
-        nats = statistics.mean(one.nats[side] for one in places)
-        gained = [one.nats[side] - one.nats["lines above"] for one in places]
+    if len(places) < 2:
+        return lines[0]
+    first = next(iter(places[0].nats))
+    for column in places[0].nats:
+        nats = statistics.mean(one.nats[column] for one in places)
+        gained = [one.nats[column] - one.nats[first] for one in places]
         error = statistics.stdev(gained) / len(gained) ** 0.5
-        change = "" if side == "lines above" else f"{statistics.mean(gained):+.3f} ({error:.3f})"
-        lines.append(f"  {side:12} {nats:.3f} nats a token  {change}")
+        change = "" if column == first else f"{statistics.mean(gained):+.3f} ({error:.3f})"
+        lines.append(f"  {column:12} {nats:.3f} nats a token  {change}")
     return "\n".join(lines)
 
 
@@ -92,9 +103,15 @@ def main() -> None:
     add_code(parser)
     parser.add_argument("--places", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=512, help="of a prompt")
+    parser.add_argument("--sizes", type=int, nargs="+", help="compare prompts of so many tokens instead")
+    parser.add_argument("--above", type=int, default=2500, help="code points above the cursor, with --sizes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    columns: Columns = {side: (*parts, arguments.tokens) for side, parts in SIDES.items()}
+    above = 0
+    if arguments.sizes:
+        columns, above = {f"{tokens} tokens": (True, True, tokens) for tokens in arguments.sizes}, arguments.above
     files = code_of(arguments, held_out=True)
     for name in arguments.models:
         folder = find_model(name)
@@ -104,7 +121,7 @@ def main() -> None:
         places: list[Place] = []
         while len(places) < arguments.places:
             print(f"{len(places) + 1} of {arguments.places}   ", end="\r", flush=True)
-            if found := place(model, tokenizer, teacher, chance, arguments.tokens):
+            if found := place(model, tokenizer, teacher, chance, columns, above):
                 places.append(found)
         print(table(f"{name}: all", places))
         print(table(f"{name}: a word is told elsewhere", [one for one in places if one.told_elsewhere]), flush=True)

@@ -85,7 +85,7 @@ then for all of two cores, half of more.  Never more than the machine has."
 
 (defcustom mellum-context-tokens nil
   "The setting `contextTokens' of the server.
-Longest prompt; nil for 1024 tokens, fewer where this machine takes longer
+Longest prompt; nil for 768 tokens, fewer where this machine takes longer
 than 4 seconds of idle time for them, more where it reads more in 0.4
 seconds.  The first prompt at a new place is what it reads in 0.4 seconds."
   :type '(choice (const :tag "Default" nil) natnum)

@@ -60,7 +60,7 @@ class Settings:
     """Threads to compute with; null for what `mellum-lsp setup`, `export` or `doctor` measured as the fewest that are
     nearly as fast as any, and until then for all of two cores, half of more. Never more than the machine has."""
     context_tokens: int | None = None
-    """Longest prompt; null for 1024 tokens, fewer where this machine takes longer than 4 seconds of idle time for them,
+    """Longest prompt; null for 768 tokens, fewer where this machine takes longer than 4 seconds of idle time for them,
     more where it reads more in 0.4 seconds. The first prompt at a new place is what it reads in 0.4 seconds."""
     max_tokens: int = 96
     """Longest suggestion, in tokens."""

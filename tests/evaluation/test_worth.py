@@ -38,9 +38,10 @@ def test_a_place_is_scored_from_every_side(engine: Engine, model_cache: Path) ->
         for path in sorted((HOUSE / "engine").rglob("*.py"))
     ]
     teacher, chance = Teacher(files, tokenizer, engine.manifest.prompt), random.Random(5)
+    columns = {side: (*parts, 256) for side, parts in SIDES.items()}
     places: list[Place] = []
     while len(places) < 3:
-        if found := place(engine._model, tokenizer, teacher, chance, 256):
+        if found := place(engine._model, tokenizer, teacher, chance, columns, above=200):
             places.append(found)
     for one in places:
         assert set(one.nats) == set(SIDES)
