@@ -36,9 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @at_arrival
-def inline_completion(
-    ls: MellumServer, params: types.InlineCompletionParams
-) -> Work[_Reply]:
+def inline_completion(ls: MellumServer, params: types.InlineCompletionParams) -> Work[_Reply]:
     """Take the snapshot; the returned function computes the answer from it."""
     return partial(answer, ls.session, freeze(ls.session.documents, params))
 
