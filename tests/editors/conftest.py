@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.editors.availability import or_skipped, program
 from tests.editors.emacs_driver import Emacs, emacs, project
+from tests.editors.vscode_install import build_extension, chromium, install
+
+VSCODE = Path(__file__).parents[1] / ".cache" / "vscode"
 
 Start = Callable[..., Emacs]
 
@@ -35,3 +39,23 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
     finally:
         for editor in started:
             editor.close()
+
+
+@pytest.fixture(scope="session")
+def vsix() -> Path:
+    """The extension, built and packaged by its own command, and VS Code to put it into."""
+    with or_skipped():
+        chromium()
+        install(VSCODE)
+        return build_extension(VSCODE)
+
+
+@pytest.fixture(scope="module")
+def browser(vsix: Path) -> Iterator[Any]:
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()

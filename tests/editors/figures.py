@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parents[1] / ".cache" / "figures"
+OURS = Path(sysconfig.get_path("scripts")) / "mellum-lsp"
+"""The real server."""
 RECORDER = Path(__file__).with_name("recorder.py")
 
 OPENING = "opening to grey text, s"
@@ -25,14 +27,10 @@ PAUSE = 0.25
 """Seconds between two keys."""
 
 
-def recorded_server(folder: Path) -> Path:
+def recorded_server(folder: Path, real: Path = OURS) -> Path:
     """Put a `mellum-lsp` into `folder` whose messages are noted by `recorder.py`; return the file of the notes."""
     folder.mkdir(parents=True, exist_ok=True)
-    notes, real, script = (
-        folder / "notes.jsonl",
-        Path(sysconfig.get_path("scripts")) / "mellum-lsp",
-        folder / "mellum-lsp",
-    )
+    notes, script = folder / "notes.jsonl", folder / "mellum-lsp"
     notes.touch()
     record = f'exec "{sys.executable}" "{RECORDER}" "{notes}" "{real}" serve'
     script.write_text(f'#!/bin/sh\nif [ "$1" = serve ]; then {record}; fi\nexec "{real}" "$@"\n')

