@@ -1,11 +1,11 @@
 """What slots, drafts, cancellation and the gate are worth, as ratios of one run: `python -m evaluation.engine`.
 
-Prints: what a step of 8 tokens costs against one, and copying a token's state against computing it; a jump back to a
-place seen before against a keystroke; milliseconds from a cancellation to a free engine; tokens a second with drafts
-against without, and at how many places text and probabilities are the same; Python's share of a step; and what each
-confidence shows. The points are the ends of random words in functions of the standard library. `--model` names another
-model; `--drafts --points 500` compares with and without drafts at 500 places, and measures nothing else. Imports the
-engine.
+Prints: what a step of 8 tokens costs against one, and one behind a long prompt against a short one, and copying a
+token's state against computing it; a jump back to a place seen before against a keystroke; milliseconds from a
+cancellation to a free engine; tokens a second with drafts against without, and at how many places text and
+probabilities are the same; Python's share of a step; and what each confidence shows. The points are the ends of random
+words in functions of the standard library. `--model` names another model; `--drafts --points 500` compares with and
+without drafts at 500 places, and measures nothing else. Imports the engine.
 """
 
 from __future__ import annotations
@@ -96,7 +96,25 @@ def _steps(engine: Engine) -> None:
     bare, one, eight = zip(*((alone(), step(1), step(8)) for _ in range(30)), strict=True)
     _show("a step of one token, against one that runs alone", statistics.median(one) / statistics.median(bare))
     _show("a step of 8 tokens, against a step of one", statistics.median(eight) / statistics.median(one))
+    _behind(engine)
     _show("computing a token's state, against copying it", prefill / _milliseconds(lambda: copy.copy(slot, 400)))
+
+
+def _behind(engine: Engine) -> None:
+    """Steps of two tokens behind prompts of several lengths, in turns."""
+    model, tokens = engine._model, list(range(1000, 1256))
+    slots = {length: model.new_slot(length + 2) for length in (256, 512, 768, 1024)}
+    for length, slot in slots.items():
+        for _ in range(length // len(tokens)):
+            model.run(slot, tokens, [0])
+    seconds: dict[int, list[float]] = {length: [] for length in slots}
+    for _ in range(30):
+        for length, slot in slots.items():
+            slot.keep(length)
+            seconds[length].append(_milliseconds(lambda slot=slot: model.run(slot, tokens[:2], [0, 1])))  # type: ignore[misc]
+    for length in list(slots)[1:]:
+        ratio = statistics.median(seconds[length]) / statistics.median(seconds[256])
+        _show(f"a step behind {length:,} tokens, against one behind 256", ratio)
 
 
 def _jumps(engine: Engine, requests: list[CompletionRequest]) -> None:
