@@ -141,6 +141,7 @@ def _download(package: str, mirror: str, apt: Path) -> list[Path]:
         f'Dir::State "{apt / "state"}";\nDir::State::status "{apt / "status"}";\nDir::Cache "{apt / "cache"}";\n'
         'Acquire::AllowInsecureRepositories "false";\nAPT::Get::AllowUnauthenticated "false";\n'
         'APT::Architecture "amd64";\nAPT::Sandbox::User "";\nAcquire::Retries "3";\n'
+        'Acquire::Check-Valid-Until "false";\n'  # a mirror may stand still; what it has is signed all the same
         "#clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
     )
     get = ["apt-get", "--config-file", str(configuration), "--quiet"]
