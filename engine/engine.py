@@ -27,7 +27,7 @@ from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.runtime.benchmark import benchmark, gives_same_bits
-from engine.runtime.kv_slots import FEW_SHIFTS, Slots
+from engine.runtime.kv_slots import FEW_SHIFTS, MOST_SHIFTS, Slots
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
 from syntax import Delimiters, grammars
@@ -160,15 +160,15 @@ class Engine:
         *,
         expected: str = "",
         until: float = math.inf,
-        at_last: float = math.inf,
         quick: bool = False,
     ) -> Suggestion:
         """Answer a request. Raises Cancelled between two chunks or steps once `is_cancelled` says so.
 
         `expected`: what an earlier suggestion predicted for this cursor; it saves time where the model still agrees.
         `until`: the time (of `time.perf_counter`) at which the answer ends with what is whole by then. Where that is
-        not even an expression, it takes longer, to the time `at_last`.
-        `quick`: a keystroke waits, so a shorter prompt is used where little of the whole one is computed.
+        not even an expression, it takes longer: an empty answer is useless, and the next keystroke cancels it.
+        `quick`: a keystroke waits, so states are moved, and a shorter prompt is used where little of the whole one is
+        computed. Without it, an answer does not depend on what was asked before.
         """
         clock = _Clock()
         self._model.begin()
@@ -177,7 +177,7 @@ class Engine:
             return _NOT_WANTED
         prompt, is_first = self._lay_out_now(request) if quick else (self.lay_out(request), False)
         clock.lap("tokenize")
-        slot = self._slots.take(prompt.tokens)
+        slot = self._slots.take(prompt.tokens, most_shifts=MOST_SHIFTS if quick else 0)
         reused = len(slot.tokens) + sum(len(move.tokens) for move in slot.moves)
         pending = prefill(self._model, slot, prompt.tokens, chunk=self._chunk, is_cancelled=is_cancelled)
         drafts = self._drafts(request, prompt, expected)
@@ -189,7 +189,7 @@ class Engine:
                 clock.lap("prefill")
             if composition.add(token, log_probability):
                 break
-            if (now := time.perf_counter()) > until and composition.cut_short(is_last=now > at_last):
+            if time.perf_counter() > until and composition.cut_short():
                 break
         clock.lap("decode")
         trimmed = self._trim(request, composition)

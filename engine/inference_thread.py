@@ -170,9 +170,7 @@ class InferenceThread:
                 return remembered
         deadline = math.inf if request.deadline is None or job.is_idle else request.deadline
         until = job.queued + deadline
-        return self._engine.complete(
-            request, is_cancelled, expected=job.expected, until=until, at_last=until + deadline, quick=True
-        )
+        return self._engine.complete(request, is_cancelled, expected=job.expected, until=until, quick=True)
 
     def _fail(self, job: Job, error: BaseException) -> None:
         """Pass the error to the future, as an Exception: other kinds would end the threads that they reach."""

@@ -132,8 +132,8 @@ shown."
 (defcustom mellum-deadline 400
   "The setting `deadline' of the server.
 Milliseconds after which the part of a suggestion that is ready is shown;
-the rest follows when you pause.  While less than an expression is ready, it
-may take as long again.  0 waits for all of it."
+the rest follows when you pause.  Less than an expression is not shown: then
+it takes longer.  0 waits for all of it."
   :type 'natnum
   :initialize #'custom-initialize-default
   :set #'mellum--set

@@ -78,14 +78,10 @@ class Composition:
             return self._finish(StopReason.LENGTH, self._whole_lines() if "\n" in self.generated else None)
         return False
 
-    def cut_short(self, *, is_last: bool) -> bool:
-        """Time is up: end it with its last whole line, or the last whole expression of the first; False without one.
-
-        `is_last`: end it in any case.
-        """
+    def cut_short(self) -> bool:
+        """Time is up: end it with its last whole line, or the last whole expression of the first; False without one."""
         end = self._whole_lines() if "\n" in self.generated else end_of_expression(self.generated)
-        is_empty = not self.generated[:end].strip()
-        return (is_last or not is_empty) and self._finish(StopReason.DEADLINE, 0 if is_empty else end)
+        return bool(self.generated[:end].strip()) and self._finish(StopReason.DEADLINE, end)
 
     def _append(self, characters: str) -> None:
         common = min(len(characters), len(self._ahead))

@@ -72,8 +72,8 @@ class Settings:
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
     """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
     deadline: int = 400
-    """Milliseconds after which the part of a suggestion that is ready is shown; the rest follows when you pause. While
-    less than an expression is ready, it may take as long again. 0 waits for all of it."""
+    """Milliseconds after which the part of a suggestion that is ready is shown; the rest follows when you pause. Less
+    than an expression is not shown: then it takes longer. 0 waits for all of it."""
     state_memory: int | None = None
     """Megabytes for what the model has read, so that a cursor that jumps back to a place waits for nothing; null for a
     quarter of the memory."""

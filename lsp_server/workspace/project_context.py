@@ -150,7 +150,7 @@ class Context:
             read(texts)
             with self._lock:
                 near.texts, near.generation = texts, generation
-            log.debug("%d files near %s are read", len(texts), shown_uri(snapshot.document.uri))
+            log.debug("%d files near a document are read", len(texts))
         except Exception:
             log.exception("What lies near %s cannot be read", shown_uri(snapshot.document.uri))
 

@@ -66,12 +66,9 @@ def test_a_token_after_the_end_does_not_count(engine: Engine) -> None:
 )
 def test_when_time_is_up_only_what_is_whole_is_shown(engine: Engine, tokens: list[str], shown: str | None) -> None:
     composition = written(engine, [(text, 0.99) for text in tokens])
-    assert composition.cut_short(is_last=False) is (shown is not None)
+    assert composition.cut_short() is (shown is not None)
     assert composition.text == (shown or "")
     assert (composition.stop is StopReason.DEADLINE) is (shown is not None)
-    assert composition.cut_short(is_last=True)
-    assert composition.text == (shown or "")
-    assert composition.stop is StopReason.DEADLINE
 
 
 def test_without_confidence_everything_is_shown(engine: Engine) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import Cancelled, CompletionRequest, Engine
+from engine import Cancelled, CompletionRequest, Engine, Suggestion
 from engine.decoding.decode import prefill
 from engine.runtime.kv_shift import RECOMPUTED, Rotation, find_runs
 from engine.runtime.kv_slots import FEW_SHIFTS, MOST_SHIFTS, Slots
@@ -34,6 +34,11 @@ def empty(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def request(offset: int, text: str = SOURCE) -> CompletionRequest:
     return CompletionRequest("lib/textwrap.py", "python", text, offset, max_tokens=1)
+
+
+def complete(engine: Engine, request: CompletionRequest) -> Suggestion:
+    """As the server does; elsewhere, no state is moved."""
+    return engine.complete(request, quick=True)
 
 
 def lines_below(offset: int, lines: int) -> int:
@@ -113,11 +118,11 @@ def test_a_layers_first_keys_are_those_that_are_computed_there(empty: Engine) ->
 def test_a_move_of_some_lines_computes_a_part_of_the_prompt(empty: Engine, lines: int) -> None:
     there = lines_below(HERE, 3)
     start, end = (there, HERE) if lines < 0 else (HERE, lines_below(HERE, lines))
-    cold = empty.complete(request(start))
-    moved = empty.complete(request(end))
+    cold = complete(empty, request(start))
+    moved = complete(empty, request(end))
     assert cold.computed_tokens > 350
     assert moved.computed_tokens < cold.computed_tokens / 2
-    back = empty.complete(request(start))
+    back = complete(empty, request(start))
     assert back.computed_tokens <= 64, "the state of the first place is still there, or little is moved back"
 
 
@@ -132,10 +137,10 @@ def test_states_are_not_moved_below_much_that_they_have_not_seen(empty: Engine, 
 
 
 def test_an_edit_above_computes_what_it_changed(empty: Engine) -> None:
-    empty.complete(request(HERE))
+    complete(empty, request(HERE))
     at = SOURCE.rindex("\n", 0, HERE - 500) + 1
     edited = SOURCE[:at] + "    # a new line\n" + SOURCE[at:]
-    assert empty.complete(request(HERE + len(edited) - len(SOURCE), edited)).computed_tokens < 200
+    assert complete(empty, request(HERE + len(edited) - len(SOURCE), edited)).computed_tokens < 200
 
 
 def test_a_keystroke_moves_the_suffix_of_a_model_that_reads_it_last(
@@ -145,11 +150,11 @@ def test_a_keystroke_moves_the_suffix_of_a_model_that_reads_it_last(
     prefix_first = replace(empty.manifest.prompt, style="psm")
     monkeypatch.setattr(empty, "manifest", replace(empty.manifest, prompt=prefix_first))
     text, slots = SOURCE, empty._slots
-    assert empty.complete(request(HERE)).computed_tokens > 300
+    assert complete(empty, request(HERE)).computed_tokens > 300
     computed = []
     for count, typed in enumerate("width = max(", start=1):
         text = text[: HERE + count - 1] + typed + text[HERE + count - 1 :]
-        computed.append(empty.complete(request(HERE + count, text)).computed_tokens)
+        computed.append(complete(empty, request(HERE + count, text)).computed_tokens)
     assert sorted(computed)[-2] <= 2 * RECOMPUTED, "one key in nine computes the suffix anew"
     assert len(slots) <= 2, "the states of single keys are not kept"
 
@@ -159,7 +164,7 @@ def test_a_moved_state_says_about_what_a_computed_one_says(empty: Engine) -> Non
     truth = empty.tokenizer.encode(SOURCE[end : lines_below(end, 3)])
     found = []
     for most_shifts in (MOST_SHIFTS, 0):
-        empty.complete(request(HERE))
+        complete(empty, request(HERE))
         prompt = empty.lay_out(request(end)).tokens
         slot = empty._slots.take(prompt, most_shifts=most_shifts)
         assert bool(slot.moves) == (most_shifts > 0)
@@ -180,20 +185,20 @@ def test_states_are_moved_a_few_times_and_then_computed(empty: Engine) -> None:
     at, shifts = HERE - 4000, list[int]()
     for _ in range(MOST_SHIFTS + 2):
         at = lines_below(SOURCE.index("\n", at + 60) + 1, 0)
-        suggestion = empty.complete(request(at))
+        suggestion = complete(empty, request(at))
         shifts.append(empty._slots._slots[-1].shifts)
         assert suggestion.is_provisional == (shifts[-1] > FEW_SHIFTS)
     assert max(shifts) <= MOST_SHIFTS
     if suggestion.is_provisional:
         empty.warm_up(request(at))
     assert empty._slots._slots[-1].shifts <= FEW_SHIFTS
-    assert empty.complete(request(at)).computed_tokens == 1
-    assert not empty.complete(request(at)).is_provisional
+    assert complete(empty, request(at)).computed_tokens == 1
+    assert not complete(empty, request(at)).is_provisional
 
 
 def test_a_computed_state_takes_the_place_of_the_moved_one(empty: Engine) -> None:
-    empty.complete(request(HERE))
-    empty.complete(request(lines_below(HERE, 2)))
+    complete(empty, request(HERE))
+    complete(empty, request(lines_below(HERE, 2)))
     moved = empty._slots._slots[-1]
     assert moved.shifts == 1
     moved.shifts = FEW_SHIFTS + 1
@@ -223,7 +228,7 @@ def test_a_run_within_one_slot_is_copied_before_it_is_overwritten(empty: Engine)
 
 
 def test_an_interruption_between_two_moves_leaves_a_state_that_holds(empty: Engine) -> None:
-    empty.complete(request(HERE))
+    complete(empty, request(HERE))
     whole = request(lines_below(HERE, 3))
     prompt, calls = empty.lay_out(whole).tokens, 0
     slot = empty._slots.take(prompt)
@@ -236,5 +241,5 @@ def test_an_interruption_between_two_moves_leaves_a_state_that_holds(empty: Engi
     with pytest.raises(Cancelled):
         prefill(empty._model, slot, prompt, chunk=16, is_cancelled=is_cancelled)
     assert list(prompt[: len(slot.tokens)]) == slot.tokens
-    answer = empty.complete(whole)
-    assert answer.tokens == empty.complete(replace(whole)).tokens
+    answer = complete(empty, whole)
+    assert answer.tokens == complete(empty, replace(whole)).tokens

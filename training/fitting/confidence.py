@@ -87,16 +87,17 @@ def main() -> None:
     files = code_of(arguments, held_out=False)
     folder = find_model(arguments.model)
     engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
+    before = engine.manifest.calibration
     near, answers = Neighbourhoods(code_of(arguments) if arguments.workspace else files), []
     for index, point in enumerate(function_points(files, arguments.points, arguments.seed)):
         print(f"{index + 1} of {arguments.points}   ", end="\r", flush=True)
         if told := outcomes(point, answer_of(engine, point, near.of(point))):
-            answers.append(told)
-    before = engine.manifest.calibration  # the answers' probabilities were already taken to this power
-    exponent = round(before * exponent_of(answers), 3)
+            # its probabilities were taken to the power of the calibration until now
+            answers.append([dataclasses.replace(one, log_probability=one.log_probability / before) for one in told])
+    exponent = round(exponent_of(answers), 3)
     found = {
         "calibration": exponent,
-        "standard_error": round(before * standard_error(answers), 3),
+        "standard_error": round(standard_error(answers), 3),
         "points": arguments.points,
         "tokens": sum(map(len, answers)),
     }
