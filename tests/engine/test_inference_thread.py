@@ -192,7 +192,7 @@ def test_a_document_of_the_same_path_and_text_is_another_one(inference: Inferenc
 
 
 def test_what_the_deadline_cut_off_is_finished_in_idle_time(inference: InferenceThread, engine: Engine) -> None:
-    text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
+    text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci("
     asked = CompletionRequest("a.py", "python", text, len(text), deadline=0.0)
     part = inference.submit("a", asked).result(DEADLINE)
     assert part.stop is StopReason.DEADLINE
