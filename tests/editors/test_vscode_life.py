@@ -109,6 +109,7 @@ def test_from_nothing_to_grey_text(
         window.open(project / "textwrap.py", PLACE)
         begin(window)
         seconds = {"install, s": round(installed - begun), "to grey text, s": round(time.monotonic() - begun)}
+        PICTURES.mkdir(parents=True, exist_ok=True)
         (PICTURES / "vscode_install.json").write_text(json.dumps(seconds))
         print(seconds)
 
