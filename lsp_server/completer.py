@@ -110,12 +110,13 @@ class Completer:
         if thread is not None:
             thread.close()
         del thread
-        until, is_left = time.monotonic() + _SECONDS_TO_FREE, True
+        until, pause, is_left = time.monotonic() + _SECONDS_TO_FREE, 0.02, True
         while is_left and time.monotonic() < until:
             is_left = left is not None and left() is not None
             give_back()
             if is_left:
-                time.sleep(0.02)
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)  # a look takes tens of milliseconds of the processor
 
 
 def _request(
