@@ -6,9 +6,9 @@ _LONGEST = 800  # code points
 
 
 def shortened(sentence: str, most: int = _LONGEST) -> str:
-    """Leave out the middle of a sentence that is too long: it begins with what it is about and ends with the reason.
+    """Cut a sentence of more than `most` code points in its middle.
 
-    Between them stands a path, which may have 4,000 characters.
+    The subject stands at the beginning, the reason at the end, and a path of up to 4,000 characters between them.
     """
     if len(sentence) <= most:
         return sentence

@@ -77,8 +77,8 @@ class Slot(ABC):
         return None
 
     def take_over(self, move: Move) -> None:
-        """Append tokens whose states another prompt has. Raises ValueError where the slot is too small."""
-        raise NotImplementedError
+        """Append tokens whose states another prompt has. Raises ValueError without room, or without such states."""
+        raise ValueError("States of this graph cannot be moved: each run returns them whole")
 
     @abstractmethod
     def _copy_states(self, other: Any, tokens: int) -> int:

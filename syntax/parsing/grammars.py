@@ -74,9 +74,10 @@ def parse(parser: tree_sitter.Parser, source: bytes, old: tree_sitter.Tree | Non
 
 
 def _lent(piece: bytes) -> bytearray:
-    """The same memory for each piece of a text, for a parser needs none any more when it asks for the next one.
+    """Copy a piece of a text into one buffer of this thread, and return that buffer.
 
-    tree-sitter 0.26.1 never lets go of what it was given: of bytes, that would be a whole text a keystroke.
+    A parser has read a piece before it asks for the next. tree-sitter 0.26.1 leaks a reference to each object that it
+    is given: with a new object for each piece, a process would lose the size of the text at each keystroke.
     """
     lent: bytearray = _of_this_thread.__dict__.setdefault("lent", bytearray())
     try:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
@@ -29,12 +28,14 @@ from tests.editors.vscode_driver import (  # noqa: E402 (needs playwright)
     VSCODE,
     Host,
     Window,
+    accepted,
     answered,
     begin,
     opened,
     picture_of_failure,
     project_in,
     since,
+    the_server,
 )
 
 pytestmark = [pytest.mark.slow]
@@ -87,16 +88,6 @@ def file(request: pytest.FixtureRequest, window: Window, project: Path) -> Path:
     file.write_text(BEFORE + AFTER, encoding="utf-8", newline="\r\n" if "crlf" in file.name else "\n")
     window.open(file, PLACE)
     return file
-
-
-def the_server(host: Host) -> psutil.Process:
-    """The process of the first window's server. VS Code keeps those of closed windows for hours, for their return."""
-    return host.servers()[0]
-
-
-def accepted(host: Host, count: int) -> bool:
-    """Whether the server was told of an accepted suggestion after so many notes."""
-    return any(note.get("command") == "mellum.accepted" for note in since(host, count))
 
 
 def test_grey_text_appears_after_the_cursor(window: Window, file: Path) -> None:

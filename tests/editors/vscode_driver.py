@@ -327,3 +327,13 @@ def answered(notes: list[dict[str, Any]]) -> bool:
     """Whether each request of the editor has its answer."""
     asked = {note["id"] for note in notes if note["from"] == "editor" and "method" in note and "id" in note}
     return asked <= {note["id"] for note in notes if note["from"] == "server" and "id" in note}
+
+
+def the_server(host: Host) -> psutil.Process:
+    """The process of the first window's server. VS Code keeps those of closed windows for hours, for their return."""
+    return host.servers()[0]
+
+
+def accepted(host: Host, count: int) -> bool:
+    """Whether the server was told of an accepted suggestion after so many notes."""
+    return any(note.get("command") == "mellum.accepted" for note in since(host, count))
