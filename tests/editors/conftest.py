@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,11 +59,3 @@ def browser(vsix: Path) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave VS Code out until its tests are steady."""
-    if not os.environ.get("MELLUM_LSP_TEST_VSCODE"):
-        for item in items:
-            if item.path.name.startswith("test_vscode"):
-                item.add_marker(pytest.mark.skip(reason="MELLUM_LSP_TEST_VSCODE is not set"))
