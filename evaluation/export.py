@@ -36,8 +36,8 @@ from evaluation.export_peers import (
     anonymous_memory,
     export_with_peer,
     rates_of_peer,
-    write_checkpoint,
 )
+from evaluation.harness.checkpoint import write_checkpoint
 from evaluation.harness.gguf_weights import gguf_of
 from evaluation.harness.rates import PROMPT, ROUNDS, STEPS, rates
 from evaluation.quality import HELD_OUT
