@@ -72,7 +72,17 @@ NO_COMPILING = """(setq native-comp-jit-compilation nil native-comp-deferred-com
 class Emacs:
     """An Emacs in a terminal, and what a person would do to it and see in it."""
 
-    def __init__(self, command: str, home: Path, file: Path, cache: Path, init: str = "", place: int = 1) -> None:
+    def __init__(
+        self,
+        command: str,
+        home: Path,
+        file: Path,
+        cache: Path,
+        init: str = "",
+        place: int = 1,
+        setup: str | None = None,
+    ) -> None:
+        """Start it on a line of a file. `setup` stands in place of what the README puts into `init.el`."""
         self._place = place
         self._environment = environment(home, cache)
         self._socket = home / "socket"
@@ -88,7 +98,7 @@ class Emacs:
         (folder / "init.el").write_text(
             f'(setq server-name "{self._socket}" inhibit-startup-screen t\n'
             "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
-            f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
+            f"(menu-bar-mode -1)\n(server-start)\n{setup or shown_in_readme('elisp')[0]}\n{init}\n"
         )
         self.begun = time.monotonic()
         self._call("new-session", "-d", "-x", "110", "-y", "30", command, "-nw", f"+{place}", str(file))
