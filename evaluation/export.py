@@ -193,7 +193,7 @@ def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
 
 @contextmanager
 def _source(arguments: argparse.Namespace) -> Iterator[tuple[Source, Tokenizer]]:
-    """The weights, and a tokenizer to calibrate with."""
+    """The weights, and a tokenizer for the data that quantization reads."""
     if arguments.shape:
         random = RandomSource(arguments.shape, layers=arguments.layers)
         yield random, random.tokenizer()
