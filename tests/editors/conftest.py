@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.editors.availability import or_skipped, program
-from tests.editors.emacs_driver import Emacs, emacs, project
+from tests.editors.emacs_driver import Emacs, emacs
+from tests.editors.unfinished import PLACE, make_project
 from tests.editors.vscode_install import build_extension, chromium, install
 
 VSCODE = Path(__file__).parents[1] / ".cache" / "vscode"
@@ -24,7 +25,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
 
     def begin(version: str = "28", file: Path | None = None, place: int = 0, init: str = "", **kind: object) -> Emacs:
         if file is None:
-            file, place = project(tmp_path_factory.mktemp("workspace") / "project")
+            file, place = make_project(tmp_path_factory.mktemp("workspace") / "project"), PLACE
         cache = kind.get("cache", model_cache)
         assert isinstance(cache, Path)
         home = kind.get("home", tmp_path_factory.mktemp("home"))

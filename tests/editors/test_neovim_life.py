@@ -12,11 +12,9 @@ pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[
 from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 from tests.editors.neovim_driver import (
     BUILT_IN,
-    MISSING,
     PLUGIN,
     README,
     READY,
-    TYPED,
     Editor,
     configurations,
     environment,
@@ -25,6 +23,7 @@ from tests.editors.neovim_driver import (
     opened,
     server_of,
 )
+from tests.editors.unfinished import MISSING, TYPED
 from tests.editors.waiting import eventually
 
 pytestmark = [pytest.mark.slow]
