@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from engine.model_folders.locations import CACHE_VARIABLE
 from lsp_server.cli.location import LocationError, erased, parse_location
 
 SOURCE = Path(statistics.__file__)
@@ -127,9 +126,7 @@ def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path,
         assert "is never indexed" in re.sub(r"[\s│]+", " ", done.stderr)  # typer breaks lines, and draws a box
 
 
-def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+def test_an_indexed_project_is_context_and_the_command_says_why(cache: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "package").mkdir(parents=True)
     (project / "pyproject.toml").write_text("[project]\n")
