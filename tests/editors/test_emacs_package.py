@@ -13,7 +13,7 @@ from tests.editors.unfinished import make_project
 
 pytestmark = [pytest.mark.slow]
 
-FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "")]
+FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "-request", "")]
 """Of the package, each before those that require it."""
 EDITS = Path(__file__).with_name("emacs_edits.el")
 
