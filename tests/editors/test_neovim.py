@@ -20,7 +20,7 @@ from tests.editors.neovim_driver import (
     opened,
     server_of,
 )
-from tests.editors.waiting import eventually, first_line
+from tests.editors.waiting import eventually, first_line, seconds_at_rest
 
 pytestmark = [pytest.mark.slow]
 
@@ -223,14 +223,14 @@ def test_switched_off_nothing_is_computed(editor: Editor) -> None:
     process = server_of(editor)
     editor.nvim.command("Mellum toggle")
     eventually(lambda: editor.nvim.exec_lua(STATE) == "disabled", "the end of all inference")
+    before = seconds_at_rest(process)
     editor.press(f"o{TYPED}")
     eventually(lambda: editor.line().endswith(TYPED), "the typed text")
     answers = editor.answers("textDocument/inlineCompletion")
     editor.press("W")
     eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "an empty answer")
-    before = sum(process.cpu_times()[:2])
+    assert seconds_at_rest(process) - before < 0.5
     assert editor.nvim.exec_lua(STATE) == "disabled"
-    assert sum(process.cpu_times()[:2]) - before < 0.5
     assert not editor.grey()
     assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum off"
     editor.press("<Esc>")
