@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from engine import CompletionRequest, ContextSnippet, Engine, InferenceThread, ModelError, Suggestion
+from engine import CONFIDENCES, CompletionRequest, ContextSnippet, Engine, InferenceThread, ModelError, Suggestion
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import MANIFEST_FILE
 from engine.runtime.memory import give_back
@@ -131,7 +131,7 @@ def _request(
         max_tokens=settings.max_tokens,
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         disabled_in=settings.disabled_in,
-        confidence=settings.confidence_in(snapshot.cursor.language),
+        confidence=CONFIDENCES[settings.eagerness_in(snapshot.cursor.language)],
     )
 
 

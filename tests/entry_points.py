@@ -107,7 +107,7 @@ async def whole_session(client: Client, scene: Scene) -> None:
     """What an editor does: open a folder and a document, type, ask, save, and leave."""
     file = scene.workspace / "main.py"
     folder = {"uri": scene.workspace.as_uri(), "name": "workspace"}
-    await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "confidence": 0})
+    await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "eagerness": "always"})
     await client.state("ready", within=4 * SOON)
     async with asyncio.timeout(4 * SOON):
         while (await client.request("mellum/status"))["index"]["files"] < 2:  # noqa: ASYNC110 - another process

@@ -110,21 +110,21 @@ says, else warnings."
   :set #'mellum--set
   :group 'mellum-server)
 
-(defcustom mellum-confidence 0.7
-  "The setting `confidence' of the server.
+(defcustom mellum-eagerness "balanced"
+  "The setting `eagerness' of the server.
 How sure a suggestion has to be: it ends at the word with which the
-probability that all of it is right would fall below this, as the model
-states it; 0 shows everything.  A suggestion asked for by a key is always
-shown."
-  :type 'number
+probability that all of it is right would fall below 0.8 (`quiet'), 0.6
+(`balanced') or 0.45 (`eager'), as the model states it; `always' shows
+everything.  A suggestion asked for by a key is always shown."
+  :type '(choice (const "quiet") (const "balanced") (const "eager") (const "always"))
   :initialize #'custom-initialize-default
   :set #'mellum--set
   :group 'mellum-server)
 
-(defcustom mellum-confidence-by-language nil
-  "The setting `confidenceByLanguage' of the server.
-`confidence' for some LSP language ids: ((\"markdown\" . 0.9))."
-  :type '(alist :key-type string :value-type number)
+(defcustom mellum-eagerness-by-language nil
+  "The setting `eagernessByLanguage' of the server.
+`eagerness' for some LSP language ids: ((\"markdown\" . \"quiet\"))."
+  :type '(alist :key-type string :value-type (choice (const "quiet") (const "balanced") (const "eager") (const "always")))
   :initialize #'custom-initialize-default
   :set #'mellum--set
   :group 'mellum-server)
@@ -186,8 +186,8 @@ same."
     (mellum-context-tokens :contextTokens integer nil)
     (mellum-max-tokens :maxTokens integer 96)
     (mellum-log-level :logLevel string nil)
-    (mellum-confidence :confidence number 0.7)
-    (mellum-confidence-by-language :confidenceByLanguage object nil)
+    (mellum-eagerness :eagerness string "balanced")
+    (mellum-eagerness-by-language :eagernessByLanguage object nil)
     (mellum-deadline :deadline integer 400)
     (mellum-state-memory :stateMemory integer nil)
     (mellum-unload-after :unloadAfter number 30.0)

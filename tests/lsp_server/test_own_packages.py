@@ -39,7 +39,7 @@ async def test_a_server_suggests_with_another_project_first_on_the_import_path(
     async with serving(model_cache, *arguments, PYTHONPATH=str(project)) as server:
         client = server.client
         folder = {"uri": project.as_uri(), "name": "project"}
-        await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "confidence": 0})
+        await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "eagerness": "always"})
         await client.state("ready")
         client.open(URI, TEXT)
         assert await client.complete(URI, 1, 11)
