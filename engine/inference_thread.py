@@ -59,12 +59,12 @@ class InferenceThread:
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, document: str, request: CompletionRequest) -> Future[Suggestion]:
+    def submit(self, request: CompletionRequest) -> Future[Suggestion]:
         """Answer from the cached suggestions, or queue a request.
 
         An older request for the same document is cancelled, whether it waits or runs.
         """
-        job = Job(document, request, Priority.EXPLICIT if request.explicit else Priority.KEYSTROKE)
+        job = Job(request, Priority.EXPLICIT if request.explicit else Priority.KEYSTROKE)
         # where the cursor's surroundings decide whether a suggestion is wanted, the thread does both: see `_make`
         remembered = self._suggestions.find(request) if not request.disabled_in else None
         if remembered is None:
@@ -74,25 +74,25 @@ class InferenceThread:
                 job.future.cancel()
                 return job.future
             self._queue.note_user()
-            self._drop(document, is_idle=False)
+            self._drop(request.document, is_idle=False)
             if remembered is None:
-                self._drop(document, is_idle=True)
+                self._drop(request.document, is_idle=True)
                 self._add(job)
         if remembered is None:
             job.future.add_done_callback(lambda future: self._on_cancelled(job) if future.cancelled() else None)
         else:
             job.future.set_result(remembered)
-            self._work_ahead(document, request, remembered)
+            self._work_ahead(request, remembered)
         return job.future
 
-    def warm_up(self, document: str, request: CompletionRequest) -> None:
+    def warm_up(self, request: CompletionRequest) -> None:
         """In idle time, compute the KV state for a request that may come soon."""
         if self._suggestions.find(request) is not None:
             return
         with self._changed:
             self._queue.note_user()
-            self._drop(document, is_idle=True)
-            self._add(Job(document, request, Priority.WARM_UP))
+            self._drop(request.document, is_idle=True)
+            self._add(Job(request, Priority.WARM_UP))
 
     def rest(self, document: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
@@ -196,23 +196,23 @@ class InferenceThread:
             job.future.set_result(replace(suggestion, timings={"queue": waited, **suggestion.timings}))
         except InvalidStateError:
             return  # it was cancelled
-        self._work_ahead(job.document, job.request, suggestion)
+        self._work_ahead(job.request, suggestion)
 
-    def _work_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
+    def _work_ahead(self, request: CompletionRequest, suggestion: Suggestion) -> None:
         """In idle time, make the suggestion that follows this one's acceptance; or first finish this one.
 
         The answer has been sent, so an error is logged and fails no request.
         """
         try:
-            self._plan_ahead(document, request, suggestion)
+            self._plan_ahead(request, suggestion)
         except Exception:
-            log.exception("Nothing is made ahead for %s", document)
+            log.exception("Nothing is made ahead for %s", request.document)
 
-    def _plan_ahead(self, document: str, request: CompletionRequest, suggestion: Suggestion) -> None:
-        whole = [Job(document, request, Priority.WARM_UP)] if suggestion.is_provisional else []
+    def _plan_ahead(self, request: CompletionRequest, suggestion: Suggestion) -> None:
+        whole = [Job(request, Priority.WARM_UP)] if suggestion.is_provisional else []
         if suggestion.stop is StopReason.DEADLINE:  # by the same prompt, so that what is on the screen stays
             expected = suggestion.text + suggestion.dropped
-            self._add_ahead(Job(document, request, Priority.PREFETCH, expected), *whole)
+            self._add_ahead(Job(request, Priority.PREFETCH, expected), *whole)
             return
         if not suggestion.text:
             self._add_ahead(*whole)
@@ -223,7 +223,7 @@ class InferenceThread:
             request, text=f"{before}{suggestion.text}{after}", offset=offset, explicit=False, candidates=1
         )
         if self._suggestions.find(following) is None:
-            whole.insert(0, Job(document, following, Priority.PREFETCH, suggestion.dropped))
+            whole.insert(0, Job(following, Priority.PREFETCH, suggestion.dropped))
         self._add_ahead(*whole)
 
     def _add_ahead(self, *jobs: Job) -> None:

@@ -30,7 +30,6 @@ class Priority(IntEnum):
 class Job:
     """A request that waits or runs."""
 
-    document: str
     request: CompletionRequest
     priority: Priority
     expected: str = ""
@@ -39,6 +38,11 @@ class Job:
     """An idle job's future is never given a result."""
     queued: float = field(default_factory=time.perf_counter)
     is_preempted: bool = False
+
+    @property
+    def document(self) -> str:
+        """The URI of its document."""
+        return self.request.document
 
     @property
     def is_idle(self) -> bool:
@@ -105,7 +109,7 @@ class JobQueue:
         is_running = job is self.running
         self.waiting = [other for other in self.waiting if other is not job]
         if all(other.document != job.document for other in self.waiting):
-            return self.add(Job(job.document, job.request, Priority.WARM_UP)) or is_running
+            return self.add(Job(job.request, Priority.WARM_UP)) or is_running
         return is_running
 
     def start_next(self) -> Job | None:

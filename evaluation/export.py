@@ -36,8 +36,8 @@ from evaluation.export_peers import (
     anonymous_memory,
     export_with_peer,
     rates_of_peer,
-    write_checkpoint,
 )
+from evaluation.harness.checkpoint import write_checkpoint
 from evaluation.harness.gguf_weights import gguf_of
 from evaluation.harness.rates import PROMPT, ROUNDS, STEPS, rates
 from evaluation.quality import HELD_OUT
@@ -193,7 +193,7 @@ def _export(arguments: argparse.Namespace, name: str) -> dict[str, float]:
 
 @contextmanager
 def _source(arguments: argparse.Namespace) -> Iterator[tuple[Source, Tokenizer]]:
-    """The weights, and a tokenizer to calibrate with."""
+    """The weights, and a tokenizer for the data that quantization reads."""
     if arguments.shape:
         random = RandomSource(arguments.shape, layers=arguments.layers)
         yield random, random.tokenizer()

@@ -14,12 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-from tokenizers import Tokenizer
 
 from engine.model_folders.manifest import GRAPH_FILE
-from export.sources import Source, tensor_names
 from syntax.children import child_environment
 
 PEERS = {
@@ -115,45 +112,6 @@ def rates_of_peer(peer: str, python: Path, folder: Path, prompt: int, steps: int
     done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)
     prefill, decode = json.loads(done.stdout.splitlines()[-1])
     return prefill, decode
-
-
-def write_checkpoint(source: Source, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a source as the hub would have it, float32, for peers to read."""
-    folder.mkdir()
-    architecture = source.architecture
-    config = {
-        "architectures": [architecture.name],
-        "model_type": "llama",
-        "hidden_act": "silu",
-        "num_hidden_layers": architecture.layers,
-        "hidden_size": architecture.hidden,
-        "intermediate_size": architecture.intermediate,
-        "num_attention_heads": architecture.heads,
-        "num_key_value_heads": architecture.kv_heads,
-        "head_dim": architecture.head_size,
-        "vocab_size": architecture.vocabulary,
-        "max_position_embeddings": architecture.context,
-        "rope_theta": architecture.rope_theta,
-        "rms_norm_eps": architecture.norm_epsilon,
-        "tie_word_embeddings": architecture.tied_embeddings,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-        "torch_dtype": "float32",
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    tensors = {name: np.asarray(source.tensor(name), np.float32) for name in tensor_names(architecture)}
-    end = 0
-    for name, tensor in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + tensor.nbytes]}
-        end += tensor.nbytes
-    encoded = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for tensor in tensors.values():
-            file.write(tensor.tobytes())
 
 
 def anonymous_memory(process: int | str) -> int:

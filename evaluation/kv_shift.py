@@ -30,7 +30,7 @@ _LONGEST = 16  # tokens of a truth that count
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CutLine:
     """A cursor in a file from which the rest of the cursor's line was cut."""
 
     name: str
@@ -60,11 +60,11 @@ class Outcome:
     nats: float
 
 
-def places(count: int, seed: int) -> list[Place]:
+def places(count: int, seed: int) -> list[CutLine]:
     """Lines of code inside of functions, with 40 lines and more on each side."""
     chance = random.Random(seed)
     texts = {file.name: text for file in source_files() if len(text := file.read_bytes().decode()) > 12_000}
-    found: list[Place] = []
+    found: list[CutLine] = []
     while len(found) < count:
         name, text = chance.choice(list(texts.items()))
         start = text.find("\n", chance.randrange(5000, len(text) - 5000)) + 1
@@ -73,11 +73,11 @@ def places(count: int, seed: int) -> list[Place]:
         if len(code) > 15 and line.startswith("    ") and not code.startswith(("#", '"', "'")):
             offset = start + len(line) - len(code) + chance.randrange(len(code) // 2)
             end = start + len(line)
-            found.append(Place(name, text[:offset] + text[end:], offset, text[offset:end]))
+            found.append(CutLine(name, text[:offset] + text[end:], offset, text[offset:end]))
     return found
 
 
-def outcome(engine: Engine, place: Place, *, most_shifts: int) -> Outcome:
+def outcome(engine: Engine, place: CutLine, *, most_shifts: int) -> Outcome:
     """Make the state for a place, and score the truth there."""
     prompt = engine.lay_out(place.request(place.text, place.offset))
     truth = engine.tokenizer.encode(prompt.last_word + place.truth)[:_LONGEST]
@@ -100,10 +100,10 @@ def _forget(engine: Engine) -> None:
     engine._slots = Slots(engine._model, capacity=2 * engine.budget.prompt + 256, memory=memory)
 
 
-def _changes(chain: int) -> dict[str, Callable[[Place], Sequence[CompletionRequest]]]:
+def _changes(chain: int) -> dict[str, Callable[[CutLine], Sequence[CompletionRequest]]]:
     """What was asked for before the place itself, by the name of the change."""
 
-    def edited(place: Place, at: int) -> list[CompletionRequest]:
+    def edited(place: CutLine, at: int) -> list[CompletionRequest]:
         text = place.text[:at] + _NEW_LINE + place.text[at:]
         return [place.request(text, place.offset + (len(_NEW_LINE) if at < place.offset else 0))]
 
@@ -113,7 +113,7 @@ def _changes(chain: int) -> dict[str, Callable[[Place], Sequence[CompletionReque
                 place.request(place.text, place.moved(2 * lines)) for lines in range(chain, 0, -1)
             ]
         }
-    changes: dict[str, Callable[[Place], Sequence[CompletionRequest]]] = {
+    changes: dict[str, Callable[[CutLine], Sequence[CompletionRequest]]] = {
         f"{abs(lines)} lines {'down' if lines > 0 else 'up'}": lambda place, lines=lines: [  # type: ignore[misc]
             place.request(place.text, place.moved(lines))
         ]

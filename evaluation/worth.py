@@ -39,7 +39,7 @@ _CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MiddleLoss:
     """A middle, and what the model loses at it."""
 
     told_elsewhere: bool
@@ -61,7 +61,7 @@ def lost(model: Model, prompt: Prompt, tokens: list[int]) -> float:
 
 def place(
     model: Model, tokenizer: Tokenizer, teacher: Teacher, chance: random.Random, columns: Columns, above: int
-) -> Place | None:
+) -> MiddleLoss | None:
     """Draw a file and a middle of it; None where it has none, or nothing is missing, or little stands above it."""
     file = teacher.file(chance)
     middle = choose_middle(file.text, outline_of(file.text, file.language), chance)
@@ -74,14 +74,14 @@ def place(
     }
     tokens = {name: tokenizer.encode(prompt.last_word + truth)[:_LONGEST] for name, prompt in prompts.items()}
     last = list(columns)[-1]
-    return Place(
+    return MiddleLoss(
         bool(told_elsewhere(prompts[last], truth, tokenizer)),
         len(tokens[last]),
         {name: lost(model, prompts[name], tokens[name]) for name in columns},
     )
 
 
-def table(name: str, places: list[Place]) -> str:
+def table(name: str, places: list[MiddleLoss]) -> str:
     """A line for each column."""
     lines = [f"{name}, {len(places)} places"]
     if len(places) < 2:
@@ -118,7 +118,7 @@ def main() -> None:
         manifest, tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)
         model = Model(folder, manifest, threads=arguments.threads)
         teacher, chance = Teacher(files, tokenizer, manifest.prompt), random.Random(arguments.seed)
-        places: list[Place] = []
+        places: list[MiddleLoss] = []
         while len(places) < arguments.places:
             print(f"{len(places) + 1} of {arguments.places}   ", end="\r", flush=True)
             if found := place(model, tokenizer, teacher, chance, columns, above):

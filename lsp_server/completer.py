@@ -71,12 +71,12 @@ class Completer:
         """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
         if self._thread is None:
             raise RuntimeError("This model was let go")
-        return self._thread.submit(snapshot.document.uri, _request(snapshot, snippets, neighbours, settings))
+        return self._thread.submit(_request(snapshot, snippets, neighbours, settings))
 
     def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
         """In idle time, compute the state for a request at this place."""
         if self._thread is not None:
-            self._thread.warm_up(snapshot.document.uri, _request(snapshot, snippets, (), settings))
+            self._thread.warm_up(_request(snapshot, snippets, (), settings))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""

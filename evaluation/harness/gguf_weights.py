@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from export.architecture import tensor_shapes
+from export.architecture import Architecture, tensor_shapes
 from export.default_model import GGUF_IN_WHEEL
 from export.sources import Floats, GgufSource
 from export.sources.adapter import AdaptedSource
@@ -71,15 +71,7 @@ def shaped(base: Path, source: RandomSource, target: Path) -> None:
     types = reader.fields["tokenizer.ggml.token_type"].contents()
     writer.add_token_types([*types, *[int(gguf.TokenType.UNUSED)] * missing])
     writer.add_token_merges([str(merge) for merge in reader.fields["tokenizer.ggml.merges"].contents()])
-    writer.add_block_count(architecture.layers)
-    writer.add_context_length(architecture.context)
-    writer.add_embedding_length(architecture.hidden)
-    writer.add_feed_forward_length(architecture.intermediate)
-    writer.add_head_count(architecture.heads)
-    writer.add_head_count_kv(architecture.kv_heads)
-    writer.add_rope_dimension_count(architecture.head_size)
-    writer.add_rope_freq_base(architecture.rope_theta)
-    writer.add_layer_norm_rms_eps(architecture.norm_epsilon)
+    add_shape(writer, architecture)
     writer.add_vocab_size(architecture.vocabulary)
     for name, shape in tensor_shapes(architecture):
         *layer, module = name.removesuffix(".weight").removeprefix("model.layers.").split(".", 1)
@@ -92,6 +84,21 @@ def shaped(base: Path, source: RandomSource, target: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def add_shape(writer: gguf.GGUFWriter, architecture: Architecture) -> None:
+    """Write an architecture's sizes, without its vocabulary and the scaling of its rotary embedding."""
+    writer.add_block_count(architecture.layers)
+    writer.add_context_length(architecture.context)
+    writer.add_embedding_length(architecture.hidden)
+    writer.add_feed_forward_length(architecture.intermediate)
+    writer.add_head_count(architecture.heads)
+    writer.add_head_count_kv(architecture.kv_heads)
+    writer.add_key_length(architecture.head_size)
+    writer.add_value_length(architecture.head_size)
+    writer.add_rope_dimension_count(architecture.head_size)
+    writer.add_rope_freq_base(architecture.rope_theta)
+    writer.add_layer_norm_rms_eps(architecture.norm_epsilon)
 
 
 def permuted(values: Floats, size: int) -> Floats:

@@ -29,7 +29,9 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
         assert isinstance(cache, Path)
         home = kind.get("home", tmp_path_factory.mktemp("home"))
         assert isinstance(home, Path)
-        started.append(Emacs(emacs(version), home, file, cache, init, place))
+        setup = kind.get("setup")
+        assert setup is None or isinstance(setup, str)
+        started.append(Emacs(emacs(version), home, file, cache, init, place, setup))
         return started[-1]
 
     with or_skipped():

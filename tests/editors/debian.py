@@ -5,6 +5,7 @@ uses already, verified against Debian's own keyring, resolved by apt in a privat
 folder with their own C library.
 """
 
+import argparse
 import platform
 import re
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -64,6 +65,19 @@ def install(
             shutil.rmtree(directory)
             raise
     return command
+
+
+def unpack(package: str, directory: Path) -> Path:
+    """Unpack a package without programs, and all that it depends on, into `directory`, unless that is done already."""
+    directory = directory.absolute()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
+        if not directory.exists():
+            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as temporary:
+                for archive in _download(package, _mirror(), Path(temporary) / "apt"):
+                    run(["dpkg-deb", "--extract", str(archive), str(Path(temporary) / "root")])
+                (Path(temporary) / "root").rename(directory)
+    return directory
 
 
 def _link(root: Path, directory: Path, binary: str, patchelf: str) -> None:
@@ -162,3 +176,15 @@ def run(command: list[str]) -> str:
         error = next((line for line in said if line.startswith("E: ")), said[-1])
         raise CannotInstallError(f"`{name}` failed with {finished.returncode}, saying: {error}")
     return finished.stdout
+
+
+def install_from_command_line(what: str, *steps: Callable[[Path], Path]) -> None:
+    """Take the steps of an installation into the folder named on the command line, and print what each returns."""
+    parser = argparse.ArgumentParser(description=f"Install {what} into DIR.")
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    directory = parser.parse_args().directory
+    try:
+        for step in steps:
+            print(step(directory))
+    except CannotInstallError as problem:
+        sys.exit(str(problem))

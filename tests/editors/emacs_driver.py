@@ -8,7 +8,6 @@ import subprocess
 import sysconfig
 import textwrap
 import time
-import uuid
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ from engine.model_folders.locations import CACHE_VARIABLE
 from tests.editors.availability import or_skipped, program
 from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
+from tests.editors.terminal import COLUMNS, ROWS, Terminal
 from tests.editors.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,29 +69,38 @@ NO_COMPILING = """(setq native-comp-jit-compilation nil native-comp-deferred-com
 """To machine code, which would take the processor from what is tested."""
 
 
-class Emacs:
+class Emacs(Terminal):
     """An Emacs in a terminal, and what a person would do to it and see in it."""
 
-    def __init__(self, command: str, home: Path, file: Path, cache: Path, init: str = "", place: int = 1) -> None:
+    def __init__(
+        self,
+        command: str,
+        home: Path,
+        file: Path,
+        cache: Path,
+        init: str = "",
+        place: int = 1,
+        setup: str | None = None,
+        columns: int = COLUMNS,
+        rows: int = ROWS,
+    ) -> None:
+        """Start it on a line of a file. `setup` stands in place of what the README puts into `init.el`."""
         self._place = place
-        self._environment = environment(home, cache)
+        variables = environment(home, cache)
         self._socket = home / "socket"
-        self._tmux = f"mellum-{uuid.uuid4().hex}"
         self._client = shutil.which("emacsclient") or "emacsclient"
         folder = home / ".emacs.d"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "early-init.el").write_text(NO_COMPILING)
         install_it = shown_in_readme("sh")[0].replace("emacs ", f"{command} ", 1)
-        subprocess.run(
-            ["sh", "-ec", install_it], cwd=REPOSITORY, env=self._environment, check=True, capture_output=True
-        )
+        subprocess.run(["sh", "-ec", install_it], cwd=REPOSITORY, env=variables, check=True, capture_output=True)
         (folder / "init.el").write_text(
             f'(setq server-name "{self._socket}" inhibit-startup-screen t\n'
             "      make-backup-files nil auto-save-default nil create-lockfiles nil)\n"
-            f"(menu-bar-mode -1)\n(server-start)\n{shown_in_readme('elisp')[0]}\n{init}\n"
+            f"(menu-bar-mode -1)\n(server-start)\n{setup or shown_in_readme('elisp')[0]}\n{init}\n"
         )
         self.begun = time.monotonic()
-        self._call("new-session", "-d", "-x", "110", "-y", "30", command, "-nw", f"+{place}", str(file))
+        super().__init__([command, "-nw", f"+{place}", str(file)], variables, columns, rows)
         eventually(lambda: self._socket.exists(), "the start of Emacs")
         eventually(lambda: self._shows(file), "the opening of the file")
 
@@ -101,27 +110,12 @@ class Emacs:
         except subprocess.CalledProcessError:  # it listens before it has read all of its init.el
             return False
 
-    def _call(self, *words: str) -> str:
-        """Run a tmux command."""
-        command = ["tmux", "-L", self._tmux, "-f", "/dev/null", *words]
-        return subprocess.run(
-            command, env=self._environment, check=True, capture_output=True, text=True, timeout=180
-        ).stdout
-
     def close(self) -> None:
         """End Emacs, and the terminal with it."""
         with contextlib.suppress(subprocess.SubprocessError):
             self.eval("(let ((kill-emacs-hook nil)) (kill-emacs))", check=False)
         with contextlib.suppress(subprocess.SubprocessError):
-            self._call("kill-server")
-
-    def type(self, text: str) -> None:
-        """Type text, character by character."""
-        self._call("send-keys", "-l", text)
-
-    def press(self, *keys: str) -> None:
-        """Press keys, in tmux' notation."""
-        self._call("send-keys", *keys)
+            super().close()
 
     def command(self, name: str) -> None:
         """Run an interactive command as a person would."""
@@ -159,18 +153,6 @@ class Emacs:
     def grey(self) -> str:
         """Return the grey text, lines below included; nothing if there is none."""
         return self.eval('(or (and mellum--showing (car (nth mellum--index mellum--items))) "")')
-
-    def screen(self) -> list[str]:
-        """Return what the terminal shows."""
-        return self._call("capture-pane", "-p").split("\n")[:30]
-
-    def row(self) -> str:
-        """Return the line of the terminal that the cursor is in, grey text included."""
-        return self.screen()[int(self._call("display-message", "-p", "#{cursor_y}"))].rstrip()
-
-    def column(self) -> int:
-        """Return the column of the terminal's cursor."""
-        return int(self._call("display-message", "-p", "#{cursor_x}"))
 
     def says(self, words: str) -> bool:
         """Return whether these words are on the screen, or were said before."""

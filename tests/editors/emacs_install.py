@@ -3,12 +3,9 @@
 python -m tests.editors.emacs_install DIR
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 from tests.editors import debian
-from tests.editors.debian import CannotInstallError
 
 LAUNCHER = """\
 #!/bin/sh
@@ -28,15 +25,5 @@ def install(directory: Path) -> Path:
     return debian.install("emacs-nox", "usr/bin/emacs-nox", LAUNCHER, directory, [30, 0], without=COMPILER)
 
 
-def main() -> None:
-    """Install into the folder named on the command line, and print the command that starts Emacs."""
-    parser = argparse.ArgumentParser(description="Install Emacs 30 or newer into DIR, beside a Debian system.")
-    parser.add_argument("directory", metavar="DIR", type=Path)
-    try:
-        print(install(parser.parse_args().directory))
-    except CannotInstallError as problem:
-        sys.exit(str(problem))
-
-
 if __name__ == "__main__":
-    main()
+    debian.install_from_command_line("Emacs 30 or newer", install)

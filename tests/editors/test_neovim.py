@@ -59,7 +59,7 @@ plugin_setups = pytest.mark.parametrize(
 
 
 @every_setup
-def test_grey_text_appears_behind_the_cursor(editor: Editor) -> None:
+def test_grey_text_appears_after_the_cursor(editor: Editor) -> None:
     """What is drawn on the line is what was typed and the grey text, and the text itself is as it was typed."""
     grey = editor.suggestion()
     assert editor.on_screen() == f"    {TYPED}{first_line(grey)}"

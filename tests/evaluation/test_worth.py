@@ -12,7 +12,7 @@ from engine import CompletionRequest, Engine
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.model_folders.manifest import TOKENIZER_FILE
 from engine.prompt.tokenizer import Tokenizer
-from evaluation.worth import SIDES, Place, lost, place, table
+from evaluation.worth import SIDES, MiddleLoss, lost, place, table
 from training.data.examples import Teacher
 from training.data.sources import SourceFile
 
@@ -39,7 +39,7 @@ def test_a_place_is_scored_from_every_side(engine: Engine, model_cache: Path) ->
     ]
     teacher, chance = Teacher(files, tokenizer, engine.manifest.prompt), random.Random(5)
     columns = {side: (*parts, 256) for side, parts in SIDES.items()}
-    places: list[Place] = []
+    places: list[MiddleLoss] = []
     while len(places) < 3:
         if found := place(engine._model, tokenizer, teacher, chance, columns, above=200):
             places.append(found)

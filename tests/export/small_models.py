@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from evaluation.harness.checkpoint import config_of
+from evaluation.harness.gguf_weights import add_shape, permuted
 from export.architecture import Architecture, RopeScaling, tensor_shapes
 from export.sources.random_weights import synthetic_tokenizer
 
@@ -60,38 +62,6 @@ def random_weights(architecture: Architecture, seed: int = 1) -> Weights:
     return {name: draw(name, shape) for name, shape in tensor_shapes(architecture)}
 
 
-def config_of(architecture: Architecture) -> dict[str, Any]:
-    """Spell an architecture as transformers 4 does."""
-    config: dict[str, Any] = {
-        "architectures": [architecture.name],
-        "model_type": "qwen2" if architecture.name == "Qwen2ForCausalLM" else "llama",
-        "hidden_act": "silu",
-        "num_hidden_layers": architecture.layers,
-        "hidden_size": architecture.hidden,
-        "intermediate_size": architecture.intermediate,
-        "num_attention_heads": architecture.heads,
-        "num_key_value_heads": architecture.kv_heads,
-        "head_dim": architecture.head_size,
-        "vocab_size": architecture.vocabulary,
-        "max_position_embeddings": architecture.context,
-        "rope_theta": architecture.rope_theta,
-        "rms_norm_eps": architecture.norm_epsilon,
-        "tie_word_embeddings": architecture.tied_embeddings,
-        "attention_bias": architecture.output_bias,
-        "mlp_bias": architecture.mlp_bias,
-        "torch_dtype": "bfloat16",
-    }
-    if (scaling := architecture.rope_scaling) is not None:
-        config["rope_scaling"] = {"rope_type": scaling.kind, "factor": scaling.factor}
-        if scaling.kind == "llama3":
-            config["rope_scaling"] |= {
-                "low_freq_factor": scaling.low_frequency_factor,
-                "high_freq_factor": scaling.high_frequency_factor,
-                "original_max_position_embeddings": scaling.original_context,
-            }
-    return config
-
-
 def safetensors_bytes(weights: Mapping[str, NDArray[np.float32]], dtype: str = "BF16") -> bytes:
     """Spell tensors as a safetensors file."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -138,22 +108,6 @@ def write_folder(
     return folder
 
 
-_GGUF_NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
 def quantized(values: NDArray[np.float32], kind: gguf.GGMLQuantizationType) -> NDArray[np.generic]:
     """Quantize; the kinds that gguf only reads get random blocks of the right shape instead."""
     scales = {gguf.GGMLQuantizationType.Q4_K: slice(0, 4), gguf.GGMLQuantizationType.Q6_K: slice(-2, None)}
@@ -179,17 +133,7 @@ def write_gguf(
     writer = gguf.GGUFWriter(str(path), family)
     writer.add_name("A small model")
     writer.add_license("apache-2.0")
-    writer.add_block_count(architecture.layers)
-    writer.add_context_length(architecture.context)
-    writer.add_embedding_length(architecture.hidden)
-    writer.add_feed_forward_length(architecture.intermediate)
-    writer.add_head_count(architecture.heads)
-    writer.add_head_count_kv(architecture.kv_heads)
-    writer.add_key_length(architecture.head_size)
-    writer.add_value_length(architecture.head_size)
-    writer.add_rope_dimension_count(architecture.head_size)
-    writer.add_rope_freq_base(architecture.rope_theta)
-    writer.add_layer_norm_rms_eps(architecture.norm_epsilon)
+    add_shape(writer, architecture)
     scaling = architecture.rope_scaling
     if scaling is not None and scaling.kind == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -206,18 +150,15 @@ def write_gguf(
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
     writer.add_token_merges(["Ġ w"])
+    kinds = gguf.MODEL_ARCH.QWEN2 if family == "qwen2" else gguf.MODEL_ARCH.LLAMA
+    names = gguf.get_tensor_name_map(kinds, architecture.layers)
     for name, values in weights.items():
-        module, suffix = name.rsplit(".", 1)
-        prefix = ""
-        if module.startswith("model.layers."):
-            layer, module = module.removeprefix("model.layers.").split(".", 1)
-            prefix = f"blk.{layer}."
-        if family == "llama" and module.endswith(("q_proj", "k_proj")):
-            half = architecture.head_size // 2  # LlamaModel.permute of convert_hf_to_gguf.py
-            values = values.reshape(-1, 2, half, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+        if family == "llama" and any(part in name for part in ("q_proj", "k_proj")):
+            values = permuted(values, architecture.head_size)
         stored = kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
-        data = quantized(np.ascontiguousarray(values), stored)
-        writer.add_tensor(f"{prefix}{_GGUF_NAMES[module]}.{suffix}", data, raw_dtype=stored)
+        known = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert known is not None
+        writer.add_tensor(known, quantized(np.ascontiguousarray(values), stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

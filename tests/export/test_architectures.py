@@ -13,6 +13,7 @@ import pytest
 from engine import CompletionRequest, Engine
 from engine.model_folders.manifest import check_files, read_manifest
 from engine.runtime.session import Model
+from evaluation.harness.checkpoint import config_of
 from export.architecture import ExportError
 from export.config import architecture_of
 from export.default_model import ADAPTER, GGUF_IN_WHEEL
@@ -20,7 +21,7 @@ from export.graph.decoder import Format
 from export.make import export
 from export.sources import Source, open_source
 from tests.export.forward import forward
-from tests.export.small_models import PLAIN, VARIANTS, config_of, random_weights, write_folder, write_gguf
+from tests.export.small_models import PLAIN, VARIANTS, random_weights, write_folder, write_gguf
 
 TOKENS = [int(token) for token in np.random.default_rng(3).integers(7, 320, 96)]
 

@@ -94,9 +94,10 @@ export async function showContext(server: Server, installation: Installation): P
     return;
   }
   const document = await vscode.workspace.openTextDocument(last.uri);
-  const before = document.lineAt(Math.min(last.position.line, document.lineCount - 1)).text;
-  const column = [...before.slice(0, last.position.character)].length + 1; // of characters, not of UTF-16 units
-  const place = `${last.uri.fsPath}:${last.position.line + 1}:${column}`;
+  const { line, character } = last.range.start;
+  const before = document.lineAt(Math.min(line, document.lineCount - 1)).text;
+  const column = [...before.slice(0, character)].length + 1; // of characters, not of UTF-16 units
+  const place = `${last.uri.fsPath}:${line + 1}:${column}`;
   const named = vscode.workspace.getConfiguration(SECTION).get<string | null>("model");
   const open = vscode.workspace.textDocuments.filter((one) => one.uri.scheme === "file" && one !== document);
   const parameters = [...(named ? ["--model", named] : []), ...open.flatMap((one) => ["--open", one.uri.fsPath])];

@@ -25,12 +25,6 @@ export interface ServerStatus {
   version: string;
 }
 
-/** Where a suggestion was last asked for. */
-export interface Place {
-  uri: vscode.Uri;
-  position: vscode.Position;
-}
-
 const SELECTOR = ["file", "untitled", "vscode-notebook-cell"].map((scheme) => ({ scheme }));
 
 export class Server implements vscode.Disposable {
@@ -38,7 +32,8 @@ export class Server implements vscode.Disposable {
   status: ServerStatus | undefined;
   /** Why there is no server, with the mend. */
   problem: string | undefined;
-  last: Place | undefined;
+  /** Where a suggestion was last asked for. */
+  last: vscode.Location | undefined;
   private pending = 0;
   private client: LanguageClient | undefined;
   private ends: number[] = [];
@@ -201,7 +196,7 @@ export class Server implements vscode.Disposable {
         },
       },
       provideInlineCompletionItems: async (document, position, context, token, next) => {
-        this.last = { uri: document.uri, position };
+        this.last = new vscode.Location(document.uri, position);
         if (this.isAskingAgain) { // not the user
           context = { ...context, triggerKind: vscode.InlineCompletionTriggerKind.Automatic };
         }

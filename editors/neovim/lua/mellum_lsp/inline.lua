@@ -1,5 +1,5 @@
--- Inline completion for Neovim 0.11, with the interface of `vim.lsp.inline_completion` as far as `mellum_lsp` needs it.
--- It asks the server a moment after each change, shows the answer as grey text behind the cursor, and keeps it there
+-- Inline completion for Neovim 0.11: the part of `vim.lsp.inline_completion` that `mellum_lsp` needs.
+-- It asks the server a moment after each change, shows the answer as grey text after the cursor, and keeps it there
 -- while it is typed through.
 
 local suggestion = require('mellum_lsp.suggestion')
@@ -45,7 +45,7 @@ local function cancel()
   pending = nil
 end
 
---- Draw what is left of the suggestion behind the cursor, or hide it if nothing is.
+--- Draw what is left of the suggestion after the cursor, or hide it if nothing is.
 local function draw()
   local rest, end_row, end_column = suggestion.rest(shown.item)
   if not rest or rest == '' then
@@ -53,7 +53,7 @@ local function draw()
   end
   local row, column = suggestion.cursor()
   local lines = vim.split(rest, '\n')
-  -- Text behind the cursor that the suggestion ends with stays as it is; other text that it replaces is covered.
+  -- Text after the cursor that the suggestion ends with stays as it is; other text that it replaces is covered.
   local replaced = table.concat(api.nvim_buf_get_text(0, row, column, end_row, end_column, {}), '\n')
   if #lines == 1 and replaced ~= '' and vim.endswith(rest, replaced) then
     lines[1], replaced = rest:sub(1, #rest - #replaced), ''

@@ -58,10 +58,10 @@ local function added(rest)
   return #more
 end
 
---- What is left of the suggestion behind the cursor, when all that was typed agrees with it.
+--- What is left of the suggestion after the cursor, when all that was typed agrees with it.
 ---@param item vim.lsp.inline_completion.Item
 ---@return string? rest nil if the text went another way
----@return integer end_row, integer end_column of the text behind the cursor that it replaces
+---@return integer end_row, integer end_column of the text after the cursor that it replaces
 function M.rest(item)
   local row, column = M.cursor()
   if not item.range then
@@ -96,7 +96,7 @@ local function first(text, part)
   return found ~= '' and found or text
 end
 
---- Put the next part of the suggestion behind the cursor; with its last part, tell the server that it was accepted.
+--- Put the next part of the suggestion after the cursor; with its last part, tell the server that it was accepted.
 ---@param item vim.lsp.inline_completion.Item
 ---@param part mellum_lsp.Part
 ---@return boolean inserted false if the suggestion no longer fits the text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.export_peers import write_checkpoint
+from evaluation.harness.checkpoint import write_checkpoint
 from export.sources import tensor_names
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import synthetic_tokenizer
