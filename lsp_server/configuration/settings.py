@@ -71,6 +71,9 @@ class Settings:
     fall below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
     confidence_by_language: Mapping[str, float] = field(default_factory=dict)
     """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
+    learn_gate: bool = True
+    """Whether `confidence` is measured by what you accept: where the model is less often right than it says,
+    suggestions have to be surer, and the other way round; see `mellum-lsp stats --gate`."""
     deadline: int = 400
     """Milliseconds after which the part of a suggestion that is ready is shown; the rest follows when you pause. Less
     than an expression is not shown: then it takes longer. 0 waits for all of it."""
@@ -82,6 +85,9 @@ class Settings:
     itself. 0 keeps the model."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
+    statistics: bool = True
+    """Whether it is written down on this machine what became of suggestions, in numbers and without any code, for
+    `mellum-lsp stats` and for `learnGate`; false writes nothing."""
     complete_ignored_files: bool = False
     """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
     secrets. They help no other file all the same."""
