@@ -3,12 +3,15 @@
 `cost`: microseconds that observing one keystroke takes on the event loop. `size`: a million answers are written; prints
 the file's megabytes and the seconds of `mellum-lsp stats` over it. `writers`: three processes write for a minute, and
 each event must be there. `kill`: a writer is killed 200 times, and the file must be whole each time. `gate`: what the
-gate learns from users whose suggestions are right more or less often than the model says.
+gate learns from users whose suggestions are right more or less often than the model says; `evaluation.learned_gate`
+measures what that is worth.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import dataclasses
 import queue
 import random
 import subprocess
@@ -31,6 +34,7 @@ from syntax import Cursor, identify
 from syntax.children import child_environment, start_python
 
 _LANGUAGES = ("python", "typescript", "rust", "go", "markdown")
+_SHIPPED = 0.7
 _REASONS = ("gate", "nothing to say", "deadline", "off here")
 
 
@@ -120,8 +124,8 @@ def start_writer(file: Path, batches: int, events: int, seconds: float = 3600.0)
     return start_python("evaluation.statistics", "write", str(file), *numbers, stdout=subprocess.PIPE)
 
 
-def cost() -> None:
-    """Print what observing one keystroke takes on the event loop."""
+async def cost() -> None:
+    """Print what observing one keystroke takes on the event loop, with accepted texts that are followed."""
     events: list[Event] = []
     for lines in (100, 10_000):
         text = "value = compute(first, second)\n" * lines + "result = "
@@ -159,6 +163,9 @@ def _observe(text: str, rest: str, events: list[Event]) -> tuple[float, float]:
             observer.asked(snapshot)
             observer.answered(snapshot, suggestion, name)
             took.append(1e6 * (time.perf_counter() - began))
+            if index == 4 and turn < 20:
+                observer.accepted(name)
+        observer.asked(dataclasses.replace(snapshot, end=0))  # elsewhere
     took.sort()
     return took[len(took) // 2], took[len(took) * 99 // 100]
 
@@ -225,17 +232,15 @@ def _answers(file: Path) -> int:
         return 0
 
 
-def gate(confidence: float = 0.7) -> None:
+def gate(confidence: float = _SHIPPED) -> None:
     """Print the gate by how many suggestions were seen, and how far the model's probabilities are true for the user."""
-    print(f"{'exponent':>8} " + " ".join(f"{count:>14,}" for count in (10, 50, 100, 300, 500, 1_000, 5_000)))
+    counts = (10, 50, 100, 300, 500, 1_000, 5_000)
+    print("exponent " + " ".join(f"{count:>7,}" for count in counts) + "   would be right")
     for true in (0.5, 0.8, 1.0, 1.5, 2.5):
-        cells = []
-        for count in (10, 50, 100, 300, 500, 1_000, 5_000):
-            learned = [_learn(true, count, seed).gate(confidence) for seed in range(20)]
-            mean = sum(learned) / len(learned)
-            cells.append(f"{mean:6.2f} ({min(learned):.2f}-{max(learned):.2f})"[:16].rjust(14))
-        print(f"{true:8} " + " ".join(cells) + f"   would be {confidence ** (1 / true):.2f}")
-    print(f"under {LEAST_EVENTS} nothing changes")
+        learned = [[_learn(true, count, seed).gate(confidence) for seed in range(20)] for count in counts]
+        means = " ".join(f"{sum(gates) / len(gates):7.2f}" for gates in learned)
+        print(f"{true:8} {means} {confidence ** (1 / true):10.2f}")
+    print(f"under {LEAST_EVENTS} suggestions nothing changes")
 
 
 def _learn(true: float, count: int, seed: int) -> Calibration:
@@ -243,6 +248,11 @@ def _learn(true: float, count: int, seed: int) -> Calibration:
     for _ in range(count):
         stated = round(1 - 0.3 * chance.random() ** 1.3, 2)
         counts[stated, chance.random() < stated**true] += 1
+    return fit(counts)
+
+
+def fit(counts: Counter[tuple[float, bool]]) -> Calibration:
+    """What these outcomes teach: how often a suggestion of a stated probability was right, and was not."""
     outcomes = {stated: (counts[stated, True], counts[stated, False]) for stated, _ in counts}
     return calibrations_of({("model", "python"): outcomes})["model", "python"]
 
@@ -276,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     match chosen.command:
         case "cost":
-            cost()
+            asyncio.run(cost())
         case "size":
             size(chosen.answers)
         case "writers":

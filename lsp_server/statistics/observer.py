@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 Told = TypeVar("Told", bound=Callable[..., None])
 
 
+_failed: set[str] = set()
+
+
 def _safe(told: Told) -> Told:
     """Log an error instead of raising it: no request and no edit may suffer from statistics."""
 
@@ -45,7 +48,9 @@ def _safe(told: Told) -> Told:
         try:
             told(*arguments, **options)
         except Exception:
-            log.exception("The statistics miss an event: %s", told.__name__)
+            if told.__name__ not in _failed:  # what goes wrong at one keystroke does so at each
+                _failed.add(told.__name__)
+                log.exception("The statistics miss an event: %s", told.__name__)
 
     return cast(Told, safe)
 

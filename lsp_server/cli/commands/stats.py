@@ -26,7 +26,9 @@ _NOTHING = "Nothing is written down yet: it begins with the first suggestion, un
 
 def stats(
     days: Annotated[int | None, typer.Option(min=1, help="Only the last days, today among them.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots: one file, for any browser; - prints it.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with plots: one file, for any browser; - prints it.")
+    ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Show what the gate has learned, and why.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove all that was written down.")] = False,
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""`mellum-lsp stats`: a table, an object for tools, and a page that a real browser shows as it is, without a network."""
+"""`mellum-lsp stats`: a table, an object for tools, and a page that a real browser shows, without a network."""
 
 from __future__ import annotations
 
