@@ -4,7 +4,6 @@ from engine.engine import Engine
 from engine.inference_thread import InferenceThread
 from engine.model_folders.manifest import ModelError
 from engine.request import (
-    CONFIDENCES,
     Alternative,
     Cancelled,
     CompletionRequest,
@@ -14,7 +13,6 @@ from engine.request import (
 )
 
 __all__ = [
-    "CONFIDENCES",
     "Alternative",
     "Cancelled",
     "CompletionRequest",

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from syntax import Cursor
-
-Eagerness = Literal["quiet", "balanced", "eager", "always"]
-
-CONFIDENCES: Mapping[Eagerness, float] = {"quiet": 0.8, "balanced": 0.6, "eager": 0.45, "always": 0.0}
-"""By eagerness: the `confidence` of its requests. Where a wrong suggestion costs as much as typing 30, 10 to 20, or 5
-characters, these bring most: `python -m training.fitting.eagerness`."""
 
 
 class Cancelled(Exception):
@@ -107,6 +101,15 @@ class StopReason(StrEnum):
     PLACE = "place"  # nothing is wanted there: see `disabled_in`
 
 
+class Place(StrEnum):
+    """What the cursor stands in."""
+
+    STATEMENT = "statement"
+    ARGUMENT = "argument"  # inside of round or square brackets
+    STRING = "string"
+    COMMENT = "comment"
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """Another text for the same place, less likely than the suggestion."""
@@ -139,6 +142,8 @@ class Suggestion:
     """Whether idle time should compute the prompt: it was a short one, or much of its state was moved together."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
+    place: Place | None = None
+    """What the cursor stood in; None where nothing was decoded."""
     steps: int = 0
     """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -20,11 +20,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from engine import CONFIDENCES, Cancelled, CompletionRequest, Engine, Suggestion
+from engine import Cancelled, CompletionRequest, Engine, Suggestion
 from engine.decoding.draft import Speculation
 from engine.model_folders.locations import find_model
 from engine.runtime.kv_slots import Slots
 from evaluation.latency import source_files
+from lsp_server.configuration.settings import CONFIDENCES
 
 _JUMPS, _CANCELLATIONS = 24, 40
 

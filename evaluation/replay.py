@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import CONFIDENCES, Engine
+from engine import Engine
 from engine.model_folders.locations import find_model
+from lsp_server.configuration.settings import CONFIDENCES
 from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_points, middle_points
 from training.data.sources import add_code, code_of

@@ -78,6 +78,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
         "models verify": [PROGRAM, "models", "verify", DEFAULT_MODEL],
         "models use": [PROGRAM, "models", "use", DEFAULT_MODEL],
         "models remove": [PROGRAM, "models", "remove", "no-such-model"],
+        "stats": [PROGRAM, "stats"],
         "doctor": [PROGRAM, "doctor"],
         "python -m lsp_server": [*of_python, "lsp_server"],
         "python -m lsp_server.cli": [*of_python, "lsp_server.cli", "models"],
@@ -89,7 +90,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 def help_commands() -> dict[str, list[str]]:
     """The help of each command."""
     of_models = [f"models {name}" for name in ("verify", "remove", "use")]
-    names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "doctor")
+    names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "stats", "doctor")
     return {f"{name} --help".strip(): [PROGRAM, *name.split(), "--help"] for name in names}
 
 

@@ -129,6 +129,16 @@ everything.  A suggestion asked for by a key is always shown."
   :set #'mellum--set
   :group 'mellum-server)
 
+(defcustom mellum-learn-gate t
+  "The setting `learnGate' of the server.
+Whether these probabilities are measured by what you accept: where the model
+is less often right than it says, suggestions have to be surer, and the
+other way round; see `mellum-lsp stats --gate'."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
 (defcustom mellum-deadline 400
   "The setting `deadline' of the server.
 Milliseconds after which the part of a suggestion that is ready is shown;
@@ -166,6 +176,16 @@ documents only."
   :set #'mellum--set
   :group 'mellum-server)
 
+(defcustom mellum-statistics t
+  "The setting `statistics' of the server.
+Whether it is written down on this machine what became of suggestions, in
+numbers and without any code, for `mellum-lsp stats' and for `learnGate';
+nil writes nothing."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
 (defcustom mellum-complete-ignored-files nil
   "The setting `completeIgnoredFiles' of the server.
 Whether there are suggestions inside files that `.gitignore' or `.aiignore'
@@ -188,10 +208,12 @@ same."
     (mellum-log-level :logLevel string nil)
     (mellum-eagerness :eagerness string "balanced")
     (mellum-eagerness-by-language :eagernessByLanguage object nil)
+    (mellum-learn-gate :learnGate boolean t)
     (mellum-deadline :deadline integer 400)
     (mellum-state-memory :stateMemory integer nil)
     (mellum-unload-after :unloadAfter number 30.0)
     (mellum-index-workspace :indexWorkspace boolean t)
+    (mellum-statistics :statistics boolean t)
     (mellum-complete-ignored-files :completeIgnoredFiles boolean nil))
   "Each setting as (SYMBOL KEY TYPE DEFAULT): KEY and TYPE are the server's.")
 

@@ -25,7 +25,10 @@ Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "ope
 """The same as the engine's type: importing the engine would take most of a second."""
 
 Eagerness = Literal["quiet", "balanced", "eager", "always"]
-"""The same as the engine's type."""
+
+CONFIDENCES: Mapping[Eagerness, float] = {"quiet": 0.8, "balanced": 0.6, "eager": 0.45, "always": 0.0}
+"""By eagerness: the probability that a suggestion has to keep. Where a wrong suggestion costs as much as typing 30, 10
+to 20, or 5 characters, these bring most: `python -m training.fitting.eagerness`."""
 
 Surroundings = Literal["comment", "string"]
 """What may surround the cursor, besides code."""
@@ -75,6 +78,9 @@ class Settings:
     suggestion asked for by a key is always shown."""
     eagerness_by_language: Mapping[str, Eagerness] = field(default_factory=dict)
     """`eagerness` for some LSP language ids: `{"markdown": "quiet"}`."""
+    learn_gate: bool = True
+    """Whether these probabilities are measured by what you accept: where the model is less often right than it says,
+    suggestions have to be surer, and the other way round; see `mellum-lsp stats --gate`."""
     deadline: int = 400
     """Milliseconds after which the part of a suggestion that is ready is shown; the rest follows when you pause. Less
     than an expression is not shown: then it takes longer. 0 waits for all of it."""
@@ -86,6 +92,9 @@ class Settings:
     itself. 0 keeps the model."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
+    statistics: bool = True
+    """Whether it is written down on this machine what became of suggestions, in numbers and without any code, for
+    `mellum-lsp stats` and for `learnGate`; false writes nothing."""
     complete_ignored_files: bool = False
     """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
     secrets. They help no other file all the same."""
@@ -95,9 +104,9 @@ class Settings:
         """The settings whose change loads the model again."""
         return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
 
-    def eagerness_in(self, language: str) -> Eagerness:
-        """How much is shown in this language."""
-        return self.eagerness_by_language.get(language, self.eagerness)
+    def confidence_in(self, language: str) -> float:
+        """How sure a suggestion in this language has to be: see `CONFIDENCES`."""
+        return CONFIDENCES[self.eagerness_by_language.get(language, self.eagerness)]
 
 
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1, "unload_after": 0}

@@ -2,7 +2,7 @@
 
     python -m tests.editors.pictures
 
-`tests/editors/test_vscode.py` takes those of VS Code, and leaves them in tests/.cache/vscode/pictures.
+`tests/editors/test_vscode.py` takes those of VS Code, and leaves them in `tests/.cache`.
 """
 
 import subprocess

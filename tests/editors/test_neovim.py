@@ -11,6 +11,7 @@ pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[
 
 from tests.editors.neovim_driver import (
     BUILT_IN,
+    PARTS,
     PLUGIN,
     READY,
     STATE,
@@ -159,6 +160,7 @@ def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     word = first_word(grey)
     editor.press("<M-Right>")
     eventually(lambda: editor.line() == f"    {TYPED}{word}", "the accepted word")
+    eventually(lambda: editor.nvim.exec_lua(PARTS), "the report of the part")
     eventually(editor.grey, "the rest in grey")
     line = editor.on_screen()
     editor.press("<M-C-Right>")

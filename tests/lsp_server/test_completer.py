@@ -29,9 +29,9 @@ def test_a_closed_completer_keeps_no_model_in_memory(model_cache: Path) -> None:
     folder = str(model_cache / "models" / "smollm2-135m")
     completer = Completer.load(ModelChoice(folder, "cpu", 1, 512, None), lambda what, share: None)
     engine = weakref.ref(completer._engine)
-    asked = completer.submit(snapshot("def add(a, b):\n    return "), (), (), Settings(eagerness="always"))
+    asked = completer.submit(snapshot("def add(a, b):\n    return "), (), (), Settings(), confidence=0.0)
     held = [completer.read, completer.count_tokens, completer.snippet_budget, asked, asked.result(60)]
-    cancelled = completer.submit(snapshot("def sub(a, b):\n    return "), (), (), Settings(eagerness="always"))
+    cancelled = completer.submit(snapshot("def sub(a, b):\n    return "), (), (), Settings(), confidence=0.0)
     completer.close()
     gc.collect()
     assert engine() is None

@@ -25,6 +25,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "logLevel": "debug",
         "eagerness": "quiet",
         "eagernessByLanguage": {"python": "eager"},
+        "learnGate": False,
+        "statistics": False,
         "deadline": 250,
         "stateMemory": 1024,
         "disabledIn": ["comment", "string"],
@@ -45,13 +47,15 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         log_level="debug",
         eagerness="quiet",
         eagerness_by_language={"python": "eager"},
+        learn_gate=False,
+        statistics=False,
         deadline=250,
         state_memory=1024,
         disabled_in=("comment", "string"),
         unload_after=Minutes(0.5),
     )
     assert len(raw) == len(fields(Settings)), "none is left out here"
-    assert (settings.eagerness_in("python"), settings.eagerness_in("go")) == ("eager", "quiet")
+    assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.45, 0.8)
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:

@@ -3,7 +3,7 @@
 At points in functions of packages that are not held out (`--held-out`: of those that are), MODEL writes its likeliest
 text, with prompts that hold what the index finds. Prints, by confidence: how often something is shown, how often that
 is right, how often wrong from its first word, and how many keys it saves; then the keys saved less those that wrong
-suggestions cost, for several prices of a wrong one. `engine.request.CONFIDENCES` has the best of them.
+suggestions cost, for several prices of a wrong one. `lsp_server.configuration.settings` has the best of them.
 """
 
 from __future__ import annotations
