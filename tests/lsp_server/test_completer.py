@@ -38,7 +38,7 @@ def test_a_closed_completer_keeps_no_model_in_memory(model_cache: Path) -> None:
     assert cancelled.done()
     assert completer.count_tokens("a text") == 0
     completer.read(("a text",))
-    completer.warm_up(snapshot("x = "), (), Settings())
+    completer.warm_up(snapshot("x = "), (), Settings(), confidence=0.6)
     completer.close()
     assert len(held) == 5
 

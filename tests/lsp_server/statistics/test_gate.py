@@ -122,7 +122,7 @@ async def test_a_server_asks_for_more_once_it_has_learned(learns: bool, model_ca
     store.close()
     async with serving(model_cache, **{STATE_VARIABLE: str(tmp_path)}) as server:
         client = server.client
-        await client.initialize(initializationOptions={"deadline": 0, "eagerness": "eager", "learnGate": learns})
+        await client.initialize(initializationOptions={"deadline": 0, "learnGate": learns})
         await client.state("ready")
         text = "def add(a, b):\n    return "
         client.open("file:///projects/module.py", text)
