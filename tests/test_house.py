@@ -123,6 +123,7 @@ DOORS: dict[str, set[str]] = {
         "runtime.benchmark",
         "runtime.memory",
         "runtime.session",
+        "runtime.thread_count",
     },
     "indexer": set(),
     "export": {
@@ -130,6 +131,7 @@ DOORS: dict[str, set[str]] = {
         "default_model",
         "folder.atomic_folder",
         "graph.decoder",
+        "known_models",
         "make",
         "sources",
         "sources.adapter",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from engine.devices.providers import try_provider
@@ -18,6 +17,7 @@ from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, ModelError
 from engine.runtime.benchmark import choose_threads
 from lsp_server.cli.console import err, failure
+from lsp_server.cli.progress_bar import progress_bar
 
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
@@ -59,19 +59,8 @@ def export(
     """Turn published weights into an ONNX model for this machine. Only a hub id downloads anything."""
     from export.architecture import ExportError  # the server and the other commands need none of it
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
     started = time.monotonic()
-    with Progress(*columns, console=err, transient=True) as bars:
-        bar = bars.add_task("", total=1.0, visible=False)
-
-        def progress(what: str, share: float) -> None:
-            bars.update(bar, description=what, completed=share, visible=True)
-
+    with progress_bar() as progress:
         try:
             if via == "optimum":
                 _refuse_with_optimum(target, format, adapter)
