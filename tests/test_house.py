@@ -259,9 +259,9 @@ TWICE = {
     "lsp_server.configuration.settings.Settings.provider": ("engine.devices.providers.Provider", set()),
     "lsp_server.configuration.settings.Settings.disabled_in": ("engine.ending.region.Region", {"code"}),
     "lsp_server.configuration.settings.Settings.log_level": ("lsp_server.wire.logs._LEVELS", set()),
-    "lsp_server.cli.commands.export.Format": ("export.graph.decoder.Format", {"auto"}),
-    "lsp_server.cli.commands.export.Target": ("export.graph.decoder.Target", {"auto"}),
-    "lsp_server.cli.commands.export.Style": ("export.prompt_style.StyleChoice", set()),
+    "lsp_server.cli.commands.models.making.Format": ("export.graph.decoder.Format", {"auto"}),
+    "lsp_server.cli.commands.models.making.Target": ("export.graph.decoder.Target", {"auto"}),
+    "lsp_server.cli.commands.models.making.Style": ("export.prompt_style.StyleChoice", set()),
 }
 """Types that are listed twice: where again, where first, and the values by which they may differ."""
 

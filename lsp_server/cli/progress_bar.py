@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lsp_server.cli.console import err
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Let Ctrl-C end this process at once, without waiting for threads: for a download, which its parts outlive.
+
+    Only where whatever is half done may be found so by the next process.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        err.show_cursor(True)
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from export.known_models import (
 )
 from export.known_models import predictions as predicted
 from export.known_models.shape_costs import ServedFormat, layer_bytes
+from export.sources import name_for
 from tests.export.small_models import VARIANTS
 
 MACHINE = Machine(threads=2, memory=16e9, free_disk=100e9, hash_byte=1e-9)
@@ -51,7 +52,7 @@ def advised(read: float, byte: float, machine: Machine = MACHINE, language: str 
         ("qwen2.5-coder-0.5b", 494_032_768),
         ("qwen2.5-coder-1.5b", 1_543_714_304),
         ("qwen2.5-coder-7b", 7_615_616_512),
-        ("granite-3b-code-base", 3_482_503_680),
+        ("granite-3b-code-base-2k", 3_482_503_680),
         ("mellum-4b-dpo-all", 4_019_248_128),
     ],
 )
@@ -62,6 +63,7 @@ def test_the_table_has_the_parameters_that_were_published(name: str, parameters:
 def test_the_table_names_free_base_models_once_each() -> None:
     models = known_models()
     assert models[0].is_embedded
+    assert [name_for(model.hub) for model in models if model.hub] == [model.name for model in models if model.hub]
     assert {model.licence for model in models} == {"apache-2.0"}
     assert len({model.name for model in models}) == len({model.hub for model in models}) == len(models)
     assert not [model.hub for model in models if "instruct" in model.hub.lower()]
