@@ -89,7 +89,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 
 def help_commands() -> dict[str, list[str]]:
     """The help of each command."""
-    of_models = [f"models {name}" for name in ("verify", "remove", "use")]
+    of_models = [f"models {name}" for name in ("recommend", "get", "verify", "remove", "use")]
     names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "stats", "doctor")
     return {f"{name} --help".strip(): [PROGRAM, *name.split(), "--help"] for name in names}
 
