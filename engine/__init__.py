@@ -3,7 +3,14 @@
 from engine.engine import Engine
 from engine.inference_thread import InferenceThread
 from engine.model_folders.manifest import ModelError
-from engine.request import Alternative, Cancelled, CompletionRequest, ContextSnippet, StopReason, Suggestion
+from engine.request import (
+    Alternative,
+    Cancelled,
+    CompletionRequest,
+    ContextSnippet,
+    StopReason,
+    Suggestion,
+)
 
 __all__ = [
     "Alternative",

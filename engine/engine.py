@@ -212,6 +212,7 @@ class Engine:
             dropped=composition.dropped,
             alternatives=tuple(others.values()),
             is_provisional=is_first or slot.shifts > FEW_SHIFTS,
+            place=composition.place,
             steps=drafts.steps,
             timings=clock.laps,
         )

@@ -101,6 +101,15 @@ class StopReason(StrEnum):
     PLACE = "place"  # nothing is wanted there: see `disabled_in`
 
 
+class Place(StrEnum):
+    """What the cursor stands in."""
+
+    STATEMENT = "statement"
+    ARGUMENT = "argument"  # inside of round or square brackets
+    STRING = "string"
+    COMMENT = "comment"
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """Another text for the same place, less likely than the suggestion."""
@@ -133,6 +142,8 @@ class Suggestion:
     """Whether idle time should compute the prompt: it was a short one, or much of its state was moved together."""
     alternatives: tuple[Alternative, ...] = ()
     """The likeliest first; each begins with another token."""
+    place: Place | None = None
+    """What the cursor stood in; None where nothing was decoded."""
     steps: int = 0
     """Runs of the model that decoding took; drafts make them fewer than tokens."""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 Prints: what a step of 8 tokens costs against one, and one behind a long prompt against a short one, and copying a
 token's state against computing it; a jump back to a place seen before against a keystroke; milliseconds from a
 cancellation to a free engine; tokens a second with drafts against without, and at how many places text and
-probabilities are the same; Python's share of a step; and what each confidence shows. The points are the ends of random
+probabilities are the same; Python's share of a step; and what each eagerness shows. The points are the ends of random
 words in functions of the standard library. `--model` names another model; `--drafts --points 500` compares with and
 without drafts at 500 places, and measures nothing else. Imports the engine.
 """
@@ -25,8 +25,8 @@ from engine.decoding.draft import Speculation
 from engine.model_folders.locations import find_model
 from engine.runtime.kv_slots import Slots
 from evaluation.latency import source_files
+from lsp_server.configuration.settings import CONFIDENCES
 
-_CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9)
 _JUMPS, _CANCELLATIONS = 24, 40
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     _cancellations(engine, requests)
     plain = _speculation(engine, requests)
     _overhead(engine, requests[: len(requests) // 4])
-    _confidence(engine, requests, plain)
+    _eagerness(engine, requests, plain)
 
 
 def points(count: int) -> Iterator[CompletionRequest]:
@@ -282,22 +282,22 @@ def _overhead(engine: Engine, requests: list[CompletionRequest]) -> None:
     _show("Python in a keystroke, to lay out the prompt and read the place", once / len(requests) * 1e3, "ms")
 
 
-def _confidence(engine: Engine, requests: list[CompletionRequest], everything: list[Suggestion]) -> None:
-    """Of all points: at how many each confidence shows something, how often that is what stood there, and how much."""
+def _eagerness(engine: Engine, requests: list[CompletionRequest], everything: list[Suggestion]) -> None:
+    """Of all points: at how many each eagerness shows something, how often that is what stood there, and how much."""
     texts = {f"lib/{file.name}": file.read_bytes().decode() for file in source_files()}
-    print(f"\n{'confidence':>10} {'shown':>8} {'right':>8} {'characters saved a point':>26} {'steps a point':>14}")
-    for confidence in _CONFIDENCES:
-        shown = right = saved = steps = 0
+    print(f"\n{'eagerness':>10} {'shown':>8} {'right':>8} {'characters saved a point':>26} {'steps a point':>14}")
+    for eagerness, confidence in CONFIDENCES.items():
+        shown = right = characters = steps = 0
         for request, whole in zip(requests, everything, strict=True):
             suggestion = engine.complete(replace(request, confidence=confidence)) if confidence else whole
             steps += suggestion.steps
             shown += bool(suggestion.text)
             if suggestion.text and texts[request.path].startswith(suggestion.text, request.offset):
                 right += 1
-                saved += len(suggestion.text)
+                characters += len(suggestion.text)
         print(
-            f"{confidence:10.1f} {shown / len(requests):8.0%} {right / max(shown, 1):8.0%} "
-            f"{saved / len(requests):26.1f} {steps / len(requests):14.1f}",
+            f"{eagerness:>10} {shown / len(requests):8.0%} {right / max(shown, 1):8.0%} "
+            f"{characters / len(requests):26.1f} {steps / len(requests):14.1f}",
             flush=True,
         )
 

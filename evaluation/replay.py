@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,24 +19,27 @@ from typing import Any
 
 from engine import Engine
 from engine.model_folders.locations import find_model
+from lsp_server.configuration.settings import CONFIDENCES
+from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_points, middle_points
 from training.data.sources import add_code, code_of
 from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
+from training.fitting.eagerness import outcomes_at
 
-GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10
 Figures = dict[str, Any]
 
 
-def at_gate(pairs: Sequence[tuple[Point, Answer]], gate: float) -> Figures:
+def at_confidence(pairs: Sequence[tuple[Point, Answer]], confidence: float) -> Figures:
     """What a user sees at functions that are being written; any beginning of the rest of the body is right."""
-    shown = [(point.truth, text) for point, answer in pairs if (text := answer.shown_at(gate)).strip()]
-    right = [text for truth, text in shown if truth.startswith(text)]
-    wrong = sum(len(text) - common_length(text, truth) for truth, text in shown)
+    shown, right, misleads, saved = outcomes_at(pairs, confidence).sum(axis=0)
+    texts = [(point.truth, answer.shown_at(confidence)) for point, answer in pairs]
+    wrong = sum(len(text) - common_length(text, truth) for truth, text in texts)
     return {
-        "shown": len(shown) / len(pairs),
-        "fully right": len(right) / max(len(shown), 1),
-        "characters saved a point": sum(map(len, right)) / len(pairs),
+        "shown": shown / len(pairs),
+        "fully right": right / max(shown, 1),
+        "wrong from the first word": misleads / max(shown, 1),
+        "characters saved a point": saved / len(pairs),
         "wrong characters a point": wrong / len(pairs),
     }
 
@@ -75,21 +79,23 @@ def evaluate(
     functions: Sequence[Point],
     middles: Sequence[Point],
     near: Neighbourhoods,
+    teacher: Teacher,
     say: Callable[[str], None],
 ) -> Figures:
     """All figures of one model."""
 
     def answers(points: Sequence[Point], what: str, *, suffix: bool = True) -> list[tuple[Point, Answer]]:
+        asked = [point if suffix else point.without_suffix() for point in points]
         return [
-            (point, answer_of(engine, point if suffix else point.without_suffix(), near.of(point)))
-            for point in _counted(points, what, say)
+            (point, answer_of(engine, point, near.of(point), teacher.snippets(point, point.text, point.offset)))
+            for point in _counted(asked, what, say)
         ]
 
     at_functions = answers(functions, "functions")
     with_suffix = answers(middles, "middles")
     without = answers(middles, "no suffix", suffix=False)
     return {
-        "gates": {str(gate): at_gate(at_functions, gate) for gate in GATES},
+        "eagerness": {name: at_confidence(at_functions, confidence) for name, confidence in CONFIDENCES.items()},
         "calibration": calibration(at_functions),
         "with suffix": at_middles(with_suffix),
         "without suffix": at_middles(without),
@@ -103,10 +109,10 @@ def evaluate(
 def tables(results: dict[str, Figures]) -> str:
     """The figures of all models, side by side."""
     names = list(results)
-    lines = ["gate  " + "".join(f"{name[:38]:>40}" for name in names), "      " + _HEAD * len(names)]
-    for gate in map(str, GATES):
-        cells = (results[name]["gates"][gate] for name in names)
-        lines.append(f"{gate:6}" + "".join(_row(cell) for cell in cells))
+    lines = ["eagerness " + "".join(f"{name[:48]:>50}" for name in names), " " * 10 + _HEAD * len(names)]
+    for eagerness in CONFIDENCES:
+        cells = (results[name]["eagerness"][eagerness] for name in names)
+        lines.append(f"{eagerness:10}" + "".join(_row(cell) for cell in cells))
     for name in names:
         stated = "  ".join(
             f"{row['from']:.1f}: {row['right']:.0%} of {row['suggestions']}" for row in results[name]["calibration"]
@@ -122,27 +128,27 @@ def tables(results: dict[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-_HEAD = f"{'shown':>10}{'right':>10}{'saved':>10}{'wrong':>10}"
+_HEAD = f"{'shown':>10}{'right':>10}{'misleads':>10}{'saved':>10}{'wrong':>10}"
 
 
 def _row(cell: Figures) -> str:
     return (
-        f"{cell['shown']:>10.1%}{cell['fully right']:>10.1%}"
+        f"{cell['shown']:>10.1%}{cell['fully right']:>10.1%}{cell['wrong from the first word']:>10.1%}"
         f"{cell['characters saved a point']:>10.2f}{cell['wrong characters a point']:>10.2f}"
     )
 
 
 def plot(results: dict[str, Figures], file: Path) -> None:
-    """Draw shown against right, one line a model, and characters saved by gate."""
+    """Draw shown against right, one line a model, and characters saved by eagerness."""
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     for name, figures in results.items():
-        gates = figures["gates"].values()
-        left.plot([gate["shown"] for gate in gates], [gate["fully right"] for gate in gates], marker="o", label=name)
-        right.plot(GATES, [gate["characters saved a point"] for gate in gates], marker="o", label=name)
-    left.set(xlabel="shown", ylabel="fully right of shown", title="gates 0, 0.5, 0.7, 0.9 from right to left")
-    right.set(xlabel="gate", ylabel="characters saved a point")
+        cells = list(figures["eagerness"].values())
+        left.plot([cell["shown"] for cell in cells], [cell["fully right"] for cell in cells], marker="o", label=name)
+        right.plot(list(CONFIDENCES), [cell["characters saved a point"] for cell in cells], marker="o", label=name)
+    left.set(xlabel="shown", ylabel="fully right of shown", title="quiet, balanced, eager, always from left to right")
+    right.set(xlabel="eagerness", ylabel="characters saved a point")
     left.legend()
     figure.tight_layout()
     figure.savefig(file, dpi=90)
@@ -167,7 +173,9 @@ def main() -> None:
     for model in arguments.models:
         folder = find_model(model)
         engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
-        results[model] = evaluate(engine, functions, middles, near, lambda text: print(text, end="\r", flush=True))
+        teacher = Teacher(files, engine.tokenizer, engine.manifest.prompt)
+        show = functools.partial(print, end="\r", flush=True)
+        results[model] = evaluate(engine, functions, middles, near, teacher, show)
     print(f"{len(functions)} functions and {len(middles)} middles of {len({file.package for file in files})} packages")
     print(tables(results))
     if arguments.json:

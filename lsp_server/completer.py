@@ -67,16 +67,23 @@ class Completer:
         snippets: tuple[ContextSnippet, ...],
         neighbours: tuple[str, ...],
         settings: Settings,
+        *,
+        confidence: float,
     ) -> Future[Suggestion]:
-        """Queue a request. Cancelling the future stops its work at the next step; so does a newer request."""
+        """Queue a request. Cancelling the future stops its work at the next step; so does a newer request.
+
+        `confidence`: the gate, which may be another than the set one where it has learned.
+        """
         if self._thread is None:
             raise RuntimeError("This model was let go")
-        return self._thread.submit(_request(snapshot, snippets, neighbours, settings))
+        return self._thread.submit(_request(snapshot, snippets, neighbours, settings, confidence))
 
-    def warm_up(self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings) -> None:
+    def warm_up(
+        self, snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], settings: Settings, *, confidence: float
+    ) -> None:
         """In idle time, compute the state for a request at this place."""
         if self._thread is not None:
-            self._thread.warm_up(_request(snapshot, snippets, (), settings))
+            self._thread.warm_up(_request(snapshot, snippets, (), settings, confidence))
 
     def rest(self, uri: str | None = None) -> None:
         """Stop all work for a document, or for all of them."""
@@ -120,7 +127,11 @@ class Completer:
 
 
 def _request(
-    snapshot: Snapshot, snippets: tuple[ContextSnippet, ...], neighbours: tuple[str, ...], settings: Settings
+    snapshot: Snapshot,
+    snippets: tuple[ContextSnippet, ...],
+    neighbours: tuple[str, ...],
+    settings: Settings,
+    confidence: float,
 ) -> CompletionRequest:
     return CompletionRequest.at(
         snapshot.cursor,
@@ -131,7 +142,7 @@ def _request(
         max_tokens=settings.max_tokens,
         deadline=None if snapshot.explicit else settings.deadline / 1000 or None,
         disabled_in=settings.disabled_in,
-        confidence=settings.confidence_in(snapshot.cursor.language),
+        confidence=confidence,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ _LONE_CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change as it was applied: what stood from `start` to `end`, in code points, became `text`."""
+
+    start: int
+    end: int
+    text: str
 
 
 class Document(TextDocument):
@@ -68,15 +78,21 @@ class Document(TextDocument):
             self._readable = readable(self._text)
         return self._readable
 
-    def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
-        """Apply one change, of a range or of the whole text. A document out of step takes only a whole text."""
+    def apply_change(  # type: ignore[override]  # pygls' own returns nothing
+        self, change: types.TextDocumentContentChangeEvent
+    ) -> Edit | None:
+        """Apply one change, of a range or of the whole text. A document out of step takes only a whole text.
+
+        Returns what it did, in offsets of the text before it; None where it was not applied.
+        """
         if not isinstance(change, types.TextDocumentContentChangePartial):
+            edit = Edit(0, len(self._text), change.text)
             self.last_edit = 0
             self._replace_all(change.text)
             self.is_out_of_step = False
-            return
+            return edit
         if self.is_out_of_step:
-            return
+            return None
         self.last_edit = 0
         start = self.offset_at_position(change.range.start)
         anchor = self._anchor
@@ -96,6 +112,7 @@ class Document(TextDocument):
                 anchor,
             )  # the anchor lies at or before `start`, where the text did not change
         self.last_edit = min(start + len(change.text), len(self._text))
+        return Edit(start, end, change.text)
 
     def offset_at_position(self, client_position: types.Position) -> int:
         """Convert a position in the client's units to an offset in code points.

@@ -24,6 +24,7 @@ class MellumServer(LanguageServer):
         super().__init__("mellum-lsp", VERSION, protocol_cls=Protocol, converter_factory=default_converter)
         self.session = Session(self)
         self.protocol.on_lost_step = self.session.lose_step
+        self.protocol.on_edit = self.session.edited
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log an error, with its traceback if it is one of ours. pygls would show it as a message box."""

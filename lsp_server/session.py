@@ -7,6 +7,7 @@ register it here, so that an edit cancels it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -18,13 +19,16 @@ from pygls.lsp.server import LanguageServer
 from lsp_server.configuration.client_requests import watch_settings
 from lsp_server.configuration.client_settings import ClientSettings
 from lsp_server.configuration.settings import SECTION, Settings
-from lsp_server.documents import Document, Documents, documents_of
+from lsp_server.documents import Document, Documents, Edit, documents_of
 from lsp_server.model_loader import ResidentModel
 from lsp_server.reporting.feedback import Feedback
 from lsp_server.reporting.silence import Silence, Silences
 from lsp_server.reporting.statistics import Statistics
 from lsp_server.reporting.status import STATUS, State, Status
 from lsp_server.snapshot import Snapshot, snapshot_at_last_edit
+from lsp_server.statistics.events import plain_name, statistics_file
+from lsp_server.statistics.observer import Observer
+from lsp_server.statistics.recorder import Recorder
 from lsp_server.wire.logs import set_level
 from lsp_server.workspace.indexed_workspace import IndexedWorkspace, RulesUnknown
 from syntax import normalized
@@ -53,6 +57,9 @@ class Session:
         self.feedback = Feedback()
         self.statistics = Statistics()
         self.silences = Silences()
+        self.observer: Observer | None = None
+        """Has the events written down; None where the settings want no statistics."""
+        self._recorder: Recorder | None = None
         self._resident = ResidentModel(server, self._state_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
@@ -81,6 +88,7 @@ class Session:
         state, message = self._resident.state, self._resident.message
         if not self.settings.enabled:
             state, message = State.DISABLED, f"Suggestions are switched off by the setting {SECTION}.enabled"
+        self.statistics.problem = self._recorder.problem if self._recorder is not None else None
         return Status(
             state=state,
             message=message,
@@ -108,6 +116,7 @@ class Session:
         before = self.status().state
         self.client_settings.take(raw, self.documents.roots())
         set_level(self.settings.log_level)
+        self._keep_statistics(self.settings.statistics)
         if self.settings.enabled:
             self.workspace.begin()
             self._resident.want(self.settings.model_choice)
@@ -168,6 +177,19 @@ class Session:
                 self.completer.forget()
         return None if self.settings.complete_ignored_files else reason
 
+    def confidence_in(self, language: str) -> float:
+        """How sure a suggestion in this language has to be, by the settings and by what was learned from the user."""
+        wanted = self.settings.confidence_in(language)
+        if self._recorder is None or not self.settings.learn_gate:
+            return wanted
+        learned = self._recorder.gates.get((self._model_name(), plain_name(language)))
+        return wanted if learned is None else learned.gate(wanted)
+
+    def edited(self, document: Document, before: str, edit: Edit) -> None:
+        """Hear of each single change of a document, with its text before."""
+        if self.observer is not None:
+            self.observer.edited(document, before, edit)
+
     def typed(self) -> None:
         """Note the time of an edit: it keeps the model in memory."""
         self._last_typed = asyncio.get_running_loop().time()
@@ -213,14 +235,42 @@ class Session:
         self._stop_work(uri)
         self._rest(uri)
         self.workspace.forget(uri)
+        if self.observer is not None:
+            self.observer.closed(uri)
 
     def close(self) -> Callable[[], None]:
-        """Stop all work; returns a function that waits for the inference thread and frees the model."""
+        """Stop all work; returns a function that has the last events written, and frees the model once it is idle."""
         self._stop_work()
         if self._unloading is not None:
             self._unloading.cancel()
         self.workspace.close()
-        return self._resident.close()
+        free_model, recorder = self._resident.close(), self._recorder
+        if self.observer is not None:
+            self.observer.close()
+
+        def finish() -> None:
+            if recorder is not None:
+                recorder.close()
+            free_model()
+
+        return finish
+
+    def _keep_statistics(self, is_wanted: bool) -> None:
+        if is_wanted and self._recorder is None:
+            loop = asyncio.get_running_loop()
+
+            def complain(problem: str) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(self._log, types.MessageType.Warning, problem)
+
+            self._recorder = Recorder(statistics_file(), complain)
+            self.observer = Observer(self._recorder.put, self._model_name)
+        elif not is_wanted and self._recorder is not None:
+            self._recorder.drop()
+            self._recorder = self.observer = None
+
+    def _model_name(self) -> str:
+        return plain_name(self.completer.facts.name) if self.completer is not None else ""
 
     def _stop_work(self, uri: str | None = None) -> None:
         for tasks in (self._work, self._warm_ups):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from lsprotocol import types
 
@@ -27,6 +28,8 @@ class Snapshot:
     """Where the suggestion's range starts in `source`: at the cursor, or where the menu entry's range does."""
     end: int
     """Where that range ends in `source` if the suggestion replaces nothing else."""
+    asked: float = field(default_factory=time.monotonic)
+    """When it was taken."""
 
 
 def snapshot_at_last_edit(documents: Documents, document: Document) -> Snapshot:

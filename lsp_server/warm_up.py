@@ -28,6 +28,7 @@ async def warm_up(session: Session, snapshot: Snapshot) -> None:
         session.workspace.look_around(snapshot, completer)
         snippets = await session.workspace.snippets_for(snapshot, completer)
         if session.completer is completer and not session.is_stale(snapshot):
-            completer.warm_up(snapshot, snippets, session.settings)
+            confidence = session.confidence_in(snapshot.cursor.language)
+            completer.warm_up(snapshot, snippets, session.settings, confidence=confidence)
     except Exception:
         log.exception("%s cannot be warmed up", shown_uri(snapshot.document.uri))

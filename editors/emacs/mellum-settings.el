@@ -110,21 +110,31 @@ says, else warnings."
   :set #'mellum--set
   :group 'mellum-server)
 
-(defcustom mellum-confidence 0.7
-  "The setting `confidence' of the server.
+(defcustom mellum-eagerness "balanced"
+  "The setting `eagerness' of the server.
 How sure a suggestion has to be: it ends at the word with which the
-probability that all of it is right would fall below this, as the model
-states it; 0 shows everything.  A suggestion asked for by a key is always
-shown."
-  :type 'number
+probability that all of it is right would fall below 0.8 (`quiet'), 0.6
+(`balanced') or 0.45 (`eager'), as the model states it; `always' shows
+everything.  A suggestion asked for by a key is always shown."
+  :type '(choice (const "quiet") (const "balanced") (const "eager") (const "always"))
   :initialize #'custom-initialize-default
   :set #'mellum--set
   :group 'mellum-server)
 
-(defcustom mellum-confidence-by-language nil
-  "The setting `confidenceByLanguage' of the server.
-`confidence' for some LSP language ids: ((\"markdown\" . 0.9))."
-  :type '(alist :key-type string :value-type number)
+(defcustom mellum-eagerness-by-language nil
+  "The setting `eagernessByLanguage' of the server.
+`eagerness' for some LSP language ids: ((\"markdown\" . \"quiet\"))."
+  :type '(alist :key-type string :value-type (choice (const "quiet") (const "balanced") (const "eager") (const "always")))
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-learn-gate t
+  "The setting `learnGate' of the server.
+Whether these probabilities are measured by what you accept: where the model
+is less often right than it says, suggestions have to be surer, and the
+other way round; see `mellum-lsp stats --gate'."
+  :type 'boolean
   :initialize #'custom-initialize-default
   :set #'mellum--set
   :group 'mellum-server)
@@ -166,6 +176,16 @@ documents only."
   :set #'mellum--set
   :group 'mellum-server)
 
+(defcustom mellum-statistics t
+  "The setting `statistics' of the server.
+Whether it is written down on this machine what became of suggestions, in
+numbers and without any code, for `mellum-lsp stats' and for `learnGate';
+nil writes nothing."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
 (defcustom mellum-complete-ignored-files nil
   "The setting `completeIgnoredFiles' of the server.
 Whether there are suggestions inside files that `.gitignore' or `.aiignore'
@@ -186,12 +206,14 @@ same."
     (mellum-context-tokens :contextTokens integer nil)
     (mellum-max-tokens :maxTokens integer 96)
     (mellum-log-level :logLevel string nil)
-    (mellum-confidence :confidence number 0.7)
-    (mellum-confidence-by-language :confidenceByLanguage object nil)
+    (mellum-eagerness :eagerness string "balanced")
+    (mellum-eagerness-by-language :eagernessByLanguage object nil)
+    (mellum-learn-gate :learnGate boolean t)
     (mellum-deadline :deadline integer 400)
     (mellum-state-memory :stateMemory integer nil)
     (mellum-unload-after :unloadAfter number 30.0)
     (mellum-index-workspace :indexWorkspace boolean t)
+    (mellum-statistics :statistics boolean t)
     (mellum-complete-ignored-files :completeIgnoredFiles boolean nil))
   "Each setting as (SYMBOL KEY TYPE DEFAULT): KEY and TYPE are the server's.")
 

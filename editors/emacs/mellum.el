@@ -176,6 +176,9 @@ Where there is only one, ask for more."
 (defun mellum-dismiss ()
   "Take the grey text away."
   (interactive)
+  (when mellum--showing
+    (mellum--notify :textDocument/didDismissCompletion
+                    (list :item (nth 3 (nth mellum--index mellum--items)))))
   (mellum--dismiss))
 
 (defun mellum-toggle ()

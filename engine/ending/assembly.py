@@ -8,7 +8,7 @@ from operator import eq
 
 from engine.ending.block_policy import BlockPolicy
 from engine.ending.expressions import end_of_expression
-from engine.request import StopReason
+from engine.request import Place, StopReason
 
 
 class Composition:
@@ -52,6 +52,11 @@ class Composition:
     def dropped(self) -> str:
         """What was decoded after that."""
         return self.generated[self._end :]
+
+    @property
+    def place(self) -> Place:
+        """What the cursor stands in."""
+        return self._policy.place
 
     @property
     def probability(self) -> float:

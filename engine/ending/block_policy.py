@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.ending.surroundings import Surroundings, is_text
-from engine.request import StopReason
+from engine.request import Place, StopReason
 from syntax import (
     COMMENT,
     Ending,
@@ -43,6 +43,11 @@ class BlockPolicy:
         self._decides = _DECIDES | {"/"} if COMMENT in self._surroundings.delimiters.at_cursor else _DECIDES
         self._read = 0
         self._awaits = False  # what follows decides about closers that were generated
+
+    @property
+    def place(self) -> Place:
+        """What the cursor stands in."""
+        return self._surroundings.place
 
     def end_of(self, generated: str) -> int | None:
         """The length in code points at which the suggestion ends, or None to decode on."""

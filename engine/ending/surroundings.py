@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.ending.closers import Closers, look_around
+from engine.request import Place
 from syntax import COMMENT, Delimiters, Language, indentation, is_quote, language_named, opens_block
 
 _LOOK = 4000  # code points of the suffix that are looked at
@@ -59,6 +60,16 @@ class Surroundings:
             in_text=is_text(delimiters.at_line_start),
             in_comment=delimiters.in_comment or COMMENT in delimiters.at_cursor,
         )
+
+    @property
+    def place(self) -> Place:
+        """What the cursor stands in."""
+        innermost = self.delimiters.at_cursor[-1] if self.delimiters.at_cursor else ""
+        if self.in_comment or innermost == COMMENT:
+            return Place.COMMENT
+        if innermost and is_quote(innermost):
+            return Place.STRING
+        return Place.ARGUMENT if innermost in ("(", "[") else Place.STATEMENT
 
 
 def is_text(stack: tuple[str, ...]) -> bool:

@@ -27,7 +27,7 @@ async def _measure(workplace: Workplace, record: Recorder, title: str) -> None:
     settings: dict[str, object] = {"model": str(workplace.folder(title).absolute()), "provider": workplace.provider}
     name, _, _ = title.rpartition(" ")
     if name != DEFAULT:  # random weights are never sure; a suggestion of this length stands for one that is shown
-        settings |= {"confidence": 0, "maxTokens": 16}
+        settings |= {"eagerness": "always", "maxTokens": 16}
         record.add(title, "random weights: every suggestion is shown, of 16 tokens at most", "")
     started = time.perf_counter()
     async with serving(workplace.models / "cache") as server:

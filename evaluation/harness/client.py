@@ -10,11 +10,13 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from lsp_server.statistics.events import STATE_VARIABLE
 from syntax.children import child_environment
 
 HOUSE = Path(__file__).parents[2]
@@ -180,8 +182,14 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 async def serving(cache: Path, *arguments: str, python: Path | None = None, **more: str) -> AsyncIterator[Server]:
     """Run a server over stdio. At the end it is killed if it still runs.
 
-    `python`: that of another environment, with the server that is installed there.
+    `python`: that of another environment, with the server that is installed there. Its statistics are in a folder of
+    their own, unless MELLUM_LSP_STATE is given: they are not the user's, and no gate has learned from them.
     """
+    if STATE_VARIABLE not in more:
+        with tempfile.TemporaryDirectory(prefix="mellum-state-", ignore_cleanup_errors=True) as state:
+            async with serving(cache, *arguments, python=python, **more, **{STATE_VARIABLE: state}) as server:
+                yield server
+        return
     pipe = asyncio.subprocess.PIPE
     command = [str(python or sys.executable), "-P", *(arguments or ("-m", "lsp_server"))]
     there = environment(cache, **more)

@@ -14,6 +14,7 @@ up (`mellum-lsp setup`). Ends with exit code 1 if anything was found. README.md 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     campaign = Campaign(given.campaign, seed=given.seed, count=count, seconds=given.seconds, only=given.only)
     run: Callable[..., Any] = import_module(f"evaluation.robustness.{given.campaign}").run
     more = {"wheel": given.wheel} if given.campaign == "kill" else {}
-    run(campaign, **more)
+    with contextlib.suppress(KeyboardInterrupt):  # what was found until then is told all the same
+        run(campaign, **more)
     print(campaign.table())
     if given.json:
         campaign.write(given.json)

@@ -93,7 +93,7 @@ async def _in_session(kind: str, one: Round, place: Path) -> None:
         client = server.client
         await client.initialize(
             workspaceFolders=[{"uri": root.as_uri(), "name": "project"}],
-            initializationOptions={"confidence": 0, "deadline": 0},
+            initializationOptions={"eagerness": "always", "deadline": 0},
         )
         client.open(f"{root.as_uri()}/main.py", _TEXT)
         end = time.monotonic() + chance.random() ** 2 * 4.0

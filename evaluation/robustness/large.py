@@ -89,7 +89,7 @@ def run(campaign: Campaign) -> None:
 async def _all(campaign: Campaign, cache: Path) -> None:
     campaign.notes["seconds of the processor"] = "opened, first answer, a keystroke, another document; at 20 KB | 10 MB"
     async with serving(cache) as server:
-        await server.client.initialize(initializationOptions={"confidence": 0})
+        await server.client.initialize(initializationOptions={"eagerness": "always"})
         await server.client.state("ready")
         server.client.open(_OTHER, "def add(a, b):\n    return a + ")
         await server.client.complete(_OTHER, 1, 15)

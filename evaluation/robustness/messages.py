@@ -161,7 +161,7 @@ async def _check(client: Client, number: int) -> None:
 
 async def _suggests(client: Client) -> None:
     """With proper settings, the model suggests something again."""
-    settings = {"confidence": 0, "deadline": 0, "enabled": True, "logLevel": "info"}
+    settings = {"eagerness": "always", "deadline": 0, "enabled": True, "logLevel": "info"}
     client.answers["workspace/configuration"] = [settings]
     client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
     uri = "untitled:last.py"

@@ -89,7 +89,7 @@ class Messages:
 
     def wrong_settings(self) -> dict[str, Any]:
         """Settings, of which some are odd."""
-        names = ("enabled", "disabledLanguages", "disabledIn", "maxTokens", "logLevel", "confidence", "deadline")
+        names = ("enabled", "disabledLanguages", "disabledIn", "maxTokens", "logLevel", "eagerness", "deadline")
         odd = {
             name: self._odd_in({"method": types.INITIALIZE})
             for name in (*names, "unknown")

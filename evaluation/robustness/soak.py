@@ -29,7 +29,7 @@ _SAMPLES = 60  # in a run
 _MOST_GROWTH = 0.05  # of the memory
 _IDLE_SECONDS, _MOST_IDLE = 20.0, 0.01  # the processor's time, as a share of one core
 _DOCUMENTS = 4
-_SETTINGS: dict[str, Any] = {"confidence": 0.3, "deadline": 200, "stateMemory": 100}  # full after some ten places
+_SETTINGS: dict[str, Any] = {"eagerness": "always", "deadline": 200, "stateMemory": 100}  # full after some ten places
 _VISITS, _VISITING = 200, 0.25  # places, visited in a share of the time at most
 
 
@@ -193,7 +193,7 @@ class _Typist:
 
 async def _toggle(client: Client, chance: random.Random) -> None:
     """Change settings, as a user who tries what they do; now and then the model is let go for a moment."""
-    tried: list[dict[str, Any]] = [{"confidence": 0.9}, {"disabledLanguages": ["python"]}, {"maxTokens": 8}]
+    tried: list[dict[str, Any]] = [{"eagerness": "quiet"}, {"disabledLanguages": ["python"]}, {"maxTokens": 8}]
     tried += [{"logLevel": "debug"}, {"deadline": 50}, *[{"enabled": False}] * (chance.random() < 0.2)]
     changed = chance.choice(tried)
     for settings in ({**_SETTINGS, **changed}, _SETTINGS):

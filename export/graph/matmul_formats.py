@@ -78,7 +78,7 @@ class Int8Matmul:
         writer.constant("last_axis", np.array([-1], np.int64))
 
     def multiply(self, matrix: Matrix, activations: str, output: str) -> str:
-        """Quantize the activations, multiply in integers, scale back."""
+        """Quantize the matrix and write it with its product."""
         writer, name, error = self._writer, matrix.name, _Error()
         values = np.empty((matrix.columns, matrix.rows), self._dtype)  # `[in, out]`, as the integer product wants it
         scales = np.empty(matrix.rows, np.float32)
@@ -87,7 +87,19 @@ class Int8Matmul:
         writer.constant(f"{name}.int8", values)
         writer.constant(f"{name}.scales", scales)
         self._on_tensor(name, error.relative)
+        return self.node(matrix, activations, output)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What weights are stored as: int8, or uint8 with 128 added."""
+        return self._dtype
+
+    def node(self, matrix: Matrix, activations: str, output: str) -> str:
+        """Write the product with a matrix whose weights are written already; returns `output`.
+
+        Quantize the activations, multiply in integers, scale back.
+        """
+        writer, name = self._writer, matrix.name
         magnitudes = writer.node("Abs", [activations], f"{name}.magnitudes")
         largest = writer.node("ReduceMax", [magnitudes, "last_axis"], f"{name}.reduced", keepdims=1)
         largest = writer.node("Max", [largest, "tiny"], f"{name}.largest")

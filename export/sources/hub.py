@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.model_folders.locations import models_folder
+from engine.model_folders.manifest import sha256_of
 from export.architecture import ExportError
 from export.sources.source import Progress
 from syntax.children import QUIET
@@ -25,6 +27,7 @@ _PATTERNS = (
     "model.safetensors.index.json",
     "LICENSE*",
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -82,7 +85,7 @@ def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> 
     if info is not None:
         wanted = list(hub.utils.filter_repo_objects(info.siblings, allow_patterns=_PATTERNS, key=lambda f: f.rfilename))
         _refuse_useless(name, [file.rfilename for file in info.siblings])
-        _check_space(hub, wanted)
+        _check_space(hub, name, info.sha, wanted)
         tags = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
         license_name = tags[0] if tags else None
     tqdm_class = _progress_bar(hub, name, progress)
@@ -92,6 +95,7 @@ def _download(hub: Any, name: str, revision: str | None, progress: Progress) -> 
         allow_patterns=list(_PATTERNS),
         tqdm_class=tqdm_class,
     )
+    _check_hashes(Path(folder), name, progress)
     return Path(folder), license_name
 
 
@@ -103,15 +107,42 @@ def _refuse_useless(name: str, files: list[str]) -> None:
         raise ExportError(f"{name} has no safetensors on the hub; only safetensors and GGUF are read")
 
 
-def _check_space(hub: Any, wanted: list[Any]) -> None:
-    """Compare the size of the download with the room in the hub's cache."""
-    cache = Path(hub.constants.HF_HUB_CACHE)
-    existing = next((folder for folder in (cache, *cache.parents) if folder.is_dir()), Path("/"))
-    needed, free = sum(file.size or 0 for file in wanted), shutil.disk_usage(existing).free
+def _check_space(hub: Any, name: str, commit: str, wanted: list[Any]) -> None:
+    """Compare what is missing of the download, and the export after it, with the room on their disks."""
+    cache, models = Path(hub.constants.HF_HUB_CACHE), models_folder()
+    missing = sum(
+        file.size or 0
+        for file in wanted
+        if not isinstance(hub.try_to_load_from_cache(name, file.rfilename, revision=commit), str)
+    )
+    exported = sum(file.size or 0 for file in wanted)  # 16 bits a parameter there; here at most as much for 8
+    cache_disk, models_disk = (_existing(folder) for folder in (cache, models))
+    together = cache_disk.stat().st_dev == models_disk.stat().st_dev
+    needed, free = missing + exported * together, shutil.disk_usage(cache_disk).free
     if free < needed:
         raise ExportError(
-            f"{cache} has {free >> 20} MB free and the download needs {needed >> 20} MB; make room, or set HF_HOME"
+            f"{cache} has {free >> 20} MB free and the download needs {missing >> 20} MB"
+            + (f", the export {exported >> 20} MB more" if together else "")
+            + "; make room, or set HF_HOME"
         )
+
+
+def _existing(folder: Path) -> Path:
+    return next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path("/"))
+
+
+def _check_hashes(folder: Path, name: str, progress: Progress) -> None:
+    """Compare large files with the sha256 that the hub's cache names them by. Raises ExportError.
+
+    A damaged one is removed, so that it is downloaded again. Where the cache has no links, there is no such name.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        stored = path.resolve()
+        if _SHA256.fullmatch(stored.name):
+            progress(f"Checking {path.name}", 1.0)
+            if sha256_of(stored) != stored.name:
+                stored.unlink()
+                raise ExportError(f"{path.name} of {name} was damaged on its way; run this again to download it anew")
 
 
 def _progress_bar(hub: Any, name: str, progress: Progress) -> Any:

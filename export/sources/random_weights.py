@@ -34,10 +34,12 @@ class RandomSource:
     license = "none"
     revision: str | None = None
 
-    def __init__(self, name: str, *, layers: int | None = None) -> None:
-        """Take the name of a known shape, or the path of a `config.json`; `layers`: only this many of its layers."""
+    def __init__(self, name: str | Architecture, *, layers: int | None = None) -> None:
+        """Take a shape, a known one's name, or the path of a `config.json`; `layers`: only so many of its layers."""
         self._beside: Path | None = None
-        if name in SHAPES:
+        if isinstance(name, Architecture):
+            self.architecture, name = name, name.name
+        elif name in SHAPES:
             self.architecture = SHAPES[name]
         elif Path(name).is_file():
             self.architecture = architecture_of(read_config(Path(name)))

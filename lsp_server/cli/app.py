@@ -1,4 +1,4 @@
-"""The command line: `mellum-lsp serve | complete | context | index | setup | export | models | settings | doctor`."""
+"""The command line: `mellum-lsp serve | complete | context | index | setup | export | models | stats | ...`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from engine import ModelError
-from lsp_server.cli.commands import complete, doctor, export, index, models, serve, settings, setup
+from lsp_server.cli.commands import complete, doctor, export, index, serve, settings, setup, stats
+from lsp_server.cli.commands.models import listing
 from lsp_server.cli.console import drop_output, err, error_sentence
 
 app = typer.Typer(
@@ -28,10 +29,11 @@ app.command(name="setup")(setup.setup)
 app.command(name="complete")(complete.complete)
 app.command(name="context")(complete.context)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="stats")(stats.stats)
 app.command(name="settings")(settings.show_settings)
 app.command(name="export")(export.export)
 app.command(name="index")(index.index)
-app.add_typer(models.app, name="models")
+app.add_typer(listing.app, name="models")
 
 
 def _show_version(is_asked: bool) -> None:

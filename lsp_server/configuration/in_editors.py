@@ -115,8 +115,9 @@ def _widget(value: Mapping[str, Any]) -> str:
         "number": "number",
         "string": " ".join(choices) or "string",
         "array": f"(set {' '.join(items)})" if items else "(repeat string)",
-        "object": "(alist :key-type string :value-type number)",
     }
+    if _kind(value) == "object":
+        return f"(alist :key-type string :value-type {_widget(value['additionalProperties'])})"
     widget = widgets[_kind(value)]
     if isinstance(value["type"], list):
         return f'(choice (const :tag "Default" nil) {widget})'

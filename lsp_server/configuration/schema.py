@@ -33,7 +33,7 @@ _BEGIN, _END = (
     "<!-- /settings -->\n",
 )
 
-_USER_ONLY = {"completeIgnoredFiles"}
+_USER_ONLY = {"completeIgnoredFiles", "statistics"}
 """Settings that a workspace must not set, besides free text, which can name programs, folders and addresses."""
 
 
@@ -108,8 +108,6 @@ def _type(hint: Any) -> dict[str, Any]:
         return {"type": "array", "items": _type(parts[0])}
     if origin is Mapping:
         return {"type": "object", "additionalProperties": _type(parts[1])}
-    if hint is float:
-        return {"type": "number", "minimum": 0, "maximum": 1}
     if (base := getattr(hint, "__supertype__", None)) is not None:  # a NewType, such as minutes
         return {"type": "number" if base is float else _type(base)["type"]}
     return {"type": {bool: "boolean", int: "integer", str: "string"}[hint]}

@@ -24,6 +24,12 @@ TOKEN = "token"
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "directml", "coreml", "openvino"]
 """The same as the engine's type: importing the engine would take most of a second."""
 
+Eagerness = Literal["quiet", "balanced", "eager", "always"]
+
+CONFIDENCES: Mapping[Eagerness, float] = {"quiet": 0.8, "balanced": 0.6, "eager": 0.45, "always": 0.0}
+"""By eagerness: the probability that a suggestion has to keep. Where a wrong suggestion costs as much as typing 30, 10
+to 20, or 5 characters, these bring most: `python -m training.fitting.eagerness`."""
+
 Surroundings = Literal["comment", "string"]
 """What may surround the cursor, besides code."""
 Minutes = NewType("Minutes", float)
@@ -66,11 +72,15 @@ class Settings:
     """Longest suggestion, in tokens."""
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """How much to log on stderr; null for what the environment's MELLUM_LSP_LOG says, else warnings."""
-    confidence: float = 0.7
+    eagerness: Eagerness = "balanced"
     """How sure a suggestion has to be: it ends at the word with which the probability that all of it is right would
-    fall below this, as the model states it; 0 shows everything. A suggestion asked for by a key is always shown."""
-    confidence_by_language: Mapping[str, float] = field(default_factory=dict)
-    """`confidence` for some LSP language ids: `{"markdown": 0.9}`."""
+    fall below 0.8 (`quiet`), 0.6 (`balanced`) or 0.45 (`eager`), as the model states it; `always` shows everything. A
+    suggestion asked for by a key is always shown."""
+    eagerness_by_language: Mapping[str, Eagerness] = field(default_factory=dict)
+    """`eagerness` for some LSP language ids: `{"markdown": "quiet"}`."""
+    learn_gate: bool = True
+    """Whether these probabilities are measured by what you accept: where the model is less often right than it says,
+    suggestions have to be surer, and the other way round; see `mellum-lsp stats --gate`."""
     deadline: int = 400
     """Milliseconds after which the part of a suggestion that is ready is shown; the rest follows when you pause. Less
     than an expression is not shown: then it takes longer. 0 waits for all of it."""
@@ -82,6 +92,9 @@ class Settings:
     itself. 0 keeps the model."""
     index_workspace: bool = True
     """Whether files that are not open may be shown to the model; false: open documents only."""
+    statistics: bool = True
+    """Whether it is written down on this machine what became of suggestions, in numbers and without any code, for
+    `mellum-lsp stats` and for `learnGate`; false writes nothing."""
     complete_ignored_files: bool = False
     """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
     secrets. They help no other file all the same."""
@@ -92,8 +105,8 @@ class Settings:
         return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
 
     def confidence_in(self, language: str) -> float:
-        """How sure a suggestion in this language has to be."""
-        return self.confidence_by_language.get(language, self.confidence)
+        """How sure a suggestion in this language has to be: see `CONFIDENCES`."""
+        return CONFIDENCES[self.eagerness_by_language.get(language, self.eagerness)]
 
 
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1, "unload_after": 0}
@@ -219,22 +232,16 @@ def _list_of(value: Any, expected: Any) -> tuple[str, ...]:
     return tuple(_converter.structure(item, typing.get_args(expected)[0]) for item in value)
 
 
-def _probability(value: Any, _: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise ValueError("must be a number from 0 to 1")
-    return float(value)
-
-
 def _minutes(value: Any, _: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(f"must be a number, not {value!r:.40}")
     return float(value)
 
 
-def _by_language(value: Any, _: Any) -> dict[str, float]:
+def _by_language(value: Any, expected: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(language, str) for language in value):
         raise ValueError(f"must be an object of language ids, not {_json_name(value)}")
-    return {language: _probability(part, float) for language, part in value.items()}
+    return {language: _converter.structure(part, typing.get_args(expected)[1]) for language, part in value.items()}
 
 
 def _one_of(value: Any, expected: Any) -> Any:
@@ -256,7 +263,6 @@ _converter = cattrs.Converter()
 _converter.register_structure_hook(bool, _strict(bool, "true or false"))
 _converter.register_structure_hook(int, _strict(int, "a whole number"))
 _converter.register_structure_hook(str, _strict(str, "a string"))
-_converter.register_structure_hook(float, _probability)
 _converter.register_structure_hook(Minutes, _minutes)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is Mapping, _by_language)
 _converter.register_structure_hook_func(lambda hint: _origin(hint) is tuple, _list_of)

@@ -9,7 +9,7 @@ from lsprotocol import types
 
 from lsp_server.language_server import MellumServer
 from lsp_server.methods import configuration, feedback, inline_completion, lifecycle, status, text_documents, workspace
-from lsp_server.reporting.feedback import ACCEPTED, DID_PARTIALLY_ACCEPT, DID_SHOW
+from lsp_server.reporting.feedback import ACCEPTED, DID_DISMISS, DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.reporting.status import STATUS
 
 
@@ -29,5 +29,6 @@ def register_all(server: MellumServer) -> None:
     )
     server.feature(DID_SHOW)(feedback.did_show)
     server.feature(DID_PARTIALLY_ACCEPT)(feedback.did_partially_accept)
+    server.feature(DID_DISMISS)(feedback.did_dismiss)
     server.feature(STATUS)(status.status)
     server.command(ACCEPTED)(feedback.accepted)

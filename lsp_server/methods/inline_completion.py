@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from lsp_server.reporting.feedback import ACCEPTED
 from lsp_server.reporting.silence import Silence, silence_of
 from lsp_server.session import Session
 from lsp_server.snapshot import Snapshot, take_snapshot
+from lsp_server.statistics.observer import Observer
 from lsp_server.wire.logs import shown_uri
 from lsp_server.wire.protocol import Work, at_arrival
 
@@ -29,10 +31,23 @@ _LAST_SECONDS = 60.0
 """Longest time to an answer: the inference thread may be stuck in a native library."""
 
 _Reply = types.InlineCompletionList | None
-_Answer = tuple[list[types.InlineCompletionItem], Silence | None]
-"""The items, or the reason for an empty answer."""
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The items, or the reason for an empty answer."""
+
+    items: list[types.InlineCompletionItem]
+    silence: Silence | None
+    suggestion: Suggestion | None = None
+    """What the model said."""
+    identifier: str = ""
+    """Of the suggestion, in the items' commands."""
+
+
+def _nothing(silence: Silence, suggestion: Suggestion | None = None) -> _Answer:
+    return _Answer([], silence, suggestion)
 
 
 @at_arrival
@@ -61,21 +76,34 @@ async def answer(session: Session, asked: Snapshot | Silence) -> _Reply:
     this request.
     """
     session.typed()
-    items, silence = ([], asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
+    if session.observer is not None and isinstance(asked, Snapshot):
+        session.observer.asked(asked)
+    found = _nothing(asked) if isinstance(asked, Silence) else await _answer_at(session, asked)
+    items, silence = found.items, found.silence
     session.silences.add(silence)
+    if session.observer is not None:
+        _observe(session.observer, asked, found)
     if silence is not None:
         where = shown_uri(asked.document.uri) if isinstance(asked, Snapshot) else "a document"
         log.debug("Nothing for %s: %s. %s", where, silence, silence.sentence)
     return None if silence is Silence.SUPERSEDED else types.InlineCompletionList(items=items)
 
 
+def _observe(observer: Observer, asked: Snapshot | Silence, found: _Answer) -> None:
+    """Tell the statistics of an answer. Those that are superseded are never seen, and are not counted."""
+    if found.silence is None and found.suggestion is not None and isinstance(asked, Snapshot):
+        observer.answered(asked, found.suggestion, found.identifier)
+    elif found.silence is not None and found.silence is not Silence.SUPERSEDED:
+        observer.silent(asked if isinstance(asked, Snapshot) else None, found.silence, found.suggestion)
+
+
 async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
     """Compute the items. Raises CancelledError if the client cancelled the request, and nothing else."""
     try:
         if session.is_stale(snapshot):
-            return [], Silence.SUPERSEDED
+            return _nothing(Silence.SUPERSEDED)
         if (silence := session.silence_for(snapshot)) is not None:
-            return [], silence
+            return _nothing(silence)
         work = asyncio.create_task(_complete(session, snapshot))
         session.begin_work(snapshot.document.uri, work)
         async with asyncio.timeout(_LAST_SECONDS):
@@ -84,10 +112,10 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
         if (this := asyncio.current_task()) is not None and this.cancelling():
             raise  # by the client
         # by a newer request, by an edit, or because the model was unloaded
-        return [], session.silence_for(snapshot) or Silence.SUPERSEDED
+        return _nothing(session.silence_for(snapshot) or Silence.SUPERSEDED)
     except TimeoutError:
         log.error("No answer for %s within %s s", shown_uri(snapshot.document.uri), _LAST_SECONDS)
-        return [], Silence.DEADLINE
+        return _nothing(Silence.DEADLINE)
     except Exception:
         # the language and the offset help to find the error; the text of the document is private
         log.exception(
@@ -97,38 +125,40 @@ async def _answer_at(session: Session, snapshot: Snapshot) -> _Answer:
             snapshot.start,
             len(snapshot.source),
         )
-        return [], Silence.FAILED
+        return _nothing(Silence.FAILED)
 
 
 async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     """Compute suggestions for the snapshot, the likeliest first, or the reason for an empty answer."""
     if (completer := session.completer) is None:
-        return [], Silence.LOADING
+        return _nothing(Silence.LOADING)
     if await session.why_not(snapshot) is not None:
-        return [], Silence.IGNORED
+        return _nothing(Silence.IGNORED)
     snippets = await session.workspace.snippets_for(snapshot, completer)
     if session.completer is not completer:  # it was unloaded meanwhile
-        return [], session.silence_for(snapshot) or Silence.LOADING
+        return _nothing(session.silence_for(snapshot) or Silence.LOADING)
     neighbours = session.workspace.neighbours_of(snapshot, completer)
-    future = completer.submit(snapshot, snippets, neighbours, session.settings)
+    future = completer.submit(
+        snapshot, snippets, neighbours, session.settings, confidence=session.confidence_in(snapshot.cursor.language)
+    )
     try:
         suggestion = await asyncio.wrap_future(future)
     except _model_error() as error:
         session.lose_model(completer, str(error))
-        return [], Silence.NO_MODEL
+        return _nothing(Silence.NO_MODEL)
     session.workspace.look_around(snapshot, completer)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
     if session.is_stale(snapshot):
-        return [], Silence.SUPERSEDED
+        return _nothing(Silence.SUPERSEDED)
     candidates: list[Suggestion | Alternative] = [suggestion, *suggestion.alternatives]
     shown = [candidate for candidate in candidates if candidate.text]
     if not shown:
-        return [], silence_of(suggestion)
+        return _nothing(silence_of(suggestion) or Silence.NOTHING, suggestion)
     identifier = session.feedback.show()  # one for all items of an answer: the user can accept one of them
     made = [to_item(snapshot, candidate, identifier) for candidate in shown]
     items = [item for item in made if item is not None]
-    return items, None if items else Silence.NOTHING
+    return _Answer(items, None if items else Silence.NOTHING, suggestion, identifier)
 
 
 def _model_error() -> type[Exception]:

@@ -28,8 +28,11 @@ def did_close(ls: MellumServer, params: types.DidCloseTextDocumentParams) -> Non
 
 
 def did_save(ls: MellumServer, params: types.DidSaveTextDocumentParams) -> None:
-    """Let the index read the file again."""
+    """Let the index read the file again, and see how much of accepted text was saved."""
     ls.session.files_changed([params.text_document.uri])
+    document = ls.session.documents.open_document(params.text_document.uri)
+    if ls.session.observer is not None and document is not None:
+        ls.session.observer.saved(document)
 
 
 def _edited(session: Session, uri: str) -> None:

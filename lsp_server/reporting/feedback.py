@@ -9,6 +9,8 @@ DID_SHOW = "textDocument/didShowCompletion"
 """`{item}`: the item is on the screen. The name, as the next one, is that of Copilot's language server."""
 DID_PARTIALLY_ACCEPT = "textDocument/didPartiallyAcceptCompletion"
 """`{item, acceptedLength}`: so much of it was accepted, in UTF-16 units from the start of its `insertText`."""
+DID_DISMISS = "textDocument/didDismissCompletion"
+"""`{item}`: the user sent it away by a key."""
 
 _REMEMBERED = 256
 

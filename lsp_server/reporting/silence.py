@@ -26,7 +26,7 @@ class Silence(StrEnum):
     NOTHING = "nothing to say", "The model ends here: it has no text for this place. Ask where code is to go on."
     GATE = (
         "gate",
-        ("The model is not sure enough of its first word. Ask by a key to see it anyway, or set a lower `confidence`."),
+        ("The model is not sure enough of its first word. Ask by a key to see it anyway, or set `eagerness` to eager."),
     )
     DEADLINE = "deadline", "Nothing was complete in time. Pause for a moment, or set a longer `deadline`."
     OFF = "off", "Suggestions are switched off. Set `enabled` to true."

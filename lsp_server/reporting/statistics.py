@@ -22,6 +22,8 @@ class Statistics:
     decoded_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """By step: `queue`, `tokenize`, `prefill`, `decode`, `trim`."""
+    problem: str | None = None
+    """Why events cannot be written now, a sentence."""
 
     def add(self, suggestion: Suggestion) -> None:
         """Count one answer."""

@@ -66,6 +66,7 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """The status as plain JSON values."""
         fields = asdict(self)
-        if self.index.problem is None:
-            del fields["index"]["problem"]
+        for part in ("index", "statistics"):
+            if fields[part]["problem"] is None:
+                del fields[part]["problem"]
         return fields

@@ -15,7 +15,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.uris import urlparse
 
-from lsp_server.reporting.feedback import DID_PARTIALLY_ACCEPT, DID_SHOW
+from lsp_server.reporting.feedback import DID_DISMISS, DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.reporting.status import STATUS
 
 Reader = Callable[[Any], Any]
@@ -241,6 +241,7 @@ _READERS: Mapping[str, Reader] = {
     ),
     STATUS: _nothing,
     DID_SHOW: _object(item=_suggestion),
+    DID_DISMISS: _object(item=_suggestion),
     DID_PARTIALLY_ACCEPT: _object(item=_suggestion, acceptedLength=_count),
     types.INITIALIZED: _none_of_it,
     types.SHUTDOWN: _nothing,

@@ -27,8 +27,8 @@ from pygls.exceptions import (
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
-from lsp_server.documents import Documents
-from lsp_server.reporting.feedback import DID_PARTIALLY_ACCEPT, DID_SHOW
+from lsp_server.documents import Document, Documents, Edit
+from lsp_server.reporting.feedback import DID_DISMISS, DID_PARTIALLY_ACCEPT, DID_SHOW
 from lsp_server.reporting.status import STATUS
 from lsp_server.wire.incoming import Unusable, read, uri_in
 from lsp_server.wire.logs import is_shown, shown_uri
@@ -60,6 +60,8 @@ class Protocol(LanguageServerProtocol):
         """Called with the exit code of the protocol when the client sends `exit`."""
         self.on_lost_step: Callable[[str, str], None] = lambda uri, reason: None
         """Called with the URI of a document that is out of step with the client's from now on, and the reason."""
+        self.on_edit: Callable[[Document, str, Edit], None] = lambda document, before, edit: None
+        """Called after each single change, with the document's text before it."""
 
     @property
     def exit_code(self) -> int:
@@ -186,7 +188,9 @@ class Protocol(LanguageServerProtocol):
             return
         try:
             for change in params.content_changes:
-                document.apply_change(change)
+                before = document.source
+                if (edit := document.apply_change(change)) is not None:
+                    self.on_edit(document, before, edit)
         except Exception as error:
             log.exception("A change of %s cannot be applied", shown_uri(uri))
             self.on_lost_step(uri, str(error))
@@ -268,7 +272,7 @@ def _reason(error: JsonRpcException) -> str:
 
 _NOTIFICATIONS = frozenset(
     [method for method, (_, response, *_) in types.METHOD_TO_TYPES.items() if response is None]
-    + [DID_SHOW, DID_PARTIALLY_ACCEPT]
+    + [DID_SHOW, DID_PARTIALLY_ACCEPT, DID_DISMISS]
 )
 
 

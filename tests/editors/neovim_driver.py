@@ -55,6 +55,12 @@ local status = client and client:request_sync('mellum/status', vim.empty_dict(),
 return status and status.result and status.result.state
 """
 
+PARTS = """
+local client = vim.lsp.get_clients({ bufnr = 0, name = 'mellum' })[1]
+local status = client and client:request_sync('mellum/status', vim.empty_dict(), 1000, 0)
+return status and status.result and status.result.accepted_in_part
+"""
+
 
 class Editor:
     """A Neovim without a window, and what a person would see in it."""

@@ -34,7 +34,7 @@ server.start_io()
 
 # Notes each key, and each redisplay of another line or grey text.
 WATCH = """
-(setq mellum-deadline 5000 mellum-confidence 0.1)
+(setq mellum-deadline 5000 mellum-eagerness "always")
 (defvar test-seen nil)
 (defvar test-frame nil)
 (defun test-note (&rest note)

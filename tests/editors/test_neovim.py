@@ -11,6 +11,7 @@ pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[
 
 from tests.editors.neovim_driver import (
     BUILT_IN,
+    PARTS,
     PLUGIN,
     READY,
     STATE,
@@ -20,7 +21,7 @@ from tests.editors.neovim_driver import (
     server_of,
 )
 from tests.editors.unfinished import TYPED
-from tests.editors.waiting import eventually, first_line
+from tests.editors.waiting import eventually, first_line, seconds_at_rest
 
 pytestmark = [pytest.mark.slow]
 
@@ -159,6 +160,7 @@ def test_a_word_then_the_rest_of_the_line(editor: Editor) -> None:
     word = first_word(grey)
     editor.press("<M-Right>")
     eventually(lambda: editor.line() == f"    {TYPED}{word}", "the accepted word")
+    eventually(lambda: editor.nvim.exec_lua(PARTS), "the report of the part")
     eventually(editor.grey, "the rest in grey")
     line = editor.on_screen()
     editor.press("<M-C-Right>")
@@ -223,14 +225,14 @@ def test_switched_off_nothing_is_computed(editor: Editor) -> None:
     process = server_of(editor)
     editor.nvim.command("Mellum toggle")
     eventually(lambda: editor.nvim.exec_lua(STATE) == "disabled", "the end of all inference")
+    before = seconds_at_rest(process)
     editor.press(f"o{TYPED}")
     eventually(lambda: editor.line().endswith(TYPED), "the typed text")
     answers = editor.answers("textDocument/inlineCompletion")
     editor.press("W")
     eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "an empty answer")
-    before = sum(process.cpu_times()[:2])
+    assert seconds_at_rest(process) - before < 0.5
     assert editor.nvim.exec_lua(STATE) == "disabled"
-    assert sum(process.cpu_times()[:2]) - before < 0.5
     assert not editor.grey()
     assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum off"
     editor.press("<Esc>")

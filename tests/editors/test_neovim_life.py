@@ -29,7 +29,7 @@ from tests.editors.waiting import eventually
 pytestmark = [pytest.mark.slow]
 
 WATCH = """
-vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, confidence = 0.1 } } })
+vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, eagerness = "always" } } })
 seen = {}
 local function note(entry)
   entry.time = vim.uv.hrtime() / 1e6
@@ -64,7 +64,7 @@ vim.api.nvim_set_decoration_provider(vim.api.nvim_create_namespace('watch'), {
 
 
 NEIGHBOURS = Path(__file__).with_name("neovim_neighbours.lua").read_text()
-PATIENT = "vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, confidence = 0.1 } } })"
+PATIENT = "vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, eagerness = 'always' } } })"
 EVERY_SETUP = pytest.mark.parametrize(
     "setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=["0.12-built-in", "0.12", "0.11"]
 )

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from tests.editors.waiting import eventually
+from tests.editors.waiting import eventually, seconds_at_rest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip install -e '.[dev]'`")
@@ -275,27 +274,30 @@ def test_a_second_window_on_the_same_project(
         begin(window)
 
 
+@contextlib.contextmanager
+def switched_off(window: Window) -> Iterator[None]:
+    """Suggestions are off meanwhile, and on again afterwards, whatever happens."""
+    window.command("Mellum: Switch Suggestions On or Off")
+    try:
+        window.says("is off")
+        yield
+    finally:
+        window.command("Mellum: Switch Suggestions On or Off")
+
+
 def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path) -> None:
     """Off stops all inference: while keys are typed, the server's CPU time hardly grows; on brings grey text back."""
     server = the_server(host)
-
-    def seconds() -> float:
-        times = server.cpu_times()
-        return float(times.user + times.system)
-
     begin(window)
-    window.command("Mellum: Switch Suggestions On or Off")
-    window.says("is off")
-    eventually(lambda: not window.look().grey, "the end of the grey text")
-    told, before = len(host.notes()), seconds()
-    window.press("Enter")
-    window.write(MISSING.strip(), 30)
-    eventually(lambda: window.look().typed.strip() == MISSING.split("\n")[1].strip(), "the typed text")
-    eventually(lambda: answered(since(host, told)), "answers to all requests")
-    time.sleep(3)  # longer than the server works ahead after a keystroke
-    assert seconds() - before < 0.5
-    assert all(note.get("items", 0) == 0 for note in since(host, told))
-    window.command("Mellum: Switch Suggestions On or Off")
+    with switched_off(window):
+        eventually(lambda: not window.look().grey, "the end of the grey text")
+        told, before = len(host.notes()), seconds_at_rest(server)
+        window.press("Enter")
+        window.write(MISSING.strip(), 30)
+        eventually(lambda: window.look().typed.strip() == MISSING.split("\n")[1].strip(), "the typed text")
+        eventually(lambda: answered(since(host, told)), "answers to all requests")
+        assert seconds_at_rest(server) - before < 0.5
+        assert all(note.get("items", 0) == 0 for note in since(host, told))
     window.says("Mellum is ready")
     window.press("Enter")
     begin(window)
@@ -303,14 +305,12 @@ def test_switched_off_it_computes_nothing(window: Window, host: Host, file: Path
 
 def test_what_was_typed_too_early_is_completed(window: Window, host: Host, file: Path) -> None:
     """Where the server was asked before it had a model, it is asked again once it has, without another key."""
-    window.command("Mellum: Switch Suggestions On or Off")
-    window.says("is off")
-    told = len(host.notes())
-    window.press("Enter")
-    window.write(TYPED)
-    eventually(lambda: window.look().typed.endswith(TYPED) and answered(since(host, told)), "empty answers")
-    assert not window.look().grey
-    window.command("Mellum: Switch Suggestions On or Off")
+    with switched_off(window):
+        told = len(host.notes())
+        window.press("Enter")
+        window.write(TYPED)
+        eventually(lambda: window.look().typed.endswith(TYPED) and answered(since(host, told)), "empty answers")
+        assert not window.look().grey
     window.grey()
 
 

@@ -25,7 +25,7 @@ CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"
 PICTURES = CACHE / "pictures"
 
-PATIENT = {"mellum.deadline": 5000, "mellum.confidence": 0.1}
+PATIENT = {"mellum.deadline": 5000, "mellum.eagerness": "always"}
 """There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
 
 LOOK = """

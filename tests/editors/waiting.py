@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 Answer = TypeVar("Answer")
 
 
@@ -14,6 +16,22 @@ def eventually(look: Callable[[], Answer], what: str, seconds: float = 120) -> A
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.02)
     return seen
+
+
+def seconds_at_rest(process: psutil.Process) -> float:
+    """Return the processor seconds that a process has used, once it has used none for 0.3 s."""
+
+    def seconds() -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+    def rests() -> bool:
+        before = seconds()
+        time.sleep(0.3)
+        return seconds() == before
+
+    eventually(rests, "rest")
+    return seconds()
 
 
 def first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The replay's figures: what a gate lets through, what counts as right, and that it works on the real model."""
+"""The replay's figures: what the gate lets through, what counts as right, and that it works on the real model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
-from evaluation.replay import at_gate, at_middles, calibration, evaluate, tables
+from evaluation.replay import at_confidence, at_middles, calibration, evaluate, tables
+from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
 from training.data.sources import SourceFile
 from training.fitting.answers import Answer
@@ -31,7 +32,9 @@ def answer(*tokens: tuple[str, float]) -> Answer:
 @pytest.fixture(scope="module")
 def files() -> list[SourceFile]:
     return [
-        SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=True)
+        SourceFile(
+            "engine", path.relative_to(HOUSE).as_posix(), "python", path.read_text(encoding="utf-8"), held_out=True
+        )
         for path in sorted((HOUSE / "engine").rglob("*.py"))
     ]
 
@@ -55,11 +58,12 @@ def test_right_is_any_beginning_of_what_really_stands_there() -> None:
         (point("pass"), answer()),
         (point("x = 1"), answer(("y", 0.3))),
     ]
-    open_gate, gate = at_gate(pairs, 0.0), at_gate(pairs, 0.7)
+    open_gate, gate = at_confidence(pairs, 0.0), at_confidence(pairs, 0.7)
     assert open_gate["shown"] == 3 / 4
     assert open_gate["fully right"] == 1 / 3
     assert open_gate["characters saved a point"] == len("return self.size") / 4
     assert open_gate["wrong characters a point"] == len("sizey") / 4
+    assert open_gate["wrong from the first word"] == 1 / 3
     assert gate["shown"] == 2 / 4
     assert gate["fully right"] == 1
     assert gate["wrong characters a point"] == 0
@@ -102,8 +106,9 @@ def test_braces_are_not_part_of_what_a_function_holds() -> None:
 def test_the_default_model_is_evaluated(engine: Engine, files: list[SourceFile]) -> None:
     said: list[str] = []
     points = function_points(files, 2, seed=4), middle_points(files, 2, seed=4)
-    figures = evaluate(engine, *points, Neighbourhoods(files), said.append)
-    assert set(figures["gates"]) == {"0.0", "0.5", "0.7", "0.9"}
+    teacher = Teacher(files, engine.tokenizer, engine.manifest.prompt)
+    figures = evaluate(engine, *points, Neighbourhoods(files), teacher, said.append)
+    assert list(figures["eagerness"]) == ["quiet", "balanced", "eager", "always"]
     assert len(figures["answers"]) == 4
     assert len(said) == 6
     assert "right by stated probability" in tables({"model": figures})

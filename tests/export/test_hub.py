@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,11 +25,15 @@ NAME, COMMIT = "JetBrains/Mellum-small", "0123456789abcdef0123456789abcdef012345
 class Hub(ThreadingHTTPServer):
     """One repository of one commit, in a folder; remembers what was asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = NAME) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder = folder
+        self.folder, self.name = folder, name
         self.asked: list[str] = []
         self.ranges: list[str] = []
+        self.damages = False
+        self.pauses = False
+        """Whether it stops in the middle of a file of weights, until `goes_on` is set; `paused` says that it has."""
+        self.paused, self.goes_on = threading.Event(), threading.Event()
 
     @property
     def address(self) -> str:
@@ -48,41 +53,45 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        name_of_model = self.server.name
         path = self.path.split("?")[0]
         self.server.asked.append(path)
         files = [file.name for file in sorted(self.server.folder.iterdir())]
         sizes = {name: (self.server.folder / name).stat().st_size for name in files}
         if (
-            path in (f"/api/models/{NAME}/revision/{revision}" for revision in ("main", COMMIT))
-            or path == f"/api/models/{NAME}"
+            path in (f"/api/models/{name_of_model}/revision/{revision}" for revision in ("main", COMMIT))
+            or path == f"/api/models/{name_of_model}"
         ):
             siblings = [{"rfilename": name, "size": sizes[name]} for name in files]
             self._send(
                 json.dumps(
                     {
                         "_id": "1",
-                        "id": NAME,
-                        "modelId": NAME,
+                        "id": name_of_model,
+                        "modelId": name_of_model,
                         "sha": COMMIT,
                         "siblings": siblings,
                         "tags": ["license:mit"],
                     }
                 ).encode()
             )
-        elif path == f"/api/models/{NAME}/tree/{COMMIT}":
+        elif path == f"/api/models/{name_of_model}/tree/{COMMIT}":
             tree = [{"type": "file", "path": name, "size": sizes[name], "oid": self._etag(name)} for name in files]
             self._send(json.dumps(tree).encode())
-        elif path.startswith(f"/{NAME}/resolve/{COMMIT}/") and (name := path.rsplit("/", 1)[1]) in files:
+        elif path.startswith(f"/{name_of_model}/resolve/{COMMIT}/") and (name := path.rsplit("/", 1)[1]) in files:
             self._send((self.server.folder / name).read_bytes(), name)
         else:
-            code = "RevisionNotFound" if NAME in path else "RepoNotFound"
+            code = "RevisionNotFound" if name_of_model in path else "RepoNotFound"
             self.send_response(404)
             self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
     def _etag(self, name: str) -> str:
-        return hashlib.sha1((self.server.folder / name).read_bytes(), usedforsecurity=False).hexdigest()
+        """Large files are named by their sha256, as in the hub's storage of them; others by git's hash."""
+        data = (self.server.folder / name).read_bytes()
+        kind = hashlib.sha256 if name.endswith(".safetensors") else hashlib.sha1
+        return kind(data, usedforsecurity=False).hexdigest()
 
     def _send(self, body: bytes, name: str = "") -> None:
         start = 0
@@ -98,7 +107,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", f'"{self._etag(name)}"')
             self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "GET":
+            return
+        is_weights = name.endswith(".safetensors")
+        if is_weights and self.server.damages:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        if is_weights and self.server.pauses:
+            middle = max(len(body) // 2, start)
+            self.wfile.write(body[start:middle])
+            self.wfile.flush()
+            self.server.paused.set()
+            self.server.goes_on.wait()
+            start = middle
+        with contextlib.suppress(OSError):  # the client was killed
             self.wfile.write(body[start:])
 
 
@@ -109,22 +130,35 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     (folder / "README.md").unlink()
     (folder / "modeling_mellum.py").write_text("raise SystemExit('this must never run')")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
-    server = Hub(folder)
+    with serving(Hub(folder)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(server: Hub) -> Iterator[Hub]:
+    """Answer in a thread."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.goes_on.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def variables_for(tmp_path: Path, address: str) -> dict[str, str]:
+    """An environment with caches of its own, whose hub has this address."""
+    variables = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    places = {CACHE_VARIABLE: str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": address}
+    return {**variables, **places, "COLUMNS": "200"}
 
 
 def export(tmp_path: Path, address: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    variables |= {CACHE_VARIABLE: str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": address}
     command = [sys.executable, "-m", "lsp_server.cli", "export", "--target", "cpu", *arguments]
-    return subprocess.run(
-        command, env={**variables, "COLUMNS": "200", **environment}, capture_output=True, text=True, check=False
-    )
+    variables = variables_for(tmp_path, address) | environment
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_only_what_is_needed_is_downloaded_once(hub: Hub, tmp_path: Path) -> None:
@@ -174,3 +208,14 @@ def test_a_repository_of_pickles_is_refused_before_it_is_downloaded(hub: Hub, tm
     assert done.returncode == 1
     assert "has no safetensors on the hub" in " ".join(done.stderr.split())
     assert not [path for path in hub.asked if "/resolve/" in path]
+
+
+def test_a_file_that_was_damaged_on_its_way_is_downloaded_again(hub: Hub, tmp_path: Path) -> None:
+    hub.damages = True
+    done = export(tmp_path, hub.address, NAME)
+    assert done.returncode == 1
+    assert "was damaged on its way; run this again" in " ".join(done.stderr.split())
+    hub.damages = False
+    for _ in range(2):  # each of both files was damaged
+        done = export(tmp_path, hub.address, NAME)
+    assert done.returncode == 0, done.stderr

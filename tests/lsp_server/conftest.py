@@ -24,7 +24,7 @@ def cache(model_cache: Path, tmp_path: Path) -> Path:
 async def server(model_cache: Path) -> AsyncIterator[Server]:
     """A server with the model loaded, which shows whatever the model says, however long it takes."""
     async with serving(model_cache) as server:
-        await server.client.initialize(initializationOptions={"confidence": 0, "deadline": 0})
+        await server.client.initialize(initializationOptions={"eagerness": "always", "deadline": 0})
         await server.client.state("ready")
         yield server
 

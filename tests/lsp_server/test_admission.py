@@ -81,7 +81,7 @@ def root(tmp_path: Path) -> Path:
 async def session(cache: Path, *roots: Path, **options: Any) -> AsyncIterator[Client]:
     """A server that shows whatever the model says. It may still load the model."""
     async with serving(cache) as server:
-        shown = {"confidence": 0, "deadline": 0, "maxTokens": 32, **options}
+        shown = {"eagerness": "always", "deadline": 0, "maxTokens": 32, **options}
         await server.client.initialize(workspaceFolders=[folder(root) for root in roots], initializationOptions=shown)
         yield server.client
 
@@ -207,7 +207,7 @@ async def test_inside_an_ignored_document_there_are_suggestions_only_if_the_user
         assert await says_itself(client, (root / "main.py").as_uri())
         for name in ("private.py", ".env"):
             assert not await says_itself(client, (root / name).as_uri())
-        settings = {"confidence": 0, "deadline": 0, "completeIgnoredFiles": True}
+        settings = {"eagerness": "always", "deadline": 0, "completeIgnoredFiles": True}
         client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
         for name in ("private.py", ".env"):
             assert await says_itself(client, (root / name).as_uri())

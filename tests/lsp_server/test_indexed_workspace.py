@@ -119,7 +119,7 @@ async def test_names_of_a_file_that_the_prompt_has_no_room_for_are_known(cache: 
     typed = "def send(zone, parcel):\n    return zone.of(parcel."
     async with serving(cache) as server:
         client = server.client
-        settings = {"contextTokens": 256, "confidence": 0, "deadline": 0}
+        settings = {"contextTokens": 256, "eagerness": "always", "deadline": 0}
         await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
         await client.state("ready")
         await indexed(client, 2)
@@ -147,7 +147,7 @@ async def test_the_first_answer_in_a_file_knows_the_names_of_files_near_by(
     uri = (root / "package" / "send.py").as_uri()
     async with serving(cache, MELLUM_LSP_LOG="debug") as server:
         client = server.client
-        settings = {"contextTokens": 256, "confidence": 0, "deadline": 0}
+        settings = {"contextTokens": 256, "eagerness": "always", "deadline": 0}
         await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
         if is_loaded:
             await client.state("ready")

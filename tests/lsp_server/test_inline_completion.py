@@ -111,7 +111,8 @@ async def test_emoji_and_line_ends_are_counted_alike_in_every_encoding(model_cac
         async with serving(model_cache) as server:
             client = server.client
             await client.initialize(
-                {"general": {"positionEncodings": [encoding]}}, initializationOptions={"confidence": 0, "deadline": 0}
+                {"general": {"positionEncodings": [encoding]}},
+                initializationOptions={"eagerness": "always", "deadline": 0},
             )
             await client.state("ready")
             client.open(URI, text)
@@ -345,7 +346,7 @@ async def test_the_longest_suggestion_is_a_setting(client: Client) -> None:
 async def test_typing_shows_only_what_is_sure_and_a_key_shows_it_all(client: Client) -> None:
     client.open(URI, "def f(x):\n    return x.")
     assert await client.complete(URI, 1, 13)
-    sure = {"mellum": {"confidence": 0, "confidenceByLanguage": {"python": 1}}}
+    sure = {"mellum": {"eagerness": "always", "eagernessByLanguage": {"python": "quiet"}}}
     client.notify("workspace/didChangeConfiguration", {"settings": sure})
     assert await client.complete(URI, 1, 13) == []
     assert await client.complete(URI, 1, 13, triggerKind=1)

@@ -44,7 +44,7 @@ def messages() -> list[Any]:
         {"id": 6, "method": "workspace/executeCommand", "params": {"command": "mellum.accepted", "arguments": [TEXT]}},
         {"method": "$/cancelRequest", "params": {"id": TEXT}},
         {"method": "$/setTrace", "params": {"value": TEXT}},
-        {"method": "workspace/didChangeConfiguration", "params": {"settings": {"mellum": {"confidence": TEXT}}}},
+        {"method": "workspace/didChangeConfiguration", "params": {"settings": {"mellum": {"maxTokens": TEXT}}}},
         {"method": "workspace/didChangeWatchedFiles", "params": {"changes": [{"uri": TEXT, "type": TEXT}]}},
         {"method": "workspace/didChangeWorkspaceFolders", "params": {"event": TEXT}},
         opened,

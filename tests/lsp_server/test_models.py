@@ -133,7 +133,10 @@ def test_a_chosen_model_that_is_gone_is_one_sentence(cache: Path, monkeypatch: p
         find_model()
 
 
-@pytest.mark.parametrize("command", [("export",), ("models",), ("models", "use"), ("models", "remove")])
+@pytest.mark.parametrize(
+    "command",
+    [("export",), ("models",), ("models", "use"), ("models", "remove"), ("models", "get"), ("models", "recommend")],
+)
 def test_help_teaches(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0

@@ -71,7 +71,7 @@ def completion_at(uri: str, line: int, character: int) -> tuple[str, dict[str, o
 async def test_documents_that_are_too_much_for_a_grammar_hold_nothing_up(model_cache: Path) -> None:
     async with serving(model_cache) as server:
         client = server.client
-        await client.initialize(initializationOptions={"confidence": 0})
+        await client.initialize(initializationOptions={"eagerness": "always"})
         await client.state("ready")
         client.open("file:///ok.py", "def add(a, b):\n    return a + ")
         for name, (language, text) in ODD.items():
@@ -94,7 +94,7 @@ LARGE = ("Python", "open brackets", "braces line by line", "nested HTML, 1 MB", 
 async def test_documents_of_ten_megabytes_hold_nothing_up(model_cache: Path) -> None:
     async with serving(model_cache) as server:
         client = server.client
-        await client.initialize(initializationOptions={"confidence": 0})
+        await client.initialize(initializationOptions={"eagerness": "always"})
         await client.state("ready")
         client.open("file:///ok.py", "def add(a, b):\n    return a + ")
         for number, name in enumerate(LARGE):

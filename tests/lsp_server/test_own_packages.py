@@ -38,7 +38,7 @@ async def test_a_server_suggests_with_another_project_first_on_the_import_path(
 ) -> None:
     async with serving(model_cache, *arguments, PYTHONPATH=str(project)) as server:
         client = server.client
-        settings = {"deadline": 0, "confidence": 0}
+        settings = {"deadline": 0, "eagerness": "always"}
         await client.initialize(workspaceFolders=[folder(project)], initializationOptions=settings)
         await client.state("ready")
         client.open(URI, TEXT)

@@ -23,8 +23,10 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "indexWorkspace": False,
         "completeIgnoredFiles": True,
         "logLevel": "debug",
-        "confidence": 1,
-        "confidenceByLanguage": {"python": 0.5},
+        "eagerness": "quiet",
+        "eagernessByLanguage": {"python": "eager"},
+        "learnGate": False,
+        "statistics": False,
         "deadline": 250,
         "stateMemory": 1024,
         "disabledIn": ["comment", "string"],
@@ -43,15 +45,17 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         index_workspace=False,
         complete_ignored_files=True,
         log_level="debug",
-        confidence=1.0,
-        confidence_by_language={"python": 0.5},
+        eagerness="quiet",
+        eagerness_by_language={"python": "eager"},
+        learn_gate=False,
+        statistics=False,
         deadline=250,
         state_memory=1024,
         disabled_in=("comment", "string"),
         unload_after=Minutes(0.5),
     )
     assert len(raw) == len(fields(Settings)), "none is left out here"
-    assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.5, 1.0)
+    assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.45, 0.8)
 
 
 def test_nothing_and_null_mean_the_defaults() -> None:
@@ -73,10 +77,10 @@ def test_nothing_and_null_mean_the_defaults() -> None:
         ({"disabledLanguages": [1]}, "mellum.disabledLanguages must be a list of strings"),
         ({"logLevel": "loud"}, "mellum.logLevel must be one of debug, info, warning, error, not 'loud'"),
         ({"provider": "gpu"}, "mellum.provider must be one of auto, cpu, cuda, tensorrt, directml, coreml, openvino"),
-        ({"confidence": "high"}, "mellum.confidence must be a number from 0 to 1"),
-        ({"confidence": 1.2}, "mellum.confidence must be a number from 0 to 1"),
-        ({"confidenceByLanguage": 0.5}, "mellum.confidenceByLanguage must be an object of language ids, not a number"),
-        ({"confidenceByLanguage": {"go": True}}, "mellum.confidenceByLanguage must be a number from 0 to 1"),
+        ({"eagerness": "high"}, "mellum.eagerness must be one of quiet, balanced, eager, always, not 'high'"),
+        ({"eagerness": 0.7}, "mellum.eagerness must be one of quiet, balanced, eager, always, not 0.7"),
+        ({"eagernessByLanguage": 0.5}, "mellum.eagernessByLanguage must be an object of language ids, not a number"),
+        ({"eagernessByLanguage": {"go": True}}, "mellum.eagernessByLanguage must be one of quiet, balanced, eager"),
         ({"deadline": -1}, "mellum.deadline must be at least 0, not -1"),
         ({"stateMemory": 0.5}, "mellum.stateMemory must be a whole number, not a number"),
         ({"temperature": 1}, "Unknown setting mellum.temperature. There are: enabled, disabledLanguages"),

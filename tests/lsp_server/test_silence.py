@@ -51,14 +51,14 @@ async def test_each_empty_answer_has_its_reason(model_cache: Path) -> None:
         await client.state("ready")
         assert await client.complete(URI, *END)
         assert await reason(client) is None
-        configure(client, confidence=1)
+        configure(client, eagerness="quiet")
         client.open(URI, "x = ")
         assert await client.complete(URI, 0, 4) == []
         assert await reason(client) == "gate"
         configure(client, disabledLanguages=["python"])
         assert await client.complete(URI, 0, 4) == []
         assert await reason(client) == "off here"
-        configure(client, disabledIn=["comment", "string"], confidence=0)
+        configure(client, disabledIn=["comment", "string"], eagerness="always")
         comment, string = "# Adds two num", 'label = "the su'
         client.open(URI, f"{comment}\n{string}")
         assert await client.complete(URI, 0, len(comment)) == []
@@ -93,7 +93,7 @@ def memory(server: Server) -> int:
 async def test_the_model_is_unloaded_and_comes_back(model_cache: Path, how: str) -> None:
     async with serving(model_cache) as server:
         client = server.client
-        await client.initialize(initializationOptions={"confidence": 0, "deadline": 0, "unloadAfter": 0})
+        await client.initialize(initializationOptions={"eagerness": "always", "deadline": 0, "unloadAfter": 0})
         await client.state("ready")
         client.open(URI, TEXT)
         async with asyncio.timeout(SOON):

@@ -69,7 +69,9 @@ async def test_odd_names_in_messages_do_no_harm(tmp_path: Path, root: Path) -> N
 async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(cache: Path, root: Path) -> None:
     async with serving(cache) as server:
         client = server.client
-        await client.initialize(workspaceFolders=[folder(root)], initializationOptions={"confidence": 0, "deadline": 0})
+        await client.initialize(
+            workspaceFolders=[folder(root)], initializationOptions={"eagerness": "always", "deadline": 0}
+        )
         await client.state("ready")
         await indexed(client, 1)
         workers = [one for one in psutil.Process(server.process.pid).children() if "indexer" in one.cmdline()]
@@ -89,7 +91,9 @@ async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(cache: 
 async def test_children_that_were_stopped_and_their_children_do_not_survive_the_server(cache: Path, root: Path) -> None:
     async with serving(cache) as server:
         client = server.client
-        await client.initialize(workspaceFolders=[folder(root)], initializationOptions={"confidence": 0, "deadline": 0})
+        await client.initialize(
+            workspaceFolders=[folder(root)], initializationOptions={"eagerness": "always", "deadline": 0}
+        )
         await client.state("ready")
         await indexed(client, 1)
         process = psutil.Process(server.process.pid)
@@ -124,7 +128,7 @@ async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(cac
     try:
         async with serving(cache, "-c", f"import os; os.execvp({command[0]!r}, {command!r})") as server:
             client = server.client
-            settings = {"confidence": 0, "deadline": 0}
+            settings = {"eagerness": "always", "deadline": 0}
             await client.initialize(workspaceFolders=[folder(root)], initializationOptions=settings)
             await client.state("ready")
             await client.until(lambda: warnings(client))
@@ -236,7 +240,7 @@ async def test_a_model_whose_file_shrinks_is_given_up_and_taken_up_when_it_is_ma
     shutil.copytree(whole, folder)
     async with serving(tmp_path) as server:
         client = server.client
-        await client.initialize(initializationOptions={"confidence": 0, "deadline": 0})
+        await client.initialize(initializationOptions={"eagerness": "always", "deadline": 0})
         await client.state("ready")
         client.open("file:///a.py", "def add(a, b):\n    return a + ")
         assert await client.complete("file:///a.py", 1, 15)

@@ -64,7 +64,7 @@ def test_a_model_is_calibrated_on_ones_own_code_and_again_the_same(model_cache: 
     assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
-@pytest.mark.parametrize("command", ["confidence", "ngrams"])
+@pytest.mark.parametrize("command", ["confidence", "eagerness", "ngrams"])
 def test_the_help_needs_no_torch(command: str) -> None:
     module = f"training.fitting.{command}"
     started = (

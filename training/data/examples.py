@@ -22,6 +22,7 @@ from indexer import Index
 from syntax import Cursor, DocumentId
 from training.data.example import LANGUAGES, TOLD_ELSEWHERE, TRIES, WITHOUT_SUFFIX, Example, answered, told_elsewhere
 from training.data.middles import Middle, Outline, choose_middle, outline_of
+from training.data.points import Point
 from training.data.sources import SourceFile, add_code, code_of
 from training.network.base import add_base, open_base, prompt_tools
 
@@ -90,13 +91,13 @@ class Teacher:
         request = CompletionRequest(file.path, file.language, text, middle.start, snippets)
         return lay_out(request, self._tokenizer, self._style, Budget(tokens))
 
-    def snippets(self, file: SourceFile, text: str, offset: int) -> tuple[ContextSnippet, ...]:
+    def snippets(self, file: SourceFile | Point, text: str, offset: int) -> tuple[ContextSnippet, ...]:
         """What the index finds in other files of the package for a place in `text`, which is what `file` holds then."""
         index, document = self._index(file), DocumentId.scratch(file.path)
         found = index.context_for(Cursor(document, file.language, text, offset), within=float("inf"))
         return tuple(ContextSnippet(snippet.path, snippet.text) for snippet in found)
 
-    def _index(self, file: SourceFile) -> Index:
+    def _index(self, file: SourceFile | Point) -> Index:
         """The files of a folder, and others of the package where it has few."""
         folder = str(PurePosixPath(file.path).parent)
         key = file.language, file.package, folder

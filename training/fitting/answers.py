@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine import CompletionRequest, Engine
+from engine import CompletionRequest, ContextSnippet, Engine
 from training.data.points import Point
 
-PROMPT_TOKENS = 384
-"""Of the longest prompt: as slow machines have it."""
+PROMPT_TOKENS = 768
+"""Of the longest prompt: as most machines have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,16 @@ class Answer:
     """After each token: the text up to there as it would be shown, and its joint probability."""
 
     def shown_at(self, gate: float) -> str:
-        """The longest beginning that is at least so probable: it ends before the token that breaks the gate."""
-        shown = ""
+        """The longest beginning that is at least so probable, without a part of a word: what the engine shows."""
+        count = 0
         for text, probability in self.beginnings:
             if probability < gate:
                 break
-            shown = text
-        return shown.rstrip()
+            count = len(text)
+        if _is_word(self.text[count : count + 1]):
+            while count and _is_word(self.text[count - 1]):
+                count -= 1
+        return self.text[:count].rstrip()
 
     @property
     def probability(self) -> float:
@@ -35,9 +38,13 @@ class Answer:
         return next((stated for text, stated in self.beginnings if text == self.text), 1.0)
 
 
-def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) -> Answer:
+def answer_of(
+    engine: Engine, point: Point, neighbours: tuple[str, ...] = (), context: tuple[ContextSnippet, ...] = ()
+) -> Answer:
     """Ask the engine, and spell out its suggestion token by token."""
-    request = CompletionRequest(point.path, point.language, point.text, point.offset, neighbours=neighbours)
+    request = CompletionRequest(
+        point.path, point.language, point.text, point.offset, neighbours=neighbours, context=context
+    )
     healed = len(engine.lay_out(request).last_word)
     suggestion = engine.complete(request)
     beginnings = []
@@ -54,3 +61,7 @@ def answer_of(engine: Engine, point: Point, neighbours: tuple[str, ...] = ()) ->
 def common_length(a: str, b: str) -> int:
     """How many code points two texts begin with alike."""
     return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

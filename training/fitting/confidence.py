@@ -23,6 +23,7 @@ from engine import Engine
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import write_manifest
 from export.sources.adapter import CALIBRATION_FILE
+from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_points
 from training.data.sources import add_code, code_of
 from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of
@@ -89,9 +90,11 @@ def main() -> None:
     engine = Engine.load(folder, threads=arguments.threads, prompt_tokens=PROMPT_TOKENS)
     before = engine.manifest.calibration
     near, answers = Neighbourhoods(code_of(arguments) if arguments.workspace else files), []
+    teacher = Teacher(files, engine.tokenizer, engine.manifest.prompt)
     for index, point in enumerate(function_points(files, arguments.points, arguments.seed)):
         print(f"{index + 1} of {arguments.points}   ", end="\r", flush=True)
-        if told := outcomes(point, answer_of(engine, point, near.of(point))):
+        snippets = teacher.snippets(point, point.text, point.offset)
+        if told := outcomes(point, answer_of(engine, point, near.of(point), snippets)):
             # its probabilities were taken to the power of the calibration until now
             answers.append([dataclasses.replace(one, log_probability=one.log_probability / before) for one in told])
     exponent = round(exponent_of(answers), 3)

@@ -92,7 +92,7 @@ export function activate(context: vscode.ExtensionContext): void {
     showLog: () => log.show(),
     showContext: () => showContext(running, installation),
     chooseModel: () => chooseModel(installation),
-    showStatistics: () => showStatistics(running),
+    showStatistics: () => showStatistics(installation),
     restart: start,
     setUpModel: async () => (await withProgress("Setting up Mellum's model", setUp)) && (await start()),
     installServer: () => install(),

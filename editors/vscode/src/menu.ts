@@ -109,11 +109,14 @@ export async function showContext(server: Server, installation: Installation): P
   }
 }
 
-/** Show the figures of this session. */
-export async function showStatistics(server: Server): Promise<void> {
-  await server.refresh();
-  const content = JSON.stringify(server.status ?? null, undefined, 2);
-  await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ content, language: "json" }));
+/** Show what became of suggestions, in all sessions, as the page that `mellum-lsp stats` makes. */
+export async function showStatistics(installation: Installation): Promise<void> {
+  const page = await ask<string>(installation, ["stats", "--html", "-"], (out) => out);
+  if (page !== undefined) {
+    const title = "Mellum: Statistics";
+    const panel = vscode.window.createWebviewPanel("mellum.statistics", title, vscode.ViewColumn.Active);
+    panel.webview.html = page; // without scripts, and nothing in it comes from elsewhere
+  }
 }
 
 /** Run the server's command and read what it prints; its error is shown, and gives undefined. */

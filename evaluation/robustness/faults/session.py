@@ -50,7 +50,7 @@ async def session(
         client = server.client
         await client.initialize(
             workspaceFolders=[{"uri": root.as_uri(), "name": "project"}],
-            initializationOptions={"confidence": 0, "deadline": 0},
+            initializationOptions={"eagerness": "always", "deadline": 0},
         )
         yield server, client, root
         everyone = family(server.process.pid)

@@ -147,7 +147,7 @@ def _network() -> str:
     if left:
         return f"nothing is sent by this program, but dependencies may: {', '.join(left)} is not set"
     traced = "; Windows itself traces that it was loaded" if sys.platform == "win32" else ""
-    return f"nothing is sent; ONNX Runtime's telemetry is off{traced}. Only setup and export of a hub model download"
+    return f"nothing is sent; ONNX Runtime's telemetry is off{traced}. Only setup, models get and export download"
 
 
 def _version(package: str) -> str | None:

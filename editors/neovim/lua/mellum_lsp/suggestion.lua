@@ -96,7 +96,18 @@ local function first(text, part)
   return found ~= '' and found or text
 end
 
---- Put the next part of the suggestion after the cursor; with its last part, tell the server that it was accepted.
+--- Tell the server how much of a suggestion was accepted.
+---@param client vim.lsp.Client
+---@param item vim.lsp.inline_completion.Item
+---@param accepted string the beginning of its text
+local function report_part(client, item, accepted)
+  client:notify('textDocument/didPartiallyAcceptCompletion', {
+    item = { insertText = item.insert_text, command = item.command },
+    acceptedLength = vim.str_utfindex(accepted, 'utf-16'),
+  })
+end
+
+--- Put the next part of the suggestion after the cursor, and tell the server that it was accepted.
 ---@param item vim.lsp.inline_completion.Item
 ---@param part mellum_lsp.Part
 ---@return boolean inserted false if the suggestion no longer fits the text
@@ -117,6 +128,8 @@ function M.insert(item, part)
   local client = vim.lsp.get_client_by_id(item.client_id)
   if text == rest and item.command and client then
     client:exec_cmd(item.command, { bufnr = api.nvim_get_current_buf() })
+  elseif item.command and client then
+    report_part(client, item, item.insert_text:sub(1, #item.insert_text - #rest + #text))
   end
   return true
 end

@@ -1,0 +1,24 @@
+"""Models that the exporter knows by name, and how fast each would be on this machine."""
+
+from export.known_models.advice import Advice, Estimate, Limits, advise, scaled
+from export.known_models.machine import Machine
+from export.known_models.predictions import Prediction, predict
+from export.known_models.shape_costs import ShapeCosts, measure_shape
+from export.known_models.table import KnownModel, Quality, known_model, known_models
+
+__all__ = [
+    "Advice",
+    "Estimate",
+    "KnownModel",
+    "Limits",
+    "Machine",
+    "Prediction",
+    "Quality",
+    "ShapeCosts",
+    "advise",
+    "known_model",
+    "known_models",
+    "measure_shape",
+    "predict",
+    "scaled",
+]

@@ -1,0 +1,1 @@
+"""`mellum-lsp models` and its commands."""

@@ -1,0 +1,196 @@
+"""Makes a model folder from a source: what `mellum-lsp export` and `mellum-lsp models get` share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from engine.devices.providers import try_provider
+from engine.model_folders.locations import DEFAULT_MODEL, models_folder
+from engine.model_folders.manifest import Manifest, read_manifest
+from lsp_server.cli.console import err
+from lsp_server.cli.progress_bar import ended_at_once
+
+if TYPE_CHECKING:
+    from export.architecture import Architecture
+
+Target = Literal["auto", "cpu", "cuda"]
+Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
+Style = Literal["auto", "mellum", "psm", "plain"]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make of which source."""
+
+    source: str
+    target: Target = "auto"
+    format: Format = "auto"
+    out: Path | None = None
+    name: str | None = None
+    adapter: Path | None = None
+    revision: str | None = None
+    style: Style = "auto"
+    verify: bool = False
+    shape: Architecture | None = None
+    """What the source must hold; None: anything."""
+    keep: bool = False
+    """Whether a whole model that the same command has made stays as it is."""
+
+
+def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
+    """Open the source, then write the folder under its lock. Raises ExportError."""
+    from export.architecture import ExportError  # the server and the other commands need none of it
+    from export.make import export as write
+    from export.make import is_current
+    from export.sources import open_source
+    from export.sources.adapter import calibration_of, ngrams_of
+
+    device, chosen = device_and_format(order.target, order.format)
+    folder, name = _destination(order.source, chosen, order.out, order.name)
+    adapter = order.adapter
+    with ExitStack() as stack:
+        with ended_at_once():  # a download's threads would go on to their end
+            opened = stack.enter_context(
+                open_source(order.source, adapter=adapter, revision=order.revision, progress=progress)
+            )
+        stack.enter_context(_alone(folder))
+        if order.shape is not None and opened.architecture != order.shape:
+            raise ExportError(
+                f"{order.source} does not hold the model that is known here under this name (it has "
+                f"{opened.architecture.parameters:,} parameters and not {order.shape.parameters:,}, or another shape); "
+                f"to export it all the same: mellum-lsp export {order.source}"
+            )
+        command = _command(
+            order.source, ["--target", device, "--format", chosen], adapter, opened.revision, order.style
+        )
+        if order.keep and is_current(folder) and read_manifest(folder).command == command:
+            manifest = read_manifest(folder)
+        else:
+            manifest = write(
+                opened,
+                opened.tokenizer(),
+                folder,
+                style=order.style,
+                command=command,
+                progress=progress,
+                format=chosen,
+                device=device,
+                name=name,
+                calibration=calibration_of(adapter) if adapter else 1.0,
+                ngrams=ngrams_of(adapter) if adapter else None,
+            )
+        if order.verify and not manifest.verification:
+            from export.verify import verify
+
+            progress("Verifying", 0.0)
+            manifest = verify(folder, opened)
+    return folder, manifest
+
+
+def make_via_optimum(order: Order, progress: Progress) -> tuple[Path, Manifest]:
+    """Export with optimum's exporter. Raises ExportError."""
+    from export.sources import open_checkpoint
+    from export.via_optimum import export_via_optimum, verify_with_transformers
+
+    _refuse_with_optimum(order)
+    folder, name = _destination(order.source, "optimum", order.out, order.name)
+    with ended_at_once():
+        checkpoint = open_checkpoint(order.source, revision=order.revision, progress=progress)
+    with _alone(folder):
+        command = _command(order.source, ["--via", "optimum"], None, checkpoint.revision, order.style)
+        manifest = export_via_optimum(
+            checkpoint, folder, style=order.style, command=command, progress=progress, name=name
+        )
+        if order.verify:
+            progress("Verifying", 0.0)
+            manifest = verify_with_transformers(folder, checkpoint)
+    return folder, manifest
+
+
+def _refuse_with_optimum(order: Order) -> None:
+    from export.architecture import ExportError
+
+    if order.target == "cuda" or order.format not in ("auto", "fp32"):
+        raise ExportError("optimum's graph is float32 for the CPU; leave --target and --format out with --via optimum")
+    if order.adapter is not None:
+        raise ExportError("--via optimum merges no adapter; merge it with peft, save the model, and give that folder")
+
+
+def _destination(source: str, kind: str, out: Path | None, name: str | None) -> tuple[Path, str]:
+    """The folder to make and the model's name. Raises ExportError."""
+    from export.architecture import ExportError
+    from export.folder.atomic_folder import check_replaceable
+    from export.make import check_name
+    from export.sources import name_for
+
+    name = check_name(name or (out.name if out is not None else f"{name_for(source)}-{kind}"))
+    folder = models_folder() / name if out is None else out.expanduser().absolute()
+    if folder == models_folder() / DEFAULT_MODEL:
+        raise ExportError(f"{DEFAULT_MODEL} is the model that mellum-lsp setup makes; choose another --name")
+    check_replaceable(folder)
+    return folder, name
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock."""
+    from export.folder.atomic_folder import lock_for
+
+    waiting = "Another mellum-lsp is exporting to this folder; waiting for it to finish."
+    with lock_for(folder, lambda: err.print(waiting)):
+        yield
+
+
+def device_and_format(
+    target: Target, format: Format
+) -> tuple[Literal["cpu", "cuda"], Literal["int8", "int4", "fp16", "fp32"]]:
+    """What `auto` means here: CUDA if it works and has the format, and its fastest format. Raises ExportError."""
+    from export.architecture import ExportError
+    from export.graph import decoder
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    if target != "auto":
+        device = target
+    elif format not in ("int8", "fp32"):
+        device = "cuda" if format == "fp16" or not try_provider("cuda").failure else "cpu"
+    chosen = decoder.FORMATS[device][0] if format == "auto" else format
+    if chosen not in decoder.FORMATS[device]:
+        raise ExportError(f"{device} does not run {chosen!r}; choose one of: {', '.join(decoder.FORMATS[device])}")
+    return device, chosen
+
+
+def _command(source: str, options: list[str], adapter: Path | None, revision: str | None, style: str) -> str:
+    """The command that makes the same model again, without folders of this machine."""
+    path = Path(source.removeprefix("random:")).expanduser()
+    shown = source
+    if path.exists():
+        shown = source[: -len(source.removeprefix("random:"))] + path.resolve().name
+    words = ["mellum-lsp", "export", shown, *options]
+    words += ["--adapter", adapter.resolve().name] if adapter else []
+    words += ["--revision", revision] if revision else []
+    return shlex.join(words + (["--style", style] if style != "auto" else []))
+
+
+def summary(folder: Path, manifest: Manifest, seconds: float) -> str:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    lines = [
+        f"{manifest.name}: {manifest.parameters / 1e6:,.0f} million parameters as {manifest.quantization}, "
+        f"{size / 1e6:,.0f} MB, prompt style '{manifest.prompt.style}', in {seconds:.0f} s",
+        f"It is in {folder}",
+    ]
+    if manifest.verification:
+        lost, agreement = manifest.verification["lost_nats"], manifest.verification["agreement"]
+        lines.insert(
+            1,
+            f"Against the published weights in float32, on real code, it loses {lost:.4f} nats a token and agrees on "
+            f"{agreement:.1%} of the tokens",
+        )
+    if folder.parent == models_folder():
+        lines.append(f"Use it: mellum-lsp models use {manifest.name}")
+    return "\n".join(lines)

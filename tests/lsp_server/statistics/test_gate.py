@@ -1,0 +1,131 @@
+"""What the gate learns: nothing from ten events, the truth from thousands, and never more than it may."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.harness.client import serving
+from evaluation.statistics import an_answer
+from lsp_server.statistics.events import STATE_VARIABLE, Kept, Outcome, When
+from lsp_server.statistics.gate import (
+    CEILING,
+    ENOUGH_EVENTS,
+    FLOOR,
+    LEAST_EVENTS,
+    calibrations_of,
+    exponent_of,
+    gates_of,
+)
+from lsp_server.statistics.store import Store, reading
+
+SHIPPED = 0.7
+
+
+def outcomes(true: float, events: int, seed: int = 0) -> dict[float, tuple[int, int]]:
+    """Suggestions of a model whose stated p means p to the power of `true`."""
+    chance, counts = random.Random(seed), Counter[tuple[float, bool]]()
+    for _ in range(events):
+        stated = round(chance.uniform(0.7, 1), 2)
+        counts[stated, chance.random() < stated**true] += 1
+    return {stated: (counts[stated, True], counts[stated, False]) for stated, _ in counts}
+
+
+def learned(counts: dict[float, tuple[int, int]], confidence: float = SHIPPED) -> float:
+    return calibrations_of({("model", "python"): counts})["model", "python"].gate(confidence)
+
+
+def test_without_events_the_shipped_calibration_is_likeliest() -> None:
+    assert exponent_of({}) == pytest.approx(1.0)
+    assert exponent_of({}, prior=2.0) == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_ten_events_change_nothing(is_right: bool) -> None:
+    assert learned({0.8: (10, 0) if is_right else (0, 10)}) == SHIPPED
+    assert abs(exponent_of({0.8: (10, 0) if is_right else (0, 10)}) - 1) < 0.2  # the prior holds it, too
+
+
+@pytest.mark.parametrize("true", [0.5, 0.8, 1.0, 1.5, 3.0])
+def test_thousands_of_events_find_the_truth(true: float) -> None:
+    assert exponent_of(outcomes(true, 20_000)) == pytest.approx(true, rel=0.1)
+    assert learned(outcomes(true, 20_000)) == pytest.approx(max(SHIPPED ** (1 / true), FLOOR), abs=0.03)
+
+
+def test_it_is_never_lower_before_there_are_enough() -> None:
+    for events in range(0, ENOUGH_EVENTS, 50):
+        assert learned({0.8: (events, 0)}) >= SHIPPED
+    assert learned({0.8: (4 * ENOUGH_EVENTS, 0)}) < SHIPPED
+
+
+def test_it_rises_sooner_than_it_falls() -> None:
+    half = ENOUGH_EVENTS // 2
+    assert learned({0.8: (half // 2, half // 2)}) > SHIPPED
+
+
+@given(
+    st.dictionaries(st.sampled_from([0.0, 0.5, 0.7, 0.85, 1.0]), st.tuples(st.integers(0, 9000), st.integers(0, 9000))),
+    st.floats(0, 1),
+)
+def test_it_stays_within_its_limits(counts: dict[float, tuple[int, int]], confidence: float) -> None:
+    gate = learned(counts, confidence)
+    if confidence in (0, 1) or sum(map(sum, counts.values())) < LEAST_EVENTS:
+        assert gate == confidence
+    else:
+        assert min(FLOOR, confidence) - 0.005 <= gate <= max(CEILING, confidence) + 0.005
+
+
+def test_it_is_monotone_in_what_is_wanted() -> None:
+    found = calibrations_of({("model", "python"): outcomes(1.7, 3_000)})["model", "python"]
+    gates = [found.gate(wanted / 100) for wanted in range(1, 100)]
+    assert gates == sorted(gates)
+
+
+def test_a_rare_language_learns_from_the_others() -> None:
+    many, few = outcomes(2.0, 5_000), outcomes(1.0, 120, seed=1)
+    together = calibrations_of({("model", "python"): many, ("model", "lua"): few, ("other", "lua"): few})
+    assert together["model", "lua"].exponent > together["other", "lua"].exponent + 0.3
+
+
+def test_outcomes_are_read_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "statistics.sqlite"
+    store = Store(file)
+    store.add(
+        [
+            an_answer(1, outcome=Outcome.ACCEPTED, accepted=40),
+            an_answer(2, outcome=Outcome.ACCEPTED, accepted=40),  # and removed again
+            an_answer(3, outcome=Outcome.TYPED),
+            an_answer(4, outcome=Outcome.REFUSED),
+            an_answer(5, outcome=Outcome.MOVED),
+            an_answer(6, outcome=Outcome.UNSEEN),
+            an_answer(7, outcome=Outcome.SILENT, reason="gate"),
+            Kept(1, When.SOON, 0.9),
+            Kept(2, When.SOON, 0.2),
+        ]
+    )
+    store.close()
+    with reading(file) as database:
+        found = gates_of(database)["smollm2-135m", "python"]
+    assert (found.right, found.events, found.stated) == (2, 4, pytest.approx(0.8))
+
+
+@pytest.mark.parametrize("learns", [True, False])
+async def test_a_server_asks_for_more_once_it_has_learned(learns: bool, model_cache: Path, tmp_path: Path) -> None:
+    """A user for whom nothing was right sees nothing of what the model states with less than the highest gate."""
+    store = Store(tmp_path / "statistics.sqlite")
+    store.add([an_answer(number) for number in range(3 * ENOUGH_EVENTS)])
+    store.close()
+    async with serving(model_cache, **{STATE_VARIABLE: str(tmp_path)}) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"deadline": 0, "learnGate": learns})
+        await client.state("ready")
+        text = "def add(a, b):\n    return "
+        client.open("file:///projects/module.py", text)
+        items = await client.complete("file:///projects/module.py", 1, 11)
+        gates = (await client.request("mellum/status"))["silence"]["counts"].get("gate", 0)
+    assert (bool(items), gates) == ((False, 1) if learns else (True, 0))
