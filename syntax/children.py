@@ -105,7 +105,7 @@ def let_run(process: subprocess.Popen[Any]) -> None:
 
 
 def run_python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a module in a Python process of its own, with nothing to read, to its end; returns what it has printed."""
+    """Run a module in a Python process of its own, without standard input, to its end; returns what it has printed."""
     piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start_python(module, *arguments, **piped, encoding="utf-8", errors="replace") as process:
         said, complained = process.communicate()

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -62,7 +62,7 @@ class Slot(ABC):
         self.exact = min(self.exact, tokens)
         self.shifts = self.shifts if self.exact < len(self.tokens) else 0
 
-    def copy(self, other: Slot, tokens: int) -> None:
+    def copy(self, other: Self, tokens: int) -> None:
         """Take over the first `tokens` tokens of another slot, which stays as it is; none if that is not cheap."""
         self.tokens = other.tokens[: self._copy_states(other, tokens)]
         self.filled = max(self.filled, len(self.tokens))
@@ -81,7 +81,7 @@ class Slot(ABC):
         raise ValueError("States of this graph cannot be moved: each run returns them whole")
 
     @abstractmethod
-    def _copy_states(self, other: Any, tokens: int) -> int:
+    def _copy_states(self, other: Self, tokens: int) -> int:
         """Copy keys and values; returns of how many tokens."""
 
     @abstractmethod
@@ -175,7 +175,7 @@ class InPlaceSlot(Slot):
         """See `Slot.held`."""
         return self.capacity if self._on_card else self.filled
 
-    def _copy_states(self, other: InPlaceSlot, tokens: int) -> int:
+    def _copy_states(self, other: Self, tokens: int) -> int:
         if self._on_card:
             return self._copy_on_card(other, tokens)
         self._memory[..., :tokens, :] = other._memory[..., :tokens, :]
@@ -241,7 +241,7 @@ class CopiedSlot(Slot):
         empty = np.empty((1, manifest.kv_heads, 0, manifest.head_size), _element_type(session))
         self._states = {name: empty for name in self._inputs if name.startswith("past_key_values.")}
 
-    def _copy_states(self, other: CopiedSlot, tokens: int) -> int:
+    def _copy_states(self, other: Self, tokens: int) -> int:
         self._states = {name: state[:, :, :tokens] for name, state in other._states.items()}
         return tokens
 

@@ -78,9 +78,9 @@ class IndexedWorkspace:
             await watch_files(self._server)
 
     def folders_changed(self) -> None:
-        """Index the folders of now, and no others: the workspace has other folders, or other settings.
+        """Index the current folders and no others, after the folders or the settings have changed.
 
-        The identity of a document changes, too, when its folder is added or removed.
+        A document gets another identity when its folder is added or removed.
         """
         settings, documents = self._settings.current, documents_of(self._server)
         if self._context is None or not settings.enabled:

@@ -337,7 +337,7 @@ class _Child:
 
 
 def serve(answer: Callable[..., Any], seconds: float) -> None:
-    """Be such a child: answer questions until there are no more.
+    """Answer questions, in the child process, until there are no more.
 
     A text may take `seconds` of the processor's time; a grammar that does not notice when they are over is ended by the
     system soon after, so that no child outlives its parent for long.

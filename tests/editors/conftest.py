@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.editors.availability import or_skipped, program
-from tests.editors.emacs_driver import Emacs, emacs, project
+from tests.editors.emacs_driver import Emacs, emacs
+from tests.editors.unfinished import PLACE, make_project
 from tests.editors.vscode_install import build_extension, chromium, install
 
 VSCODE = Path(__file__).parents[1] / ".cache" / "vscode"
@@ -22,15 +23,18 @@ def start(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
     """Start Emacs, as often as is wanted; all are ended at the end."""
     started: list[Emacs] = []
 
-    def begin(version: str = "28", file: Path | None = None, place: int = 0, init: str = "", **kind: object) -> Emacs:
+    def begin(
+        version: str = "28",
+        file: Path | None = None,
+        place: int = 0,
+        init: str = "",
+        setup: str | None = None,
+        cache: Path = model_cache,
+        home: Path | None = None,
+    ) -> Emacs:
         if file is None:
-            file, place = project(tmp_path_factory.mktemp("workspace") / "project")
-        cache = kind.get("cache", model_cache)
-        assert isinstance(cache, Path)
-        home = kind.get("home", tmp_path_factory.mktemp("home"))
-        assert isinstance(home, Path)
-        setup = kind.get("setup")
-        assert setup is None or isinstance(setup, str)
+            file, place = make_project(tmp_path_factory.mktemp("workspace") / "project"), PLACE
+        home = home or tmp_path_factory.mktemp("home")
         started.append(Emacs(emacs(version), home, file, cache, init, place, setup))
         return started[-1]
 

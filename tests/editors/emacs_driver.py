@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import textwrap
 import time
 from pathlib import Path
 
@@ -17,16 +16,13 @@ from tests.editors.availability import or_skipped, program
 from tests.editors.debian import CannotInstallError
 from tests.editors.emacs_install import install
 from tests.editors.terminal import COLUMNS, ROWS, Terminal
+from tests.editors.unfinished import TYPED
 from tests.editors.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "emacs" / "README.md"
 PACKAGE = README.parent
 EMACS_30 = REPOSITORY / "tests" / ".cache" / "emacs"
-
-# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
-MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
-TYPED = "w = Text"
 
 
 def emacs(version: str) -> str:
@@ -197,12 +193,3 @@ class Emacs(Terminal):
         self.type(typed)
         eventually(lambda: self.line().endswith(typed), "the typed text")
         return eventually(self.grey, "grey text", seconds=300)
-
-
-def project(folder: Path, line_ends: str = "\n", missing: str = MISSING) -> tuple[Path, int]:
-    """Make a project with a real file in it, from which a passage is missing; returns the file, and the line above."""
-    (folder / ".git").mkdir(parents=True)
-    before, after = Path(textwrap.__file__).read_text().split(missing)
-    file = folder / "textwrap.py"
-    file.write_text(before + after, newline=line_ends)
-    return file, before.count("\n")

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import sysconfig
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,12 @@ from engine.model_folders.locations import CACHE_VARIABLE
 from tests.editors.availability import or_skipped
 from tests.editors.debian import CannotInstallError
 from tests.editors.neovim_install import install
+from tests.editors.unfinished import PLACE, TYPED, make_project
 from tests.editors.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "editors" / "neovim" / "README.md"
 NEOVIM_012 = REPOSITORY / "tests" / ".cache" / "neovim"
-
-# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
-MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
-TYPED = "w = Text"
 
 BUILT_IN = "Without the plugin (Neovim 0.12 and newer)"
 PLUGIN = "With the plugin (Neovim 0.11 and newer)"
@@ -191,23 +187,20 @@ def opened(
     command = neovim(version)
     if heading == PLUGIN:
         install_plugin(home)
-    file = home / ".config" / "nvim" / "init.lua"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(COUNT_ANSWERS + init + configurations(heading)[0])
-    (workspace / ".git").mkdir(parents=True, exist_ok=True)
-    before, after = Path(textwrap.__file__).read_text().split(MISSING)
-    (workspace / "textwrap.py").write_text(before + after, newline=line_ends)
-    place = before.count("\n")
+    configuration = home / ".config" / "nvim" / "init.lua"
+    configuration.parent.mkdir(parents=True, exist_ok=True)
+    configuration.write_text(COUNT_ANSWERS + init + configurations(heading)[0])
+    file = make_project(workspace, line_ends)
     nvim = pynvim.attach(
         "child",
         argv=[
             *("env", f"--chdir={workspace}", *environment(home), f"{CACHE_VARIABLE}={cache}"),
-            *(str(command), "--embed", "--headless", f"+{place}", "textwrap.py"),
+            *(str(command), "--embed", "--headless", f"+{PLACE}", file.name),
         ],
     )
     try:
         assert nvim.funcs.has(f"nvim-{version}")
-        yield Editor(nvim, place)
+        yield Editor(nvim, PLACE)
         said = nvim.exec_lua("return vim.fn.execute('messages')")
         assert "rror" not in said, said
         log = Path(nvim.exec_lua("return vim.lsp.log.get_filename()"))

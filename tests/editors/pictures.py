@@ -2,7 +2,7 @@
 
     python -m tests.editors.pictures
 
-`tests/editors/test_vscode.py` takes those of VS Code, and leaves them in `tests/.cache`.
+`tests/editors/test_vscode.py` takes those of VS Code, into the folder `PICTURES` of `tests/editors/vscode_driver.py`.
 """
 
 import subprocess
@@ -12,8 +12,9 @@ from pathlib import Path
 from engine.model_folders.locations import CACHE_VARIABLE
 from syntax.children import child_environment, python_command
 from tests.editors import emacs_driver, neovim_driver
-from tests.editors.emacs_driver import TYPED, Emacs, project
+from tests.editors.emacs_driver import Emacs
 from tests.editors.terminal import Terminal
+from tests.editors.unfinished import PLACE, TYPED, make_project
 from tests.editors.waiting import eventually
 
 EDITORS = Path(__file__).parents[2] / "editors"
@@ -29,8 +30,8 @@ def shows_grey_text(terminal: Terminal) -> bool:
 
 def draw_emacs(home: Path) -> None:
     """Set up as its README says."""
-    file, place = project(home / "project")
-    editor = Emacs(emacs_driver.emacs("30"), home, file, CACHE, place=place, columns=COLUMNS, rows=ROWS)
+    file = make_project(home / "project")
+    editor = Emacs(emacs_driver.emacs("30"), home, file, CACHE, place=PLACE, columns=COLUMNS, rows=ROWS)
     try:
         editor.ready()
         editor.open_line()
@@ -43,12 +44,12 @@ def draw_emacs(home: Path) -> None:
 
 def draw_neovim(home: Path) -> None:
     """Set up as its README says, without the plugin."""
-    file, place = project(home / "project")
+    file = make_project(home / "project")
     configuration = home / ".config" / "nvim" / "init.lua"
     configuration.parent.mkdir(parents=True)
     configuration.write_text(PLAIN + neovim_driver.configurations(neovim_driver.BUILT_IN)[0])
     command = [*("env", f"--chdir={file.parent}", *neovim_driver.environment(home), f"{CACHE_VARIABLE}={CACHE}")]
-    command += [str(neovim_driver.neovim("0.12")), f"+{place}", file.name]
+    command += [str(neovim_driver.neovim("0.12")), f"+{PLACE}", file.name]
     terminal = Terminal(command, emacs_driver.environment(home, CACHE), COLUMNS, ROWS)
     try:
         eventually(lambda: file.name in "".join(terminal.screen()[-2:]), "the opening of the file")

@@ -32,6 +32,7 @@ def items(shape: str, line: int, column: int) -> Items | None:
         "something else": [{"insertText": "    bar(b", "range": whole}],
         "over the bracket": [{"insertText": "b)", "range": _range(line, column, column + 1)}],
         "lines": [{"insertText": "b,\n        c", "range": here}],
+        "two": [{"insertText": "b", "range": here}, {"insertText": "c", "range": here}],
         "late": [{"insertText": "b", "range": here}],
     }
     return answers[shape]

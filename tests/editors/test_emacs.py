@@ -8,7 +8,8 @@ import time
 import pytest
 
 from tests.editors.conftest import Start
-from tests.editors.emacs_driver import TYPED, Emacs
+from tests.editors.emacs_driver import Emacs
+from tests.editors.unfinished import TYPED
 from tests.editors.waiting import eventually, first_line
 
 pytestmark = [pytest.mark.slow]

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.editors.conftest import Start
-from tests.editors.emacs_driver import TYPED, needs_package, project
+from tests.editors.emacs_driver import needs_package
 from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
+from tests.editors.unfinished import PLACE, TYPED, make_project
 from tests.editors.waiting import eventually
 
 pytestmark = [pytest.mark.slow]
@@ -56,9 +57,9 @@ WATCH = """
 
 def test_a_file_with_crlf_keeps_it(start: Start, tmp_path: Path) -> None:
     """What is accepted gets the line ends of the file, and all others stay."""
-    file, place = project(tmp_path / "project", "\r\n")
+    file = make_project(tmp_path / "project", "\r\n")
     original = file.read_bytes()
-    editor = start("28", file, place)
+    editor = start("28", file, PLACE)
     editor.ready()
     editor.open_line()
     grey = editor.suggestion()
@@ -74,8 +75,8 @@ def test_a_file_with_crlf_keeps_it(start: Start, tmp_path: Path) -> None:
 
 def test_a_second_emacs_on_the_same_project(start: Start, tmp_path: Path) -> None:
     """Two editors, two servers, one project."""
-    file, place = project(tmp_path / "project")
-    both = [start("28", file, place) for _ in range(2)]
+    file = make_project(tmp_path / "project")
+    both = [start("28", file, PLACE) for _ in range(2)]
     for editor in both:
         editor.ready()
     for editor in both:

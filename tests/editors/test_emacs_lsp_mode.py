@@ -9,8 +9,9 @@ import pytest
 from tests.editors import debian
 from tests.editors.availability import or_skipped
 from tests.editors.conftest import Start
-from tests.editors.emacs_driver import TYPED, shown_in_readme
+from tests.editors.emacs_driver import shown_in_readme
 from tests.editors.figures import read_notes, recorded_server
+from tests.editors.unfinished import TYPED
 from tests.editors.waiting import eventually
 
 pytestmark = [pytest.mark.slow]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.editors.emacs_driver import NO_COMPILING, PACKAGE, REPOSITORY, emacs, environment, needs_package, project
+from tests.editors.emacs_driver import NO_COMPILING, PACKAGE, REPOSITORY, emacs, environment, needs_package
+from tests.editors.unfinished import make_project
 
 pytestmark = [pytest.mark.slow]
 
-FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "")]
+FILES = [PACKAGE / f"mellum{part}.el" for part in ("-settings", "-connection", "-document", "-overlay", "-request", "")]
 """Of the package, each before those that require it."""
 EDITS = Path(__file__).with_name("emacs_edits.el")
 
@@ -38,7 +39,7 @@ def test_the_server_has_the_text_of_the_buffer(version: str, tmp_path: Path, mod
     """After edits of every kind, several of them unannounced, the server's text is the buffer's."""
     script = tmp_path / "telling.py"
     script.write_text(TELLING_SERVER.format(repository=str(REPOSITORY)))
-    file, _ = project(tmp_path / "project")
+    file = make_project(tmp_path / "project")
     done = subprocess.run(
         [
             *(emacs(version), "-Q", "--batch", "--eval", NO_COMPILING, "-L", str(PACKAGE), "-l", str(EDITS)),

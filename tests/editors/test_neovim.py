@@ -15,12 +15,12 @@ from tests.editors.neovim_driver import (
     PLUGIN,
     READY,
     STATE,
-    TYPED,
     Editor,
     first_word,
     opened,
     server_of,
 )
+from tests.editors.unfinished import TYPED
 from tests.editors.waiting import eventually, first_line, seconds_at_rest
 
 pytestmark = [pytest.mark.slow]

@@ -12,11 +12,9 @@ pytest.importorskip("pynvim", reason="pynvim is missing: run `pip install -e '.[
 from tests.editors.figures import FLICKERS, LINES, PAUSE, keep, measured, read_notes, recorded_server
 from tests.editors.neovim_driver import (
     BUILT_IN,
-    MISSING,
     PLUGIN,
     README,
     READY,
-    TYPED,
     Editor,
     configurations,
     environment,
@@ -25,6 +23,7 @@ from tests.editors.neovim_driver import (
     opened,
     server_of,
 )
+from tests.editors.unfinished import MISSING, TYPED
 from tests.editors.waiting import eventually
 
 pytestmark = [pytest.mark.slow]
@@ -66,6 +65,9 @@ vim.api.nvim_set_decoration_provider(vim.api.nvim_create_namespace('watch'), {
 
 NEIGHBOURS = Path(__file__).with_name("neovim_neighbours.lua").read_text()
 PATIENT = "vim.lsp.config('mellum', { settings = { mellum = { deadline = 5000, eagerness = 'always' } } })"
+EVERY_SETUP = pytest.mark.parametrize(
+    "setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=["0.12-built-in", "0.12", "0.11"]
+)
 ONE_OF_EACH = pytest.mark.parametrize("setup", [("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
 
 
@@ -74,9 +76,11 @@ def is_ready(editor: Editor) -> bool:
     return bool(editor.nvim.exec_lua(READY))
 
 
-@ONE_OF_EACH
-def test_beside_pairs_and_a_menu(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
-    """A closed bracket is not closed twice, whenever it came; Tab is the menu's where there is no grey text."""
+@EVERY_SETUP
+def test_a_bracket_that_is_closed_already_is_not_closed_twice(
+    setup: tuple[str, str], tmp_path: Path, model_cache: Path
+) -> None:
+    """Whenever it came: before the suggestion was asked for, or while it was typed through."""
     with opened(setup, tmp_path / "home", tmp_path / "workspace", model_cache, PATIENT + NEIGHBOURS) as editor:
         eventually(lambda: is_ready(editor), "the loading of the model", seconds=300)
         whole = f"    {MISSING.split(chr(10))[0].strip()}"
@@ -92,6 +96,15 @@ def test_beside_pairs_and_a_menu(setup: tuple[str, str], tmp_path: Path, model_c
             eventually(lambda: editor.mode() == "n", "normal mode")
             editor.nvim.command("silent undo 0")
             editor.nvim.api.win_set_cursor(0, (editor.place, 0))
+
+
+@ONE_OF_EACH
+def test_tab_is_the_menus_where_there_is_no_grey_text(
+    setup: tuple[str, str], tmp_path: Path, model_cache: Path
+) -> None:
+    """Its key opens the menu, Tab goes to the next entry."""
+    with opened(setup, tmp_path / "home", tmp_path / "workspace", model_cache, NEIGHBOURS) as editor:
+        eventually(lambda: is_ready(editor), "the loading of the model", seconds=300)
         editor.nvim.command("Mellum toggle")
         editor.press("ow = TextWr<C-Space>")
         eventually(lambda: editor.nvim.funcs.pumvisible(), "the menu")
@@ -140,7 +153,7 @@ def test_without_a_model_it_says_what_to_do(setup: tuple[str, str], tmp_path: Pa
         assert editor.nvim.exec_lua("return require('mellum_lsp').statusline()") == "Mellum!"
 
 
-@pytest.mark.parametrize("setup", [("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda setup: setup[0])
+@EVERY_SETUP
 def test_figures_of_a_typed_function(setup: tuple[str, str], tmp_path: Path, model_cache: Path) -> None:
     """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
     home, begun = tmp_path / "home", time.monotonic()

@@ -23,7 +23,11 @@ SHOWN = {
 """What the line becomes. Neovim 0.12 also shows a text that goes another way; it must not be accepted."""
 
 
-@pytest.fixture(scope="module", params=[("0.12", BUILT_IN), ("0.12", PLUGIN), ("0.11", PLUGIN)], ids=lambda one: one[0])
+ATTACHED = "return #vim.lsp.get_clients({ bufnr = 0, name = 'mellum' }) > 0"
+PLUGINS = [("0.12", PLUGIN), ("0.11", PLUGIN)]
+
+
+@pytest.fixture(scope="module", params=[("0.12", BUILT_IN), *PLUGINS], ids=lambda one: one[0])
 def session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
 ) -> Iterator[tuple[str, Editor]]:
@@ -34,6 +38,18 @@ def session(
         yield request.param[0], editor
 
 
+def ask(editor: Editor, folder: Path, shape: str) -> None:
+    """Have a suggestion asked for before the bracket, and answered."""
+    editor.press("<Esc>")
+    eventually(lambda: editor.mode() == "n", "normal mode")
+    answers = editor.answers("textDocument/inlineCompletion")
+    editor.nvim.command(f"edit! {write(folder, shape)}")
+    editor.nvim.api.win_set_cursor(0, (2, CALL.index(")")))
+    eventually(lambda: editor.nvim.exec_lua(ATTACHED), "a server for the file")
+    editor.press("i")
+    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "the answer")
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shape_is_shown_and_accepted_or_nothing_is(session: tuple[str, Editor], tmp_path: Path, shape: str) -> None:
     """The buffer is what Tab makes of the text."""
@@ -41,14 +57,7 @@ def test_a_shape_is_shown_and_accepted_or_nothing_is(session: tuple[str, Editor]
     whole = SHOWN.get(shape)
     if shape == "snippet" and version == "0.11":
         whole = None  # the plugin's own drawing takes plain text only
-    editor.press("<Esc>")
-    eventually(lambda: editor.mode() == "n", "normal mode")
-    answers = editor.answers("textDocument/inlineCompletion")
-    editor.nvim.command(f"edit! {write(tmp_path, shape)}")
-    editor.nvim.api.win_set_cursor(0, (2, CALL.index(")")))
-    eventually(lambda: editor.nvim.exec_lua(ATTACHED), "a server for the file")
-    editor.press("i")
-    eventually(lambda: editor.answers("textDocument/inlineCompletion") > answers, "the answer")
+    ask(editor, tmp_path, shape)
     if whole is not None:
         assert editor.grey().startswith("b")
     elif shape != "something else" or version == "0.11":
@@ -63,4 +72,18 @@ def test_a_shape_is_shown_and_accepted_or_nothing_is(session: tuple[str, Editor]
         eventually(lambda: "\n".join(editor.lines()[1:]) == whole, "the accepted text")
 
 
-ATTACHED = "return #vim.lsp.get_clients({ bufnr = 0, name = 'mellum' }) > 0"
+@pytest.mark.parametrize("session", PLUGINS, ids=lambda one: one[0], indirect=True)
+def test_of_two_candidates_the_one_that_is_shown_is_accepted(session: tuple[str, Editor], tmp_path: Path) -> None:
+    """The keys go to the next one, back, and round."""
+    _, editor = session
+    ask(editor, tmp_path, "two")
+
+    def shown() -> str:
+        return editor.grey().split(" ")[0]  # Neovim 0.12 adds which of how many it is
+
+    eventually(lambda: shown() == "b", "the first candidate")
+    for keys, grey in (("<M-n>", "c"), ("<M-p>", "b"), ("<M-p>", "c"), ("<M-n>", "b"), ("<M-n>", "c")):
+        editor.press(keys)
+        eventually(lambda: shown() == grey, "the other candidate")  # noqa: B023
+    editor.press("<Tab>")
+    eventually(lambda: editor.line() == CALL.replace(")", "c)"), "the accepted text")

@@ -16,14 +16,10 @@ from tests.editors.waiting import eventually, seconds_at_rest
 pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 Image = pytest.importorskip("PIL.Image", reason="pillow is missing: run `pip install -e '.[dev]'`")
 
+from tests.editors.unfinished import AFTER, BEFORE, MISSING, PLACE, TYPED, make_project  # noqa: E402
 from tests.editors.vscode_driver import (  # noqa: E402 (needs playwright)
-    AFTER,
-    BEFORE,
-    MISSING,
     PATIENT,
     PICTURES,
-    PLACE,
-    TYPED,
     VSCODE,
     Host,
     Window,
@@ -32,7 +28,6 @@ from tests.editors.vscode_driver import (  # noqa: E402 (needs playwright)
     begin,
     opened,
     picture_of_failure,
-    project_in,
     since,
     the_server,
 )
@@ -54,7 +49,7 @@ def host(vsix: Path, tmp_path_factory: pytest.TempPathFactory, model_cache: Path
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one real file, in which a function has lost its body."""
-    return project_in(tmp_path_factory.mktemp("workspace") / "project")
+    return make_project(tmp_path_factory.mktemp("workspace") / "project").parent
 
 
 @pytest.fixture(scope="module")

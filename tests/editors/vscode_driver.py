@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import psutil
 from playwright.sync_api import Page
 
 from tests.editors.figures import OURS, read_notes, recorded_server
+from tests.editors.unfinished import TYPED
 from tests.editors.vscode_install import install, path_with_node
 from tests.editors.waiting import eventually
 
@@ -25,12 +25,6 @@ CACHE = Path(__file__).parents[1] / ".cache"
 VSCODE = CACHE / "vscode"
 PICTURES = CACHE / "pictures"
 
-# What the user is about to write, once more, in a file that already has it: no model should be in doubt here.
-MISSING = "    w = TextWrapper(width=width, **kwargs)\n    return w.fill(text)\n"
-TYPED = "w = Text"
-BEFORE, AFTER = Path(textwrap.__file__).read_text(encoding="utf-8").split(MISSING)
-PLACE = BEFORE.count("\n")
-"""The number of the line above what is missing."""
 PATIENT = {"mellum.deadline": 5000, "mellum.eagerness": "always"}
 """There is text on a machine that runs other tests, too, and where the model is not sure: these test the editor."""
 
@@ -295,13 +289,6 @@ def opened(browser: Any, host: Host, **query: str) -> Iterator[Window]:
         raise
     finally:
         page.close()
-
-
-def project_in(folder: Path) -> Path:
-    """Make a project with one real file, in which a function has lost its body; return its folder."""
-    (folder / ".git").mkdir(parents=True)
-    (folder / "textwrap.py").write_text(BEFORE + AFTER, encoding="utf-8")
-    return folder
 
 
 def picture_of_failure(window: Window, name: str = "fixture") -> None:

@@ -1,4 +1,4 @@
-"""A home folder for the tests that ask for one."""
+"""A home folder for the tests that ask for one; a small workspace folder, and where its index lies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+
+from indexer import database_of
 
 
 @pytest.fixture
@@ -19,3 +21,18 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return home
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A workspace folder with one file."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "ok.py").write_text("def ok(): return 1\n")
+    return root
+
+
+@pytest.fixture
+def database(tmp_path: Path, root: Path) -> Path:
+    """Where the index of the workspace folder lies."""
+    return database_of(root, tmp_path / "cache")

@@ -21,19 +21,6 @@ from tests.indexer.sync_loops import index_once, indexed, without_privileges
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets such things be made")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "ok.py").write_text("def ok(): return 1\n")
-    return root
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "index" / "root" / "index.sqlite"
-
-
 def make_name_that_is_not_utf8(root: Path) -> None:
     (root / os.fsdecode(b"caf\xe9.py")).write_text("def cafe(): return 2\n")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import Index, Neighbour, database_of
+from indexer import Index, Neighbour
 from indexer.store.damage import remove_database
 from indexer.store.writing import WritableStore
 from indexer.sync.folder import Folder
@@ -43,12 +43,6 @@ def root(tmp_path: Path) -> Path:
         shutil.copytree(STANDARD_LIBRARY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     write(root, WRITTEN)
     return root
-
-
-@pytest.fixture
-def database(tmp_path: Path, root: Path) -> Path:
-    """Where the folder's index lies."""
-    return database_of(root, tmp_path / "cache")
 
 
 @pytest.fixture

@@ -58,17 +58,12 @@ def family_of_indexers() -> list[psutil.Process]:
     return [one for indexer in indexers for one in (indexer, *indexer.children(recursive=True))]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "ok.py").write_text("def ok(): return 1\n")
-    return root
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "index" / "root" / "index.sqlite"
+def supervised(root: Path, database: Path) -> tuple[Supervisor, list[IndexMessage]]:
+    """Start an indexer process; returns when its index is up to date, with what it says."""
+    said: list[IndexMessage] = []
+    supervisor = Supervisor(root, database, said.append)
+    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    return supervisor, said
 
 
 @pytest.fixture
@@ -85,9 +80,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @on_posix
 def test_an_indexer_process_that_is_stopped_makes_no_caller_wait_and_is_killed(root: Path, database: Path) -> None:
-    said: list[IndexMessage] = []
-    supervisor = Supervisor(root, database, said.append)
-    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    supervisor, _ = supervised(root, database)
     child = family_of_indexers()[0]
     child.suspend()
     began = time.monotonic()
@@ -101,9 +94,7 @@ def test_an_indexer_process_that_is_stopped_makes_no_caller_wait_and_is_killed(r
 
 @on_posix
 def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) -> None:
-    said: list[IndexMessage] = []
-    supervisor = Supervisor(root, database, said.append)
-    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    supervisor, _ = supervised(root, database)
     child = family_of_indexers()[0]
     child.suspend()
     for number in range(2400):
@@ -118,9 +109,7 @@ def test_what_was_told_meanwhile_is_seen_afterwards(root: Path, database: Path) 
 
 @on_posix
 def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: Path) -> None:
-    said: list[IndexMessage] = []
-    supervisor = Supervisor(root, database, said.append)
-    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    supervisor, _ = supervised(root, database)
     os.mkfifo(root / "pipe.py")
     os.mkfifo(root / ".gitignore")
     supervisor.tell(["pipe.py", ".gitignore"])
@@ -136,18 +125,14 @@ def test_a_pipe_that_appears_while_it_runs_hangs_nothing(root: Path, database: P
 def test_a_text_that_ends_processes_is_left_out_and_named_once(root: Path, database: Path) -> None:
     (root / "bad.py").write_text("die_of_this = 1\n")
     (root / "more.py").write_text("more = 1\n")
-    said: list[IndexMessage] = []
-    supervisor = Supervisor(root, database, said.append)
-    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    supervisor, said = supervised(root, database)
     assert indexed(database) == {"ok.py", "more.py"}
     (sentence,) = problems(said)
     assert sentence.startswith(f"{root / 'bad.py'} is left out of the index: reading it crashes")
     descendants = family_of_indexers()
     supervisor.close()
     assert psutil.wait_procs(descendants, SOON)[1] == []
-    said.clear()
-    supervisor = Supervisor(root, database, said.append)  # the next one does not try it again
-    until(lambda: any(isinstance(one, UpToDate) for one in said))
+    supervisor, said = supervised(root, database)  # the next one does not try it again
     assert problems(said) == []
     (root / "bad.py").write_text("good_again = 1\n")
     until(lambda: "bad.py" in indexed(database))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from indexer import Index, database_of, why_not
+from indexer import Index, why_not
 from indexer.store.connection import StoreConnection
 from indexer.store.schema import SCHEMA
 from indexer.store.store import Store
@@ -37,12 +37,6 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     shutil.copytree(STANDARD_LIBRARY / "json", root / "json", ignore=shutil.ignore_patterns("__pycache__"))
     return root
-
-
-@pytest.fixture
-def database(tmp_path: Path, root: Path) -> Path:
-    """Where its index will lie."""
-    return database_of(root, tmp_path / "cache")
 
 
 def content(database: Path) -> dict[str, Any]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import Client, Server, serving
+
+
+@pytest.fixture
+def cache(model_cache: Path, tmp_path: Path) -> Path:
+    """A cache folder of its own, with the model but without an index."""
+    cache = tmp_path / "cache"
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+    return cache
 
 
 @pytest.fixture

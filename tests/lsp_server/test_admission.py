@@ -6,7 +6,6 @@ Each document has a call that is made nowhere else; a suggestion knows its argum
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import SOON, Client, edit, serving
 from indexer import database_of
+from tests.lsp_server.workspaces import folder, indexed
 
 LONG = 3 * SOON  # some tens of requests on a busy machine
 NAMES = {
@@ -71,10 +70,6 @@ async def says_itself(client: Client, uri: str) -> bool:
     return bool(items)
 
 
-def folder(root: Path) -> dict[str, str]:
-    return {"uri": root.as_uri(), "name": root.name}
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "project"
@@ -89,20 +84,6 @@ async def session(cache: Path, *roots: Path, **options: Any) -> AsyncIterator[Cl
         shown = {"eagerness": "always", "deadline": 0, "maxTokens": 32, **options}
         await server.client.initialize(workspaceFolders=[folder(root) for root in roots], initializationOptions=shown)
         yield server.client
-
-
-@pytest.fixture
-def cache(model_cache: Path, tmp_path: Path) -> Path:
-    """A cache folder of its own, with the model but without an index."""
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
-    return cache
-
-
-async def indexed(client: Client, files: int) -> None:
-    async with asyncio.timeout(SOON):
-        while (await client.request("mellum/status"))["index"] != {"files": files, "busy": False}:
-            pass
 
 
 def close(client: Client, uri: str) -> None:

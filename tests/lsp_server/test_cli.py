@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -14,8 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from engine.model_folders.locations import CACHE_VARIABLE
+from indexer import database_of
 from lsp_server.cli.location import LocationError, erased, parse_location
 
 SOURCE = Path(statistics.__file__)
@@ -127,9 +128,18 @@ def test_the_command_line_says_what_the_server_would_not_show(model_cache: Path,
         assert "is never indexed" in re.sub(r"[\s│]+", " ", done.stderr)  # typer breaks lines, and draws a box
 
 
-def test_an_indexed_project_is_context_and_the_command_says_why(model_cache: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+def test_an_index_that_an_editor_has_just_begun_is_named(tmp_path: Path) -> None:
+    project, cache = tmp_path / "project", tmp_path / "cache"
+    project.mkdir()
+    database = database_of(project, cache)
+    database.parent.mkdir(parents=True)
+    with FileLock(f"{database}.lock"):
+        done = run("index", str(project), cache=cache)
+    assert done.returncode == 1
+    assert f"{database} cannot be read" in done.stderr
+
+
+def test_an_indexed_project_is_context_and_the_command_says_why(cache: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "package").mkdir(parents=True)
     (project / "pyproject.toml").write_text("[project]\n")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import SOON, Client, edit, serving
+from tests.lsp_server.workspaces import folder, indexed
 
 SHAPES = """class Rectangle:
     def __init__(self, width, height):
@@ -32,26 +30,6 @@ def root(tmp_path: Path) -> Path:
     (root / "package").mkdir(parents=True)
     (root / "package" / "shapes.py").write_text(SHAPES)
     return root
-
-
-@pytest.fixture
-def cache(model_cache: Path, tmp_path: Path) -> Path:
-    """A cache folder of its own, with the model but without anybody's index."""
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
-    return cache
-
-
-def folder(root: Path) -> dict[str, str]:
-    return {"uri": root.as_uri(), "name": root.name}
-
-
-async def indexed(client: Client, files: int) -> dict[str, Any]:
-    """Wait until the index holds a number of files."""
-    async with asyncio.timeout(SOON):
-        while (index := (await client.request("mellum/status"))["index"]) != {"files": files, "busy": False}:
-            pass
-    return index
 
 
 async def prompt_tokens(client: Client, uri: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import tomllib
@@ -10,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.harness.client import HOUSE, SOON, serving
+from evaluation.harness.client import HOUSE, serving
 from tests.entry_points import PROGRAM
+from tests.lsp_server.workspaces import folder, indexed
 
 WHEEL = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
     "wheel"
@@ -38,14 +38,12 @@ async def test_a_server_suggests_with_another_project_first_on_the_import_path(
 ) -> None:
     async with serving(model_cache, *arguments, PYTHONPATH=str(project)) as server:
         client = server.client
-        folder = {"uri": project.as_uri(), "name": "project"}
-        await client.initialize(workspaceFolders=[folder], initializationOptions={"deadline": 0, "eagerness": "always"})
+        settings = {"deadline": 0, "eagerness": "always"}
+        await client.initialize(workspaceFolders=[folder(project)], initializationOptions=settings)
         await client.state("ready")
         client.open(URI, TEXT)
         assert await client.complete(URI, 1, 11)
-        async with asyncio.timeout(SOON):
-            while (await client.request("mellum/status"))["index"] != {"files": len(OTHERS), "busy": False}:
-                pass  # one request at a time
+        await indexed(client, len(OTHERS))
         await client.shut_down()
         assert await server.wait() == 0
     assert not (project.parent / "told").exists()

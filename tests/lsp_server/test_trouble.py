@@ -18,6 +18,7 @@ from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import SOON, Client, serving
 from tests.indexer.sync_loops import without_privileges
 from tests.lsp_server.test_cli import run
+from tests.lsp_server.workspaces import folder, indexed
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="with the tools of Linux")
 
@@ -33,15 +34,10 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def folder(root: Path) -> dict[str, str]:
-    return {"uri": root.as_uri(), "name": root.name}
-
-
-async def indexed(client: Client, files: int) -> None:
-    """Wait until the index holds a number of files and is at rest."""
-    async with asyncio.timeout(2 * SOON):
-        while (await client.request("mellum/status"))["index"] != {"files": files, "busy": False}:
-            pass
+def set_modes(folder: Path, *, folders: int, files: int) -> None:
+    """Set the permissions of all that is in a folder, and its own."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(folders if path.is_dir() else files)
 
 
 def warnings(client: Client) -> list[str]:
@@ -70,11 +66,7 @@ async def test_odd_names_in_messages_do_no_harm(tmp_path: Path, root: Path) -> N
 
 
 @on_linux
-async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(
-    model_cache: Path, tmp_path: Path, root: Path
-) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(cache: Path, root: Path) -> None:
     async with serving(cache) as server:
         client = server.client
         await client.initialize(
@@ -96,11 +88,7 @@ async def test_an_indexer_process_that_does_not_read_stops_no_suggestion(
 
 
 @on_linux
-async def test_children_that_were_stopped_and_their_children_do_not_survive_the_server(
-    model_cache: Path, tmp_path: Path, root: Path
-) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
+async def test_children_that_were_stopped_and_their_children_do_not_survive_the_server(cache: Path, root: Path) -> None:
     async with serving(cache) as server:
         client = server.client
         await client.initialize(
@@ -134,13 +122,8 @@ async def test_a_user_without_home_or_account_has_an_index(tmp_path: Path, root:
 
 
 @on_linux
-async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(
-    model_cache: Path, tmp_path: Path, root: Path
-) -> None:
-    cache = tmp_path / "cache"
-    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, cache / "models" / DEFAULT_MODEL)
-    for path in [*cache.rglob("*"), cache]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(cache: Path, root: Path) -> None:
+    set_modes(cache, folders=0o555, files=0o444)
     command = [*without_privileges(), sys.executable, "-m", "lsp_server"]
     try:
         async with serving(cache, "-c", f"import os; os.execvp({command[0]!r}, {command!r})") as server:
@@ -159,8 +142,7 @@ async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(
             assert sentence.startswith(f"The cache folder {cache} cannot be written (")
         assert b"Traceback" not in server.stderr
     finally:
-        for path in [cache, *(path for path in cache.rglob("*") if path.is_dir())]:
-            path.chmod(0o755)
+        set_modes(cache, folders=0o755, files=0o644)
 
 
 @on_linux

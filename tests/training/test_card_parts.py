@@ -10,8 +10,6 @@ import pytest
 
 from engine.model_folders.manifest import PromptFormat
 from engine.prompt.tokenizer import Tokenizer
-from export.prompt_style import prepare
-from export.sources.random_weights import synthetic_tokenizer
 from training.data.examples import Teacher
 from training.data.sources import SourceFile
 
@@ -29,14 +27,6 @@ from training.card.schedule import Clock, rate_at  # noqa: E402
 from training.data.example import Example  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, PromptFormat]:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer, style = prepare(synthetic_tokenizer(320), 320, "mellum")
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return Tokenizer(folder / "tokenizer.json"), style
 
 
 @pytest.fixture(scope="module")

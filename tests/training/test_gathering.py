@@ -10,8 +10,6 @@ import pytest
 
 from engine.model_folders.manifest import PromptFormat
 from engine.prompt.tokenizer import Tokenizer
-from export.prompt_style import prepare
-from export.sources.random_weights import synthetic_tokenizer
 from training.data.sources import Package, Report, SourceFile, files_by_package
 
 pytest.importorskip("torch", reason="torch is not installed (extra `train`)")
@@ -21,14 +19,6 @@ from training.card.data.files import SHARD, read_shard
 from training.card.data.gathering import gather, write_left_out
 
 HOUSE = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, PromptFormat]:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer, style = prepare(synthetic_tokenizer(320), 320, "mellum")
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return Tokenizer(folder / "tokenizer.json"), style
 
 
 def source(package: str, name: str) -> SourceFile:

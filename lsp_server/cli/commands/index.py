@@ -107,7 +107,10 @@ def _read(root: Path, *, again: bool = False) -> int:
         return 0
     try:
         kept, refused, symbols = counts_of(database)
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if not problems:
+            sentence = f"{database} cannot be read ({error}). Run the command again in a moment."
+            _err.print(Text(shortened(sentence), style="red"))
         return 1
     size = database.stat().st_size / 1e6
     _out.print(Text(f"{kept:,} files with {symbols:,} definitions, {size:.1f} MB, in {database}"))

@@ -139,6 +139,6 @@ def drawn_ahead(steps: Steps, numbers: Iterable[int], processes: int, *, pinned:
 
 
 def _obey(_: int) -> None:
-    """End when told to, whatever the process does that began this one; it alone decides about an interrupt."""
+    """End at SIGTERM, whatever handler was inherited, and ignore an interrupt: the parent process decides about it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
