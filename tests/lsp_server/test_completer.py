@@ -29,16 +29,16 @@ def test_a_closed_completer_keeps_no_model_in_memory(model_cache: Path) -> None:
     folder = str(model_cache / "models" / "smollm2-135m")
     completer = Completer.load(ModelChoice(folder, "cpu", 1, 512, None), lambda what, share: None)
     engine = weakref.ref(completer._engine)
-    asked = completer.submit(snapshot("def add(a, b):\n    return "), (), (), Settings(confidence=0))
+    asked = completer.submit(snapshot("def add(a, b):\n    return "), (), (), Settings(), confidence=0)
     held = [completer.read, completer.count_tokens, completer.snippet_budget, asked, asked.result(60)]
-    cancelled = completer.submit(snapshot("def sub(a, b):\n    return "), (), (), Settings(confidence=0))
+    cancelled = completer.submit(snapshot("def sub(a, b):\n    return "), (), (), Settings(), confidence=0)
     completer.close()
     gc.collect()
     assert engine() is None
     assert cancelled.done()
     assert completer.count_tokens("a text") == 0
     completer.read(("a text",))
-    completer.warm_up(snapshot("x = "), (), Settings())
+    completer.warm_up(snapshot("x = "), (), Settings(), confidence=0.7)
     completer.close()
     assert len(held) == 5
 

@@ -29,6 +29,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "stateMemory": 1024,
         "disabledIn": ["comment", "string"],
         "unloadAfter": 0.5,
+        "learnGate": False,
+        "statistics": False,
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
@@ -41,6 +43,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         context_tokens=2048,
         max_tokens=32,
         index_workspace=False,
+        learn_gate=False,
+        statistics=False,
         complete_ignored_files=True,
         log_level="debug",
         confidence=1.0,
