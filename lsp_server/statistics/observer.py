@@ -142,8 +142,7 @@ class Observer:
         life = page.life
         is_same = life is not None and life.position == snapshot.end
         if life is not None and is_same and (text.startswith(life.rest) or life.rest.startswith(text)):
-            if len(text) > len(life.rest):  # idle time has made the rest of it
-                life.text = life.text[: life.taken] + text
+            life.text = life.text[: life.taken] + text  # typed through, or idle time has made the rest of it
         else:
             if life is not None:
                 self._end(page, life, Outcome.LEFT)

@@ -70,12 +70,12 @@ class Recorder:
             if self._file is not None and self._file.exists():
                 store = self._try(store)  # what was learned in earlier sessions
             while not self._is_ending.is_set():
-                if (event := self._queue.get()) is not None:
+                if not self._waiting:
+                    if (event := self._queue.get()) is None:
+                        continue
                     self._waiting.append(event)
-                    self._is_ending.wait(_PAUSE)
-                    store = self._try(store)
-                while self.problem is not None and not self._is_ending.wait(_RETRY):
-                    store = self._try(store)
+                self._is_ending.wait(_PAUSE if self.problem is None else _RETRY)
+                store = self._try(store)
             if self._waiting or not self._queue.empty():
                 store = self._try(store)
         except Exception:
@@ -103,6 +103,8 @@ class Recorder:
                 self._waiting.clear()
             self._learn(store)
         except (sqlite3.Error, OSError, NewerFile) as error:
+            if _is_busy(error):  # another server writes for longer than SQLite waits
+                return store
             if store is not None:
                 with contextlib.suppress(sqlite3.Error):
                     store.close()
@@ -144,6 +146,10 @@ class Recorder:
         if sentence not in self._said:
             self._said.add(sentence)
             self._complain(sentence)
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_damage(error: Exception) -> bool:

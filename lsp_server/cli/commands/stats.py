@@ -64,6 +64,7 @@ def stats(
         out.print(_NOTHING)
     else:
         _print(report)
+        out.print(Text(f"Kept in {file}", style="dim"), soft_wrap=True)
 
 
 def _purge(file: Path) -> None:
