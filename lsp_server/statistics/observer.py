@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from lsp_server.documents import Document, Edit
 from lsp_server.snapshot import Snapshot
-from lsp_server.statistics.events import Answer, Event, Kept, Outcome, Typed, When, plain_name
+from lsp_server.statistics.events import SEEN, Answer, Event, Kept, Outcome, Typed, When, plain_name
 from lsp_server.statistics.life import Facts, Life, Step
+from lsp_server.statistics.samples import Sample, Surroundings
 from lsp_server.statistics.standing import Standing, narrowed
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
@@ -87,6 +88,8 @@ class Observer:
 
     def __init__(self, put: Callable[[Event], None], model: Callable[[], str]) -> None:
         self._put, self._model = put, model
+        self.collect: Callable[[Sample], None] | None = None
+        """Gets samples with code, where the user wants them collected."""
         self._pages: dict[str, _Page] = {}
         self._lives: OrderedDict[str, tuple[_Page, Life]] = OrderedDict()
         self._numbers = itertools.count(1)
@@ -159,6 +162,9 @@ class Observer:
                 seconds=suggestion.timings,
             )
             life = page.life = Life(facts, now, text, snapshot.end, suggestion.replaces)
+            if self.collect is not None:
+                shown = snapshot.cursor.document.shown
+                life.surroundings = Surroundings.of(shown, snapshot.source, snapshot.end)
         self._lives[identifier] = page, life
         if len(self._lives) > _REMEMBERED:
             self._lives.popitem(last=False)
@@ -273,7 +279,10 @@ class Observer:
             self._end(page, page.life, Outcome.LEFT)
 
     def _write_end(self, page: _Page, life: Life, outcome: Outcome) -> None:
-        self._write(life.end(outcome, time.monotonic(), reports=self._reports))
+        answer = life.end(outcome, time.monotonic(), reports=self._reports)
+        self._write(answer)
+        if life.surroundings is not None and answer.outcome in SEEN:
+            asyncio.get_running_loop().call_later(_SOON, self._sample, page, life, answer)
         if life.accepted:
             followed = _Followed(life.facts.number, life.standing)
             page.followed.append(followed)
@@ -287,6 +296,25 @@ class Observer:
             self._put(Kept(followed.number, when, followed.standing.share(page.document.source)))
             followed.is_old = when is When.LATER
             self._drop_old(page)
+
+    def _sample(self, page: _Page, life: Life, answer: Answer) -> None:
+        """Collect a sample, unless the place is gone or the document was closed meanwhile."""
+        where = life.surroundings
+        if self.collect is None or where is None or self._pages.get(page.document.uri) is not page:
+            return
+        if (written := where.written_in(page.document.text)) is not None:
+            self.collect(
+                Sample(
+                    at=answer.at,
+                    language=answer.language,
+                    model=answer.model,
+                    surroundings=where,
+                    suggestion=life.text,
+                    outcome=answer.outcome,
+                    is_finished=answer.is_finished,
+                    written=written,
+                )
+            )
 
     def _drop_old(self, page: _Page) -> None:
         while page.followed and page.followed[0].is_old and page.followed[0].is_saved:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lsp_server.statistics.events import Event
 from lsp_server.statistics.gate import Gates, gates_of
+from lsp_server.statistics.samples import Sample, add_samples, samples_file
 from lsp_server.statistics.store import NewerFile, Store, identity
 
 _PAUSE = 2.0  # seconds between two batches
@@ -39,8 +40,8 @@ class Recorder:
         self.problem: str | None = None
         """Why nothing is written now, a sentence."""
         self._file, self._complain = file, complain
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
+        self._queue: queue.SimpleQueue[Event | Sample | None] = queue.SimpleQueue()
+        self._waiting: deque[Event | Sample] = deque(maxlen=_MOST_WAITING)
         self._said: set[str] = set()
         self._learned_at: float | None = None
         self._is_ending = threading.Event()
@@ -48,7 +49,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="statistics", daemon=True)
         self._thread.start()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | Sample) -> None:
         """Have an event written soon. Never blocks, never raises."""
         self._queue.put(event)
 
@@ -99,8 +100,7 @@ class Recorder:
                     raise OSError("there is no home folder; let MELLUM_LSP_STATE name a folder for them")
                 store = Store(self._file)
             if self._waiting:
-                store.add(tuple(self._waiting))
-                self._waiting.clear()
+                self._write(store)
             self._learn(store)
         except (sqlite3.Error, OSError, NewerFile) as error:
             if _is_busy(error):  # another server writes for longer than SQLite waits
@@ -114,6 +114,14 @@ class Recorder:
             return None
         self.problem = None
         return store
+
+    def _write(self, store: Store) -> None:
+        """Write numbers and samples; what is written waits no more, whatever becomes of the rest."""
+        store.add([event for event in self._waiting if not isinstance(event, Sample)])
+        samples = [event for event in self._waiting if isinstance(event, Sample)]
+        self._waiting.clear()
+        if samples and self._file is not None:
+            add_samples(samples_file(self._file), samples)
 
     def _collect(self) -> None:
         with contextlib.suppress(queue.Empty):

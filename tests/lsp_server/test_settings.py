@@ -31,6 +31,7 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "unloadAfter": 0.5,
         "learnGate": False,
         "statistics": False,
+        "collectSamples": True,
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
@@ -45,6 +46,7 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         index_workspace=False,
         learn_gate=False,
         statistics=False,
+        collect_samples=True,
         complete_ignored_files=True,
         log_level="debug",
         confidence=1.0,
