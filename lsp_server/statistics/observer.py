@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imported at run time only by the loading thread, see comple
 
 _UNTIL_REPORTED = 1.0  # seconds in which the client says that an edit was an acceptance
 _SOON, _LATER = 30.0, 300.0  # seconds after which it is looked what still stands
-_FOLLOWED = 100  # accepted texts of a document
+_FOLLOWED = 50  # accepted texts of a document
 _PASTED = 60  # characters of one edit from which on they were not typed
 _TYPED_EVERY = 5.0  # seconds
 _REMEMBERED = 256  # identifiers
@@ -36,7 +36,6 @@ _REMEMBERED = 256  # identifiers
 log = logging.getLogger(__name__)
 
 Told = TypeVar("Told", bound=Callable[..., None])
-
 
 _failed: set[str] = set()
 
@@ -129,6 +128,8 @@ class Observer:
     @_safe
     def asked(self, snapshot: Snapshot) -> None:
         """A suggestion is asked for at a place."""
+        if snapshot.document.source is not snapshot.source:
+            return  # edited since: where the user was does not matter any more
         page = self._page(snapshot.document)
         life = page.life
         if life is not None and snapshot.end != life.position:

@@ -139,6 +139,9 @@ class Recorder:
         """Move a damaged file away, if no other server did: the next attempt makes a new one."""
         assert self._file is not None
         aside = self._file.with_name(f"{self._file.stem}.damaged{self._file.suffix}")
+        sentence = f"The statistics in {self._file} were damaged: they are {aside.name} now, and new ones have begun."
+        if sentence in self._said:  # twice in a session: the disk is to blame
+            return False
         try:
             if identity(self._file) == damaged:
                 for end in ("-wal", "-shm"):
@@ -146,7 +149,7 @@ class Recorder:
                 self._file.replace(aside)
         except OSError:  # another program has it open
             return False
-        self._say(f"The statistics in {self._file} were damaged: they are {aside.name} now, and new ones have begun.")
+        self._say(sentence)
         return True
 
     def _say(self, sentence: str) -> None:

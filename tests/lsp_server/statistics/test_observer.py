@@ -43,10 +43,13 @@ class Desk:
         self.cursor = start + len(text)
         self.observer.edited(self.document, before, edit)
 
-    def ask(self, text: str) -> str:
+    def snapshot(self) -> Snapshot:
         source = self.document.source
         cursor = Cursor(IDENTITY, "python", source, self.cursor)
-        snapshot = Snapshot(self.document, source, cursor, False, "", self.cursor, self.cursor)
+        return Snapshot(self.document, source, cursor, False, "", self.cursor, self.cursor)
+
+    def ask(self, text: str) -> str:
+        snapshot = self.snapshot()
         self._answers += 1
         name = f"suggestion-{self._answers}"
         self.observer.asked(snapshot)
@@ -126,6 +129,18 @@ async def test_text_that_grows_is_the_same_suggestion() -> None:
     [answer] = desk.answers
     assert (answer.characters, answer.taken, answer.accepted) == (14, 14, 13)
     assert answer.outcome is Outcome.BY_LINE  # its first key was typed, and the rest came to the line's end
+
+
+async def test_a_request_that_an_edit_has_overtaken_moves_nothing() -> None:
+    """A handler may begin after the next edit: its place is that of the older text."""
+    desk = Desk()
+    name = desk.ask("first")
+    overtaken = desk.snapshot()
+    desk.edit(4, 4, "f")
+    desk.observer.asked(overtaken)
+    desk.edit(5, 5, "irst")
+    desk.observer.accepted(name)
+    assert desk.outcomes == [Outcome.BY_LINE]
 
 
 async def test_line_ends_of_the_document_agree() -> None:
