@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from indexer.index import Index
     from indexer.retrieval.nearby_files import Neighbour
     from indexer.retrieval.pack import Snippet
+    from indexer.secrets.texts import secrets_in
     from indexer.store.connection import counts_of, database_of
     from indexer.sync.folder import note_on, why_not
     from indexer.sync.messages import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
@@ -58,6 +59,7 @@ _WHERE = {
     "index_now": "sync.sync_loop",
     "note_on": "sync.folder",
     "read_regular": "files.disk",
+    "secrets_in": "secrets.texts",
     "why_not": "sync.folder",
     "why_not_root": "admission",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "index_now",
     "note_on",
     "read_regular",
+    "secrets_in",
     "why_not",
     "why_not_root",
 ]

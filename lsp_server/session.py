@@ -88,6 +88,8 @@ class Session:
         state, message = self._resident.state, self._resident.message
         if not self.settings.enabled:
             state, message = State.DISABLED, f"Suggestions are switched off by the setting {SECTION}.enabled"
+        if self.settings.collects:
+            message += ". Code around suggestions is kept on this machine, as `collectSamples` is true"
         self.statistics.problem = self._recorder.problem if self._recorder is not None else None
         return Status(
             state=state,
@@ -116,7 +118,7 @@ class Session:
         before = self.status().state
         self.client_settings.take(raw, self.documents.roots())
         set_level(self.settings.log_level)
-        self._keep_statistics(self.settings.statistics)
+        self._keep_statistics()
         if self.settings.enabled:
             self.workspace.begin()
             self._resident.want(self.settings.model_choice)
@@ -255,7 +257,8 @@ class Session:
 
         return finish
 
-    def _keep_statistics(self, is_wanted: bool) -> None:
+    def _keep_statistics(self) -> None:
+        is_wanted = self.settings.statistics
         if is_wanted and self._recorder is None:
             loop = asyncio.get_running_loop()
 
@@ -268,6 +271,8 @@ class Session:
         elif not is_wanted and self._recorder is not None:
             self._recorder.drop()
             self._recorder = self.observer = None
+        if self.observer is not None and self._recorder is not None:
+            self.observer.collect = self._recorder.put if self.settings.collects else None
 
     def _model_name(self) -> str:
         return plain_name(self.completer.facts.name) if self.completer is not None else ""

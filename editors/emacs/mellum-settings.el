@@ -186,6 +186,18 @@ nil writes nothing."
   :set #'mellum--set
   :group 'mellum-server)
 
+(defcustom mellum-collect-samples nil
+  "The setting `collectSamples' of the server.
+Whether the code around suggestions, the suggestions, and what you wrote
+there are kept as well, up to 100 MB, on this machine, for `python -m
+training.feedback'.  Nothing is kept of code with secrets, nor of any file
+while `completeIgnoredFiles' is true.  `mellum-lsp stats --purge' removes
+it."
+  :type 'boolean
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
 (defcustom mellum-complete-ignored-files nil
   "The setting `completeIgnoredFiles' of the server.
 Whether there are suggestions inside files that `.gitignore' or `.aiignore'
@@ -214,6 +226,7 @@ same."
     (mellum-unload-after :unloadAfter number 30.0)
     (mellum-index-workspace :indexWorkspace boolean t)
     (mellum-statistics :statistics boolean t)
+    (mellum-collect-samples :collectSamples boolean nil)
     (mellum-complete-ignored-files :completeIgnoredFiles boolean nil))
   "Each setting as (SYMBOL KEY TYPE DEFAULT): KEY and TYPE are the server's.")
 

@@ -33,7 +33,7 @@ _BEGIN, _END = (
     "<!-- /settings -->\n",
 )
 
-_USER_ONLY = {"completeIgnoredFiles", "statistics"}
+_USER_ONLY = {"collectSamples", "completeIgnoredFiles", "statistics"}
 """Settings that a workspace must not set, besides free text, which can name programs, folders and addresses."""
 
 

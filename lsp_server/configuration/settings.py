@@ -95,6 +95,10 @@ class Settings:
     statistics: bool = True
     """Whether it is written down on this machine what became of suggestions, in numbers and without any code, for
     `mellum-lsp stats` and for `learnGate`; false writes nothing."""
+    collect_samples: bool = False
+    """Whether the code around suggestions, the suggestions, and what you wrote there are kept as well, up to 100 MB, on
+    this machine, for `python -m training.feedback`. Nothing is kept of code with secrets, nor of any file while
+    `completeIgnoredFiles` is true. `mellum-lsp stats --purge` removes it."""
     complete_ignored_files: bool = False
     """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
     secrets. They help no other file all the same."""
@@ -103,6 +107,11 @@ class Settings:
     def model_choice(self) -> ModelChoice:
         """The settings whose change loads the model again."""
         return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
+
+    @property
+    def collects(self) -> bool:
+        """Whether samples with code are collected: of ignored files, never."""
+        return self.statistics and self.collect_samples and not self.complete_ignored_files
 
     def confidence_in(self, language: str) -> float:
         """How sure a suggestion in this language has to be: see `CONFIDENCES`."""

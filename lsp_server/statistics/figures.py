@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -123,11 +123,11 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
     names = names_of(database)
     today = int((time.time() + time.localtime().tm_gmtoff) // 86400)
     since = 0 if days is None else today - days + 1
-    total, languages, models, by_day = Figures(), _Parts(), _Parts(), _Parts()
+    total, by_day = Figures(), defaultdict[int, Figures](Figures)
+    languages, models = defaultdict[str, Figures](Figures), defaultdict[str, Figures](Figures)
 
-    def parts(day: int, language: int, model: int) -> Iterable[Figures]:
+    def parts(language: int, model: int) -> Iterable[Figures]:
         yield total
-        yield by_day[str(day)]
         if names.get(language):
             yield languages[names[language]]
         if names.get(model):
@@ -139,7 +139,7 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
         (since,),
     ):
         day, language, model, outcome, reason, answers, accepted, *kept = row
-        for figures in parts(day, language, model):
+        for figures in (by_day[day], *parts(language, model)):
             figures.outcomes[names[outcome]] += answers
             if names[outcome] == Outcome.SILENT:
                 figures.reasons[names[reason]] += answers
@@ -147,27 +147,28 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
             for index, when in enumerate(_KEPT):
                 known, stand = figures.kept.get(when, (0, 0))
                 figures.kept[when] = known + kept[2 * index], stand + kept[2 * index + 1]
-    for day, language, model, step, bucket, answers in database.execute(
-        "SELECT day, language, model, step, bucket, answers FROM latencies WHERE day >= ?", (since,)
+    # summed by SQLite: there are many rows, and a day's figures need no more than the total
+    for language, model, step, bucket, answers in database.execute(
+        "SELECT language, model, step, bucket, sum(answers) FROM latencies WHERE day >= ? GROUP BY 1, 2, 3, 4", (since,)
     ):
-        for figures in parts(day, language, model):
+        for figures in parts(language, model):
             figures.latencies.setdefault(names[step], Counter())[bucket] += answers
+    for day, bucket, answers in database.execute(
+        "SELECT day, bucket, sum(answers) FROM latencies WHERE day >= ? "
+        "AND step = (SELECT id FROM names WHERE name = 'total') GROUP BY 1, 2",
+        (since,),
+    ):
+        by_day[day].latencies.setdefault("total", Counter())[bucket] += answers
     for day, language, model, characters in database.execute(
         "SELECT day, language, model, characters FROM typed WHERE day >= ?", (since,)
     ):
-        for figures in parts(day, language, model):
+        for figures in (by_day[day], *parts(language, model)):
             figures.typed_characters += max(characters, 0)
     if not by_day:
         return None
-    first, last = (min(map(int, by_day)) if days is None else since), max(today, *map(int, by_day))
-    each_day = {_date(day).date().isoformat(): by_day.get(str(day), Figures()) for day in range(first, last + 1)}
+    first, last = (min(by_day) if days is None else since), max(today, *by_day)
+    each_day = {_date(day).date().isoformat(): by_day.get(day, Figures()) for day in range(first, last + 1)}
     return Report(_date(first), _date(last), total, _largest_first(languages), _largest_first(models), each_day)
-
-
-class _Parts(dict[str, Figures]):
-    def __missing__(self, name: str) -> Figures:
-        self[name] = figures = Figures()
-        return figures
 
 
 def _largest_first(parts: Mapping[str, Figures]) -> dict[str, Figures]:

@@ -8,6 +8,7 @@ from enum import Enum
 
 from lsp_server.documents import Edit
 from lsp_server.statistics.events import STEPS, Answer, Outcome
+from lsp_server.statistics.samples import Surroundings
 from lsp_server.statistics.standing import Standing, narrowed
 from syntax.common_start import common_length
 
@@ -64,6 +65,8 @@ class Life:
     accepted: int = 0
     is_reported: bool = False
     """Whether the client said that it is on the screen."""
+    surroundings: Surroundings | None = None
+    """Where it was shown, if samples are collected."""
     is_announced: bool = False
     """Whether the client said that it is accepted before it sent the edit."""
     standing: Standing = field(default_factory=Standing)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from lsp_server.documents import Document, Edit
 from lsp_server.snapshot import Snapshot
-from lsp_server.statistics.events import Answer, Event, Kept, Outcome, Typed, When, plain_name
+from lsp_server.statistics.events import SEEN, Answer, Event, Kept, Outcome, Typed, When, plain_name
 from lsp_server.statistics.life import Facts, Life, Step
+from lsp_server.statistics.samples import Sample, Surroundings
 from lsp_server.statistics.standing import Standing, narrowed
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
@@ -27,7 +28,7 @@ if TYPE_CHECKING:  # imported at run time only by the loading thread, see comple
 
 _UNTIL_REPORTED = 1.0  # seconds in which the client says that an edit was an acceptance
 _SOON, _LATER = 30.0, 300.0  # seconds after which it is looked what still stands
-_FOLLOWED = 100  # accepted texts of a document
+_FOLLOWED = 50  # accepted texts of a document
 _PASTED = 60  # characters of one edit from which on they were not typed
 _TYPED_EVERY = 5.0  # seconds
 _REMEMBERED = 256  # identifiers
@@ -35,7 +36,6 @@ _REMEMBERED = 256  # identifiers
 log = logging.getLogger(__name__)
 
 Told = TypeVar("Told", bound=Callable[..., None])
-
 
 _failed: set[str] = set()
 
@@ -87,6 +87,8 @@ class Observer:
 
     def __init__(self, put: Callable[[Event], None], model: Callable[[], str]) -> None:
         self._put, self._model = put, model
+        self.collect: Callable[[Sample], None] | None = None
+        """Gets samples with code, where the user wants them collected."""
         self._pages: dict[str, _Page] = {}
         self._lives: OrderedDict[str, tuple[_Page, Life]] = OrderedDict()
         self._numbers = itertools.count(1)
@@ -126,6 +128,8 @@ class Observer:
     @_safe
     def asked(self, snapshot: Snapshot) -> None:
         """A suggestion is asked for at a place."""
+        if snapshot.document.source is not snapshot.source:
+            return  # edited since: where the user was does not matter any more
         page = self._page(snapshot.document)
         life = page.life
         if life is not None and snapshot.end != life.position:
@@ -142,8 +146,7 @@ class Observer:
         life = page.life
         is_same = life is not None and life.position == snapshot.end
         if life is not None and is_same and (text.startswith(life.rest) or life.rest.startswith(text)):
-            if len(text) > len(life.rest):  # idle time has made the rest of it
-                life.text = life.text[: life.taken] + text
+            life.text = life.text[: life.taken] + text  # typed through, or idle time has made the rest of it
         else:
             if life is not None:
                 self._end(page, life, Outcome.LEFT)
@@ -160,6 +163,9 @@ class Observer:
                 seconds=suggestion.timings,
             )
             life = page.life = Life(facts, now, text, snapshot.end, suggestion.replaces)
+            if self.collect is not None:
+                shown = snapshot.cursor.document.shown
+                life.surroundings = Surroundings.of(shown, snapshot.source, snapshot.end)
         self._lives[identifier] = page, life
         if len(self._lives) > _REMEMBERED:
             self._lives.popitem(last=False)
@@ -274,7 +280,10 @@ class Observer:
             self._end(page, page.life, Outcome.LEFT)
 
     def _write_end(self, page: _Page, life: Life, outcome: Outcome) -> None:
-        self._write(life.end(outcome, time.monotonic(), reports=self._reports))
+        answer = life.end(outcome, time.monotonic(), reports=self._reports)
+        self._write(answer)
+        if life.surroundings is not None and answer.outcome in SEEN:
+            asyncio.get_running_loop().call_later(_SOON, self._sample, page, life, answer)
         if life.accepted:
             followed = _Followed(life.facts.number, life.standing)
             page.followed.append(followed)
@@ -288,6 +297,25 @@ class Observer:
             self._put(Kept(followed.number, when, followed.standing.share(page.document.source)))
             followed.is_old = when is When.LATER
             self._drop_old(page)
+
+    def _sample(self, page: _Page, life: Life, answer: Answer) -> None:
+        """Collect a sample, unless the place is gone or the document was closed meanwhile."""
+        where = life.surroundings
+        if self.collect is None or where is None or self._pages.get(page.document.uri) is not page:
+            return
+        if (written := where.written_in(page.document.text)) is not None:
+            self.collect(
+                Sample(
+                    at=answer.at,
+                    language=answer.language,
+                    model=answer.model,
+                    surroundings=where,
+                    suggestion=life.text,
+                    outcome=answer.outcome,
+                    is_finished=answer.is_finished,
+                    written=written,
+                )
+            )
 
     def _drop_old(self, page: _Page) -> None:
         while page.followed and page.followed[0].is_old and page.followed[0].is_saved:

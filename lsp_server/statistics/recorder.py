@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lsp_server.statistics.events import Event
 from lsp_server.statistics.gate import Gates, gates_of
+from lsp_server.statistics.samples import Sample, add_samples, samples_file
 from lsp_server.statistics.store import NewerFile, Store, identity
 
 _PAUSE = 2.0  # seconds between two batches
@@ -39,8 +40,8 @@ class Recorder:
         self.problem: str | None = None
         """Why nothing is written now, a sentence."""
         self._file, self._complain = file, complain
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
+        self._queue: queue.SimpleQueue[Event | Sample | None] = queue.SimpleQueue()
+        self._waiting: deque[Event | Sample] = deque(maxlen=_MOST_WAITING)
         self._said: set[str] = set()
         self._learned_at: float | None = None
         self._is_ending = threading.Event()
@@ -48,7 +49,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="statistics", daemon=True)
         self._thread.start()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | Sample) -> None:
         """Have an event written soon. Never blocks, never raises."""
         self._queue.put(event)
 
@@ -70,12 +71,12 @@ class Recorder:
             if self._file is not None and self._file.exists():
                 store = self._try(store)  # what was learned in earlier sessions
             while not self._is_ending.is_set():
-                if (event := self._queue.get()) is not None:
+                if not self._waiting:
+                    if (event := self._queue.get()) is None:
+                        continue
                     self._waiting.append(event)
-                    self._is_ending.wait(_PAUSE)
-                    store = self._try(store)
-                while self.problem is not None and not self._is_ending.wait(_RETRY):
-                    store = self._try(store)
+                self._is_ending.wait(_PAUSE if self.problem is None else _RETRY)
+                store = self._try(store)
             if self._waiting or not self._queue.empty():
                 store = self._try(store)
         except Exception:
@@ -99,10 +100,11 @@ class Recorder:
                     raise OSError("there is no home folder; let MELLUM_LSP_STATE name a folder for them")
                 store = Store(self._file)
             if self._waiting:
-                store.add(tuple(self._waiting))
-                self._waiting.clear()
+                self._write(store)
             self._learn(store)
         except (sqlite3.Error, OSError, NewerFile) as error:
+            if _is_busy(error):  # another server writes for longer than SQLite waits
+                return store
             if store is not None:
                 with contextlib.suppress(sqlite3.Error):
                     store.close()
@@ -112,6 +114,14 @@ class Recorder:
             return None
         self.problem = None
         return store
+
+    def _write(self, store: Store) -> None:
+        """Write numbers and samples; what is written waits no more, whatever becomes of the rest."""
+        store.add([event for event in self._waiting if not isinstance(event, Sample)])
+        samples = [event for event in self._waiting if isinstance(event, Sample)]
+        self._waiting.clear()
+        if samples and self._file is not None:
+            add_samples(samples_file(self._file), samples)
 
     def _collect(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -129,6 +139,9 @@ class Recorder:
         """Move a damaged file away, if no other server did: the next attempt makes a new one."""
         assert self._file is not None
         aside = self._file.with_name(f"{self._file.stem}.damaged{self._file.suffix}")
+        sentence = f"The statistics in {self._file} were damaged: they are {aside.name} now, and new ones have begun."
+        if sentence in self._said:  # twice in a session: the disk is to blame
+            return False
         try:
             if identity(self._file) == damaged:
                 for end in ("-wal", "-shm"):
@@ -136,7 +149,7 @@ class Recorder:
                 self._file.replace(aside)
         except OSError:  # another program has it open
             return False
-        self._say(f"The statistics in {self._file} were damaged: they are {aside.name} now, and new ones have begun.")
+        self._say(sentence)
         return True
 
     def _say(self, sentence: str) -> None:
@@ -144,6 +157,10 @@ class Recorder:
         if sentence not in self._said:
             self._said.add(sentence)
             self._complain(sentence)
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_damage(error: Exception) -> bool:

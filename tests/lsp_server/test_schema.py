@@ -29,7 +29,7 @@ def test_every_setting_is_described_and_its_default_is_taken() -> None:
 def test_a_workspace_names_no_model() -> None:
     """What can name a program, a folder or an address is the user's alone; what is a choice or a number is not."""
     scopes = {name: one["scope"] for name, one in schema()["properties"].items()}
-    assert scopes["model"] == scopes["statistics"] == "user"
+    assert scopes["model"] == scopes["statistics"] == scopes["collectSamples"] == "user"
     assert scopes["provider"] == scopes["maxTokens"] == scopes["disabledLanguages"] == "workspace"
 
 

@@ -19,6 +19,7 @@ from lsp_server.statistics.events import STEPS, Outcome, When, statistics_file
 from lsp_server.statistics.figures import Figures, Report, report_of
 from lsp_server.statistics.gate import Gates, gates_of
 from lsp_server.statistics.page.page import page_of
+from lsp_server.statistics.samples import count_samples, samples_file
 from lsp_server.statistics.store import NewerFile, Store, reading
 
 _NOTHING = "Nothing is written down yet: it begins with the first suggestion, unless the setting `statistics` is false."
@@ -64,6 +65,10 @@ def stats(
         out.print(_NOTHING)
     else:
         _print(report)
+        out.print(Text(f"Kept in {file}", style="dim"), soft_wrap=True)
+        if samples := count_samples(samples_file(file)):
+            said = f"{samples:,} samples with code, for the setting `collectSamples`, are kept in {samples_file(file)}"
+            out.print(Text(said), soft_wrap=True)
 
 
 def _purge(file: Path) -> None:
@@ -76,7 +81,9 @@ def _purge(file: Path) -> None:
         for end in ("", "-wal", "-shm"):
             Path(f"{file}{end}").unlink(missing_ok=True)
     file.with_name(f"{file.stem}.damaged{file.suffix}").unlink(missing_ok=True)
-    out.print(Text(f"{file} holds nothing any more"), soft_wrap=True)
+    for end in ("", "-journal"):
+        Path(f"{samples_file(file)}{end}").unlink(missing_ok=True)
+    out.print(Text(f"{file} holds nothing any more, and there are no samples"), soft_wrap=True)
 
 
 def _print(report: Report) -> None:

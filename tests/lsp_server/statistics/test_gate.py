@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,21 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.harness.client import serving
+from evaluation.harness.client import SOON
 from evaluation.statistics import an_answer
-from lsp_server.statistics.events import STATE_VARIABLE, Kept, Outcome, When
+from lsp_server.statistics.events import Kept, Outcome, When
 from lsp_server.statistics.gate import (
-    CEILING,
     ENOUGH_EVENTS,
-    FLOOR,
     LEAST_EVENTS,
+    LEAST_EXPONENT,
+    MOST_EXPONENT,
     calibrations_of,
     exponent_of,
     gates_of,
 )
 from lsp_server.statistics.store import Store, reading
+from tests.lsp_server.statistics.test_events import URI, answers, leave, observed, suggestion
 
 SHIPPED = 0.7
+DOUBTFUL, PLACE = "import os\n\n\ndef names(folder):\n    for entry in os.", (4, 20)
+"""Where the model has several things to say."""
 
 
 def outcomes(true: float, events: int, seed: int = 0) -> dict[float, tuple[int, int]]:
@@ -54,7 +58,8 @@ def test_ten_events_change_nothing(is_right: bool) -> None:
 @pytest.mark.parametrize("true", [0.5, 0.8, 1.0, 1.5, 3.0])
 def test_thousands_of_events_find_the_truth(true: float) -> None:
     assert exponent_of(outcomes(true, 20_000)) == pytest.approx(true, rel=0.1)
-    assert learned(outcomes(true, 20_000)) == pytest.approx(max(SHIPPED ** (1 / true), FLOOR), abs=0.03)
+    bounded = min(max(true, LEAST_EXPONENT), MOST_EXPONENT)
+    assert learned(outcomes(true, 20_000)) == pytest.approx(SHIPPED ** (1 / bounded), abs=0.03)
 
 
 def test_it_is_never_lower_before_there_are_enough() -> None:
@@ -77,7 +82,7 @@ def test_it_stays_within_its_limits(counts: dict[float, tuple[int, int]], confid
     if confidence in (0, 1) or sum(map(sum, counts.values())) < LEAST_EVENTS:
         assert gate == confidence
     else:
-        assert min(FLOOR, confidence) - 0.005 <= gate <= max(CEILING, confidence) + 0.005
+        assert confidence ** (1 / LEAST_EXPONENT) - 0.006 <= gate <= confidence ** (1 / MOST_EXPONENT) + 0.006
 
 
 def test_it_is_monotone_in_what_is_wanted() -> None:
@@ -114,18 +119,25 @@ def test_outcomes_are_read_from_the_file(tmp_path: Path) -> None:
     assert (found.right, found.events, found.stated) == (2, 4, pytest.approx(0.8))
 
 
-@pytest.mark.parametrize("learns", [True, False])
-async def test_a_server_asks_for_more_once_it_has_learned(learns: bool, model_cache: Path, tmp_path: Path) -> None:
-    """A user for whom nothing was right sees nothing of what the model states with less than the highest gate."""
-    store = Store(tmp_path / "statistics.sqlite")
+async def test_a_server_asks_for_more_once_it_has_learned(model_cache: Path, tmp_path: Path) -> None:
+    """A user for whom nothing was right is shown less of what the model states just above the set gate."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    async with observed(model_cache, before, eagerness="balanced") as server:
+        server.client.open(URI, DOUBTFUL)
+        whole = (await suggestion(server.client, *PLACE))["insertText"]
+        await leave(server)
+    stated = answers(before)[0]["probability"] / 1000
+    assert 0.6 < stated < 0.6 ** (1 / MOST_EXPONENT), "this place teaches nothing"
+    store = Store(after / "statistics.sqlite")
     store.add([an_answer(number) for number in range(3 * ENOUGH_EVENTS)])
     store.close()
-    async with serving(model_cache, **{STATE_VARIABLE: str(tmp_path)}) as server:
-        client = server.client
-        await client.initialize(initializationOptions={"deadline": 0, "learnGate": learns})
-        await client.state("ready")
-        text = "def add(a, b):\n    return "
-        client.open("file:///projects/module.py", text)
-        items = await client.complete("file:///projects/module.py", 1, 11)
-        gates = (await client.request("mellum/status"))["silence"]["counts"].get("gate", 0)
-    assert (bool(items), gates) == ((False, 1) if learns else (True, 0))
+    settings = {"deadline": 0, "eagerness": "balanced"}
+    async with observed(model_cache, after, learnGate=False, **settings) as server:
+        server.client.open(URI, DOUBTFUL)
+        assert (await suggestion(server.client, *PLACE))["insertText"] == whole
+        learning = {"mellum": {**settings, "learnGate": True}}
+        server.client.notify("workspace/didChangeConfiguration", {"settings": learning})
+        async with asyncio.timeout(SOON):
+            while [item["insertText"] for item in await server.client.complete(URI, *PLACE)] == [whole]:
+                pass
+        await leave(server)
