@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from engine import Engine
+from engine.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
 from engine.model_folders.locations import find_model
 from training.data.points import Neighbourhoods, Point, function_points, middle_points
 from training.data.sources import add_code, code_of
-from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
 
 GATES = (0.0, 0.5, 0.7, 0.9)
 _BINS = 10

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from indexer.sync.folder import note_on, why_not
     from indexer.sync.messages import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
     from indexer.sync.sync_loop import index_now
+    from indexer.workspace_texts import texts_of
 
 _WHERE = {
     "Admission": "admission",
@@ -58,6 +59,7 @@ _WHERE = {
     "index_now": "sync.sync_loop",
     "note_on": "sync.folder",
     "read_regular": "files.disk",
+    "texts_of": "workspace_texts",
     "why_not": "sync.folder",
     "why_not_root": "admission",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "index_now",
     "note_on",
     "read_regular",
+    "texts_of",
     "why_not",
     "why_not_root",
 ]

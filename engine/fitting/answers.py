@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine import CompletionRequest, Engine
-from training.data.points import Point
+from engine.engine import Engine
+from engine.fitting.place import Point
+from engine.request import CompletionRequest
 
 PROMPT_TOKENS = 384
 """Of the longest prompt: as slow machines have it."""
