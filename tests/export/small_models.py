@@ -173,11 +173,13 @@ def write_gguf(
     weights: Weights,
     *,
     kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    head_kind: gguf.GGMLQuantizationType | None = None,
+    name: str = "A small model",
 ) -> Path:
     """Write a GGUF file as llama.cpp's converter does: query and key rows of Llama reordered, vectors in float32."""
     family = "qwen2" if architecture.name == "Qwen2ForCausalLM" else "llama"
     writer = gguf.GGUFWriter(str(path), family)
-    writer.add_name("A small model")
+    writer.add_name(name)
     writer.add_license("apache-2.0")
     writer.add_block_count(architecture.layers)
     writer.add_context_length(architecture.context)
@@ -206,8 +208,8 @@ def write_gguf(
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
     writer.add_token_merges(["Ġ w"])
-    for name, values in weights.items():
-        module, suffix = name.rsplit(".", 1)
+    for tensor, values in weights.items():
+        module, suffix = tensor.rsplit(".", 1)
         prefix = ""
         if module.startswith("model.layers."):
             layer, module = module.removeprefix("model.layers.").split(".", 1)
@@ -215,7 +217,8 @@ def write_gguf(
         if family == "llama" and module.endswith(("q_proj", "k_proj")):
             half = architecture.head_size // 2  # LlamaModel.permute of convert_hf_to_gguf.py
             values = values.reshape(-1, 2, half, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
-        stored = kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
+        matrix_kind = head_kind if head_kind is not None and module == "lm_head" else kind
+        stored = matrix_kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
         data = quantized(np.ascontiguousarray(values), stored)
         writer.add_tensor(f"{prefix}{_GGUF_NAMES[module]}.{suffix}", data, raw_dtype=stored)
     writer.write_header_to_file()

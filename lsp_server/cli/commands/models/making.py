@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.text import Text
+
 from engine.devices.providers import try_provider
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, read_manifest
@@ -48,7 +50,7 @@ def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
     from export.architecture import ExportError  # the server and the other commands need none of it
     from export.make import export as write
     from export.make import is_current
-    from export.sources import open_source
+    from export.sources import cautions, open_source
     from export.sources.adapter import calibration_of, ngrams_of
 
     device, chosen = device_and_format(order.target, order.format)
@@ -59,6 +61,8 @@ def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
             opened = stack.enter_context(
                 open_source(order.source, adapter=adapter, revision=order.revision, progress=progress)
             )
+        for caution in cautions(order.source, opened):
+            err.print(Text(f"{caution}.", style="yellow"), soft_wrap=True)
         stack.enter_context(_alone(folder))
         if order.shape is not None and opened.architecture != order.shape:
             raise ExportError(
