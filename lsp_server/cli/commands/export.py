@@ -10,9 +10,17 @@ import typer
 from rich.text import Text
 
 from engine.model_folders.manifest import ModelError, read_manifest
-from engine.runtime.benchmark import choose_threads
 from lsp_server.cli.commands.models.fitting import NoFit, Workspace, fit_model, needs_fit, said
-from lsp_server.cli.commands.models.making import Format, Order, Style, Target, make, make_via_optimum, summary
+from lsp_server.cli.commands.models.making import (
+    Format,
+    Order,
+    Style,
+    Target,
+    count_threads,
+    make,
+    make_via_optimum,
+    summary,
+)
 from lsp_server.cli.console import err, failure
 from lsp_server.cli.progress_bar import progress_bar
 
@@ -59,8 +67,9 @@ def export(
     started = time.monotonic()
     with progress_bar() as progress:
         try:
-            folder, manifest = (make_via_optimum if via == "optimum" else make)(order, progress)
-            choose_threads(folder, manifest, say=lambda what: progress(what, 1.0))
+            made = (make_via_optimum if via == "optimum" else make)(order, progress)
+            folder, manifest = made.folder, made.manifest
+            count_threads(made, progress)
             fit = fit_model(folder, workspace, progress) if needs_fit(manifest) and not no_fit else None
         except (ExportError, ModelError) as error:
             raise failure(str(error)) from error

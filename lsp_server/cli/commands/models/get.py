@@ -11,9 +11,8 @@ from rich.text import Text
 
 from engine.model_folders.locations import choose_model, chosen_model
 from engine.model_folders.manifest import ModelError, read_manifest
-from engine.runtime.benchmark import choose_threads
 from lsp_server.cli.commands.models.fitting import NoFit, Workspace, fit_model, needs_fit, said
-from lsp_server.cli.commands.models.making import Order, make, summary
+from lsp_server.cli.commands.models.making import Order, count_threads, make, summary
 from lsp_server.cli.console import err, failure
 from lsp_server.cli.progress_bar import progress_bar
 
@@ -65,8 +64,9 @@ def get(
         )
         with progress_bar() as progress:
             told = steps.watching(progress)
-            folder, manifest = make(order, told)
-            choose_threads(folder, manifest, say=lambda what: told(what, 1.0))
+            made = make(order, told)
+            folder, manifest = made.folder, made.manifest
+            count_threads(made, told)
             fit = fit_model(folder, workspace, told) if needs_fit(manifest) and not no_fit else None
     except (ExportError, ModelError) as error:
         raise failure(str(error)) from error
