@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from engine import Engine
+from engine.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 from engine.model_folders.locations import DEFAULT_MODEL, find_model
 from evaluation.replay import at_confidence
 from evaluation.statistics import fit
 from lsp_server.configuration.settings import CONFIDENCES, Settings
 from training.data.points import Point, function_points
 from training.data.sources import add_code, code_of
-from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 
 _SHIPPED = CONFIDENCES[Settings().eagerness]
 _FIXED = (0.5, 0.7, 0.8, 0.9, 0.95)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import Engine
+from engine.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
 from engine.model_folders.locations import find_model
 from lsp_server.configuration.settings import CONFIDENCES
 from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_points, middle_points
 from training.data.sources import add_code, code_of
-from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of, common_length
 from training.fitting.eagerness import outcomes_at
 
 _BINS = 10

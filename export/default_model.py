@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
-from engine.model_folders.manifest import Manifest, read_manifest, sha256_of
+from engine.model_folders.manifest import Manifest, NgramWeights, read_manifest, sha256_of
 from export.architecture import ExportError
 from export.folder.atomic_folder import beside, lock_for
 from export.graph.decoder import Format
@@ -86,6 +86,13 @@ def export_tuned(
             calibration=calibration_of(adapter),
             ngrams=ngrams_of(adapter),
         )
+
+
+def default_ngrams() -> NgramWeights:
+    """The default model's weights of n-grams: where the fit of another model begins. Raises ExportError."""
+    weights = ngrams_of(ADAPTER)
+    assert weights is not None
+    return weights
 
 
 def _adapter_revision(adapter: Path = ADAPTER) -> str:

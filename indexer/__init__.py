@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from indexer.sync.folder import note_on, why_not
     from indexer.sync.messages import FilesRead, IndexMessage, Problem, Resting, UpToDate, WaitingInLine
     from indexer.sync.sync_loop import index_now
+    from indexer.workspace_texts import texts_of
 
 _WHERE = {
     "Admission": "admission",
@@ -60,6 +61,7 @@ _WHERE = {
     "note_on": "sync.folder",
     "read_regular": "files.disk",
     "secrets_in": "secrets.texts",
+    "texts_of": "workspace_texts",
     "why_not": "sync.folder",
     "why_not_root": "admission",
 }
@@ -81,6 +83,7 @@ __all__ = [
     "note_on",
     "read_regular",
     "secrets_in",
+    "texts_of",
     "why_not",
     "why_not_root",
 ]

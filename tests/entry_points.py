@@ -73,7 +73,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
         "index why": [PROGRAM, "index", "why", main],
         "complete": [PROGRAM, "complete", f"{main}:5", "--erase", "1"],
         "context": [PROGRAM, "context", f"{main}:5"],
-        "export": [PROGRAM, "export", str(scene.checkpoint), "--target", "cpu"],
+        "export": [PROGRAM, "export", str(scene.checkpoint), "--target", "cpu", "--no-fit"],
         "export random": [PROGRAM, "export", f"random:{scene.checkpoint / 'config.json'}", "--name", "random"],
         "models verify": [PROGRAM, "models", "verify", DEFAULT_MODEL],
         "models use": [PROGRAM, "models", "use", DEFAULT_MODEL],
@@ -89,7 +89,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 
 def help_commands() -> dict[str, list[str]]:
     """The help of each command."""
-    of_models = [f"models {name}" for name in ("recommend", "get", "verify", "remove", "use")]
+    of_models = [f"models {name}" for name in ("recommend", "get", "fit", "verify", "remove", "use")]
     names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "stats", "doctor")
     return {f"{name} --help".strip(): [PROGRAM, *name.split(), "--help"] for name in names}
 

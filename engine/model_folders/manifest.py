@@ -85,11 +85,13 @@ class Manifest:
     files: Mapping[str, str]
     """sha256 of every other file in the folder, by name."""
     calibration: float = 1.0
-    """The power of a token's probability that is as often right as it says; see `training.fitting.confidence`."""
+    """The power of a token's probability that is as often right as it says; see `engine.fitting`."""
     rotary: tuple[float, ...] = ()
     """Radians a position of each pair of channels of a key; empty where keys cannot be moved to other positions."""
     ngrams: NgramWeights | None = None
     """How what stands elsewhere in the project is mixed in; None where that was never fitted for this model."""
+    fitted: str = ""
+    """What n-grams and calibration were fitted on here; empty where they were not, or came with an adapter."""
     revision: str | None = None
     """Which state of the source it was, such as a commit on the hub."""
     verification: Mapping[str, float] = field(default_factory=dict)

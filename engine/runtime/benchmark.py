@@ -79,12 +79,14 @@ def choose_threads(
     again: bool = False,
     say: Callable[[str], None] = lambda what: None,
     least_share: float = _LEAST_SHARE,
+    layers: tuple[Path, Manifest] | None = None,
 ) -> ThreadChoice | None:
     """Measure a model with several numbers of threads, one session after the other, and keep the choice.
 
     Does nothing where that was done already, unless `again`; nor for a model that a GPU runs: None. Where something
     else had the processor for more than `1 - least_share` of the time, what was known before stays: a busy machine
-    prefers few threads. Takes one to two seconds for the default model. Raises ModelError.
+    prefers few threads. `layers`: a folder of a few layers of the model's shape, which run instead of the whole one.
+    Takes one to two seconds for the default model. Raises ModelError.
     """
     if manifest.is_for_gpu:
         return None
@@ -94,12 +96,14 @@ def choose_threads(
     say("Measuring with how many threads it is fast here.")
     measured: list[Measurement] = []
     same_bits = True
+    run, of_run = layers or (folder, manifest)
+    parts = manifest.layers / of_run.layers
     for threads in candidates(physical_cores()):
-        model = Model(folder, manifest, threads=threads, provider="cpu")
+        model = Model(run, of_run, threads=threads, provider="cpu")
         measurement, share = _measure(model)
         if share < least_share:
             return known or ThreadChoice(default_threads())
-        measured.append(measurement)
+        measured.append(Measurement(threads, parts * measurement.prefill, parts * measurement.step))
         same_bits = same_bits and gives_same_bits(model)
         if not is_worth_more(measured):
             break

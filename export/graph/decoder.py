@@ -107,16 +107,23 @@ class _Decoder:
         for layer in range(architecture.layers):
             normed, residual = self._layer(layer, normed, residual)
         wanted = writer.node("Gather", [normed, "logit_positions"], "wanted", axis=1)
-        head = matrices.head(self.source)
         if self.floats == np.float32:
-            self.matmul_format.multiply(head, wanted, "logits")
+            self._head(wanted, "logits")
         else:
-            logits = self.matmul_format.multiply(head, wanted, "lm_head.product")
+            logits = self._head(wanted, "lm_head.product")
             writer.node("Cast", [logits], "logits", to=TensorProto.FLOAT)
             # a softmax and TopK need no cuDNN there; ArgMax and ReduceLogSumExp do
             surely = writer.node("LogSoftmax", ["logits"], "log_probabilities", axis=-1)
             one = writer.constant("one", np.array([1], np.int64))
             writer.node("TopK", [surely, one], "likeliest", outputs=[PICKED_SURELY, PICKED], axis=-1)
+
+    def _head(self, wanted: str, output: str) -> str:
+        """The logits. Tied embeddings are written once where both uses have the same numbers: not if quantized."""
+        head, matmul_format = matrices.head(self.source), self.matmul_format
+        is_written = self.source.architecture.tied_embeddings and self.embeddings == self.floats
+        if is_written and isinstance(matmul_format, PlainMatmul):
+            return matmul_format.multiply_by("embeddings", head, wanted, output)
+        return matmul_format.multiply(head, wanted, output)
 
     def _layer(self, layer: int, normed: str, residual: str) -> tuple[str, str]:
         """One layer; returns the next norm's output and the residual stream, both `[1, S, hidden]`."""

@@ -47,8 +47,17 @@ class PlainMatmul:
         name = f"{matrix.name}.weight"
         self._writer.stream(name, self._dtype, (matrix.rows, matrix.columns), blocks())
         self._on_tensor(matrix.name, error.relative)
+        return self._node(matrix, name, activations, output)
+
+    def multiply_by(self, weights: str, matrix: Matrix, activations: str, output: str) -> str:
+        """The same with weights that are written already, under the name `weights`."""
+        self._on_tensor(matrix.name, 0.0)
+        return self._node(matrix, weights, activations, output)
+
+    def _node(self, matrix: Matrix, weights: str, activations: str, output: str) -> str:
+        names = [activations, weights]
         return self._writer.node(
-            "FusedMatMul", [activations, name], f"{matrix.name}.product", outputs=[output], domain=MICROSOFT, transB=1
+            "FusedMatMul", names, f"{matrix.name}.product", outputs=[output], domain=MICROSOFT, transB=1
         )
 
     def _rounded(self, block: Floats, error: _Error) -> NDArray[Any]:

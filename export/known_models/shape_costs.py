@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.model_folders.locations import cache_folder
-from engine.model_folders.manifest import PromptFormat
+from engine.model_folders.manifest import Manifest, PromptFormat
 from engine.runtime.benchmark import benchmark
 from engine.runtime.session import Model
 from export.architecture import Architecture
@@ -63,23 +65,7 @@ class ShapeCosts:
 
 def measure_shape(shape: Architecture, format: ServedFormat, threads: int) -> ShapeCosts:
     """Run a few layers of a shape. Takes one to three seconds on an idle machine."""
-    layer = layer_bytes(shape, format)
-    layers = max(1, min(shape.layers, -int(-_LEAST_BYTES // layer)))
-    few = replace(shape, layers=layers, vocabulary=_VOCABULARY, tied_embeddings=True, context=1024)
-    folder_of_caches = cache_folder()
-    folder_of_caches.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder_of_caches, prefix="measuring~", ignore_cleanup_errors=True) as place:
-        folder = Path(place)
-        source = RandomSource(few)
-        write_graph(
-            source,
-            folder,
-            format=format,
-            target="cpu",
-            on_tensor=_ignore,
-            matmul_format_of=_RandomInt8 if format == "int8" else _RandomInt4,
-        )
-        manifest = manifest_of(source, _PLAIN, name="layers", command="", format=format, device="cpu")
+    with written_layers(shape, format) as (folder, manifest):
         started = time.perf_counter()
         model = Model(folder, manifest, threads=threads, provider="cpu")
         loaded = time.perf_counter() - started
@@ -90,6 +76,7 @@ def measure_shape(shape: Architecture, format: ServedFormat, threads: int) -> Sh
             passed = (time.perf_counter() - started) * threads
             share = max(share, (time.process_time() - computed) / passed)
         del model  # Windows cannot delete mapped files
+    layer, layers = layer_bytes(shape, format), manifest.layers
     prefill, decode = max(one.prefill for one in rates), max(one.decode for one in rates)
     step = 1 / decode / layers
     return ShapeCosts(
@@ -101,6 +88,26 @@ def measure_shape(shape: Architecture, format: ServedFormat, threads: int) -> Sh
         byte=step / layer,
         share=share,
     )
+
+
+@contextmanager
+def written_layers(shape: Architecture, format: ServedFormat) -> Iterator[tuple[Path, Manifest]]:
+    """A folder of a few layers of a shape, 100 MB or more, for as long as the block runs. Peak memory: one matrix."""
+    layers = max(1, min(shape.layers, -int(-_LEAST_BYTES // layer_bytes(shape, format))))
+    few = replace(shape, layers=layers, vocabulary=_VOCABULARY, tied_embeddings=True, context=1024)
+    caches = cache_folder()
+    caches.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=caches, prefix="measuring~", ignore_cleanup_errors=True) as place:
+        folder, source = Path(place), RandomSource(few)
+        write_graph(
+            source,
+            folder,
+            format=format,
+            target="cpu",
+            on_tensor=_ignore,
+            matmul_format_of=_RandomInt8 if format == "int8" else _RandomInt4,
+        )
+        yield folder, manifest_of(source, _PLAIN, name="layers", command="", format=format, device="cpu")
 
 
 def weight_bytes(shape: Architecture, format: ServedFormat) -> float:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
+from engine.fitting.answers import Answer
 from evaluation.replay import at_confidence, at_middles, calibration, evaluate, tables
 from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_bodies, function_points, middle_points
 from training.data.sources import SourceFile
-from training.fitting.answers import Answer
 
 HOUSE = Path(__file__).parents[2]
 

@@ -127,11 +127,13 @@ def write_gguf(
     weights: Weights,
     *,
     kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    head_kind: gguf.GGMLQuantizationType | None = None,
+    name: str = "A small model",
 ) -> Path:
     """Write a GGUF file as llama.cpp's converter does: query and key rows of Llama reordered, vectors in float32."""
     family = "qwen2" if architecture.name == "Qwen2ForCausalLM" else "llama"
     writer = gguf.GGUFWriter(str(path), family)
-    writer.add_name("A small model")
+    writer.add_name(name)
     writer.add_license("apache-2.0")
     add_shape(writer, architecture)
     scaling = architecture.rope_scaling
@@ -152,11 +154,12 @@ def write_gguf(
     writer.add_token_merges(["Ġ w"])
     kinds = gguf.MODEL_ARCH.QWEN2 if family == "qwen2" else gguf.MODEL_ARCH.LLAMA
     names = gguf.get_tensor_name_map(kinds, architecture.layers)
-    for name, values in weights.items():
-        if family == "llama" and any(part in name for part in ("q_proj", "k_proj")):
+    for tensor, values in weights.items():
+        if family == "llama" and any(part in tensor for part in ("q_proj", "k_proj")):
             values = permuted(values, architecture.head_size)
-        stored = kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
-        known = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        matrix_kind = head_kind if head_kind is not None and tensor.startswith("lm_head") else kind
+        stored = matrix_kind if values.ndim == 2 else gguf.GGMLQuantizationType.F32
+        known = names.get_name(tensor, try_suffixes=(".weight", ".bias"))
         assert known is not None
         writer.add_tensor(known, quantized(np.ascontiguousarray(values), stored), raw_dtype=stored)
     writer.write_header_to_file()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from engine import CompletionRequest, Engine
@@ -17,7 +19,7 @@ from evaluation.harness.checkpoint import config_of
 from export.architecture import ExportError
 from export.config import architecture_of
 from export.default_model import ADAPTER, GGUF_IN_WHEEL
-from export.graph.decoder import Format
+from export.graph.decoder import Format, Target
 from export.make import export
 from export.sources import Source, open_source
 from tests.export.forward import forward
@@ -49,6 +51,20 @@ def test_the_graph_computes_the_model(variant: str, tmp_path: Path) -> None:
         int8 = logits_of(exported(source, tmp_path / "int8", "int8"))
     assert np.abs(exact - expected).max() < 1e-3
     assert np.sqrt(np.square(int8 - expected).mean()) < 0.05 * expected.std()
+
+
+@pytest.mark.parametrize(("format", "device"), [("fp32", "cpu"), ("fp16", "cuda")])
+def test_tied_embeddings_are_written_once(format: Format, device: Target, tmp_path: Path) -> None:
+    """Where both uses have the same numbers; int8 rotates the head by the last norm, so that it is another matrix."""
+    architecture = VARIANTS["grouped and tied"]
+    with open_source(str(write_folder(tmp_path / "source", architecture, random_weights(architecture)))) as source:
+        folder = exported(source, tmp_path / format, format, device=device)
+        expected = forward(source, TOKENS)
+    graph = onnx.load(str(folder / "model.onnx"), load_external_data=False).graph
+    sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
+    counted = sum(size for name, size in sizes.items() if not name.endswith("_cache") and name != "one")
+    assert counted == read_manifest(folder).parameters == architecture.parameters
+    assert np.abs(logits_of(folder) - expected).max() < (1e-3 if format == "fp32" else 0.05)
 
 
 @pytest.mark.parametrize("variant", ["ungrouped", "qwen2", "linear rope"])

@@ -156,7 +156,7 @@ def variables_for(tmp_path: Path, address: str) -> dict[str, str]:
 
 
 def export(tmp_path: Path, address: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lsp_server.cli", "export", "--target", "cpu", *arguments]
+    command = [sys.executable, "-m", "lsp_server.cli", "export", "--target", "cpu", "--no-fit", *arguments]
     variables = variables_for(tmp_path, address) | environment
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine import engine
-from engine.runtime.thread_count import Measurement
+from engine.model_folders.manifest import PromptFormat
+from engine.runtime.benchmark import choose_threads
+from engine.runtime.thread_count import Measurement, chosen
 from export.architecture import Architecture, ExportError
 from export.known_models import (
     Advice,
@@ -22,12 +24,16 @@ from export.known_models import (
     measure_shape,
     predict,
     scaled,
+    written_layers,
 )
 from export.known_models import predictions as predicted
 from export.known_models.shape_costs import ServedFormat, layer_bytes
+from export.make import manifest_of
 from export.sources import name_for
+from export.sources.random_weights import RandomSource
 from tests.export.small_models import VARIANTS
 
+PLAIN_PROMPT = PromptFormat("plain", None, None, None, None, (0,), False)
 MACHINE = Machine(threads=2, memory=16e9, free_disk=100e9, hash_byte=1e-9)
 
 
@@ -145,3 +151,17 @@ def test_other_shapes_are_scaled_from_the_default_model() -> None:
     assert same.step == pytest.approx(0.0135)
     larger = known_model("qwen2.5-coder-0.5b").shape
     assert predict(larger, measure(larger, "int8"), MACHINE).step == pytest.approx(0.0135 * 494 / 134.5, rel=0.01)
+
+
+def test_threads_of_a_large_model_are_counted_by_a_few_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the whole one is not even there, so nothing of it is loaded."""
+    monkeypatch.setenv("MELLUM_LSP_CACHE", str(tmp_path))
+    shape = replace(VARIANTS["grouped and tied"], layers=2)
+    whole = manifest_of(
+        RandomSource(replace(shape, layers=20)), PLAIN_PROMPT, name="large", command="", format="int8", device="cpu"
+    )
+    with written_layers(shape, "int8") as layers:
+        choice = choose_threads(tmp_path / "nowhere", whole, least_share=0, layers=layers)
+    assert choice is not None
+    assert choice == chosen(whole)
+    assert all(one.prefill > 0 for one in choice.measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -257,3 +258,49 @@ def test_a_name_on_the_hub_is_no_folder_of_the_current_one(tmp_path: Path, monke
         assert source.architecture == PLAIN
     with pytest.raises(ExportError, match="There is no file or folder ~no-such-user/x"), open_source("~no-such-user/x"):
         pass
+
+
+@pytest.mark.parametrize(("kind", "head_kind"), [("F32", "F32"), ("Q4_0", "Q8_0"), ("Q8_0", "Q4_0")])
+def test_a_head_that_repeats_the_embeddings_is_counted_and_read_once(kind: str, head_kind: str, tmp_path: Path) -> None:
+    """Converters write both, and quantize them differently."""
+    weights = random_weights(PLAIN)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    file = write_gguf(tmp_path / "a.gguf", PLAIN, weights, kind=KINDS[kind], head_kind=KINDS[head_kind])
+    with GgufSource(file) as source:
+        assert source.architecture == replace(PLAIN, tied_embeddings=True)
+        assert source.architecture.parameters == PLAIN.parameters - PLAIN.vocabulary * PLAIN.hidden
+        read = [source.tensor(name) for name in ("model.embed_tokens.weight", "lm_head.weight")]
+        np.testing.assert_array_equal(*read)
+        error = np.abs(read[0] - weights["lm_head.weight"]).max()
+        assert error < (1e-9 if kind == "F32" else 0.01), "the one with more bits is read"
+
+
+def test_a_head_of_its_own_stays_one(tmp_path: Path) -> None:
+    with GgufSource(write_gguf(tmp_path / "a.gguf", PLAIN, random_weights(PLAIN))) as source:
+        assert source.architecture == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("Qwen2.5 Coder 0.5B Instruct", "F16", ["is tuned to follow instructions"]),
+        ("Coder chat", "Q4_0", ["is tuned to follow instructions", r"is quantized already (Q4_0)"]),
+        ("Kit", "Q8_0", []),
+        ("Edit", "F32", []),
+    ],
+)
+def test_sources_that_could_be_better_are_warned_of(name: str, kind: str, expected: list[str], tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "a.gguf", PLAIN, random_weights(PLAIN), kind=KINDS[kind], name=name)
+    with GgufSource(file) as source:
+        said = list(cautions_about(str(file), source))
+    assert len(said) == len(expected)
+    assert all(part in sentence for part, sentence in zip(expected, said, strict=True))
+
+
+def test_a_folder_is_warned_of_by_its_name(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "it" / "Small-Instruct", PLAIN, random_weights(PLAIN))
+    with open_source(str(folder)) as source:
+        assert len(list(cautions_about(str(folder), source))) == 1
+    base = write_folder(tmp_path / "it" / "Small", PLAIN, random_weights(PLAIN))
+    with open_source(str(base)) as source:
+        assert not list(cautions_about(str(base), source))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.export.small_models import VARIANTS, random_weights, write_folder
 from tests.export.test_hub import COMMIT, NAME, Hub, serving, variables_for
 
 DEADLINE = 120
+HOUSE = Path(__file__).parents[2]
 FOLDER = "mellum-small-int8"
 
 
@@ -49,15 +51,20 @@ def weights_asked_for(hub: Hub) -> list[str]:
 
 
 def test_one_command_leads_from_a_name_to_a_model_in_use(hub: Hub, tmp_path: Path) -> None:
-    done = models(tmp_path, hub, "get", NAME)
+    workspace = tmp_path / "workspace"
+    shutil.copytree(HOUSE / "engine" / "ending", workspace)
+    done = models(tmp_path, hub, "get", NAME, "--workspace", str(workspace))
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "cache/models" / FOLDER
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     assert (manifest.source, manifest.revision) == (NAME, COMMIT)
     assert manifest.verification["tokens"] > 0
+    assert manifest.ngrams is not None
+    assert "places of a workspace" in manifest.fitted
     assert "it loses" in said(done)
-    for step in ("downloading", "writing", "verifying", "measuring"):
+    assert "nats a token likelier" in said(done)
+    for step in ("downloading", "writing", "verifying", "measuring", "fitting", "calibrating"):
         assert step in said(done).partition("Seconds by step:")[2]
     assert "To switch back: mellum-lsp models use smollm2-135m" in said(done)
     (listed,) = json.loads(models(tmp_path, hub, "--json").stdout)
@@ -65,12 +72,12 @@ def test_one_command_leads_from_a_name_to_a_model_in_use(hub: Hub, tmp_path: Pat
 
 
 def test_what_is_there_is_not_made_again(hub: Hub, tmp_path: Path) -> None:
-    assert models(tmp_path, hub, "get", NAME, "--no-verify", "--no-use").returncode == 0
+    assert models(tmp_path, hub, "get", NAME, "--no-verify", "--no-fit", "--no-use").returncode == 0
     folder = tmp_path / "cache/models" / FOLDER
     made = (folder / "model.onnx").stat().st_mtime_ns
     assert not read_manifest(folder).verification
     hub.asked.clear()
-    assert models(tmp_path, hub, "get", NAME).returncode == 0
+    assert models(tmp_path, hub, "get", NAME, "--no-fit").returncode == 0
     assert (folder / "model.onnx").stat().st_mtime_ns == made
     assert read_manifest(folder).verification
     assert not weights_asked_for(hub)
@@ -83,7 +90,7 @@ def test_a_download_that_is_ended_goes_on_where_it_was(end: signal.Signals, tmp_
     with serving(Hub(published(tmp_path / "repository", large))) as hub:
         hub.pauses = True
         process = subprocess.Popen(
-            command("get", NAME, "--no-verify"),
+            command("get", NAME, "--no-verify", "--no-fit"),
             env=variables_for(tmp_path, hub.address),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -100,7 +107,7 @@ def test_a_download_that_is_ended_goes_on_where_it_was(end: signal.Signals, tmp_
         assert not (tmp_path / "cache/models" / FOLDER).exists()
         hub.pauses = False
         hub.goes_on.set()
-        done = models(tmp_path, hub, "get", NAME, "--no-verify")
+        done = models(tmp_path, hub, "get", NAME, "--no-verify", "--no-fit")
         assert done.returncode == 0, done.stderr
         assert hub.ranges, "the second download begins where the first one ended"
         assert {path.name for path in (tmp_path / "cache/models").iterdir()} >= {FOLDER, ".chosen"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.export.test_sources import write_adapter
 from tests.lsp_server.test_cli import run
 
 DEADLINE = 120
+HOUSE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -40,8 +42,13 @@ def contents(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
+def export(source: Path, *options: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Export for the processor; random weights have nothing to be fitted to."""
+    return run("export", str(source), "--target", "cpu", "--no-fit", *options, cache=cache)
+
+
 def test_a_model_is_exported_listed_chosen_verified_and_removed(cache: Path, source: Path) -> None:
-    done = run("export", str(source), "--target", "cpu", cache=cache)
+    done = export(source, cache=cache)
     assert done.returncode == 0, done.stderr
     assert "mellum-lsp models use mellum-small-int8" in said(done)
     (listed,) = json.loads(run("models", "--json", cache=cache).stdout)
@@ -64,9 +71,32 @@ def test_a_model_is_exported_listed_chosen_verified_and_removed(cache: Path, sou
     assert json.loads(run("models", "--json", cache=cache).stdout) == []
 
 
+def test_an_exported_model_is_fitted_to_ones_own_code_and_doctor_says_so(
+    cache: Path, source: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    shutil.copytree(HOUSE / "engine" / "ending", workspace)
+    assert export(source, cache=cache).returncode == 0
+    folder = cache / "models/mellum-small-int8"
+    assert (read_manifest(folder).ngrams, read_manifest(folder).calibration) == (None, 1.0)
+    told = json.loads(run("doctor", "--model", folder.name, "--json", cache=cache).stdout)
+    assert "Run: mellum-lsp models fit mellum-small-int8" in told["facts"]["fitted"]
+    done = run("models", "fit", folder.name, "--workspace", str(workspace), "--seconds", "5", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "nats a token likelier" in said(done)
+    assert read_manifest(folder).ngrams is not None
+    check_files(folder, read_manifest(folder))
+    told = json.loads(run("doctor", "--model", folder.name, "--json", cache=cache).stdout)
+    assert "places of a workspace" in told["facts"]["fitted"]
+    (workspace / "empty").mkdir()
+    refused = run("models", "fit", folder.name, "--workspace", str(workspace / "empty"), cache=cache)
+    assert refused.returncode == 1
+    assert "no function of a usual length" in said(refused)
+
+
 def test_every_format_of_the_cpu_under_its_own_name(cache: Path, source: Path) -> None:
     for format in ("int8", "fp32"):
-        assert run("export", str(source), "--target", "cpu", "--format", format, cache=cache).returncode == 0
+        assert export(source, "--format", format, cache=cache).returncode == 0
     names = {model["name"] for model in json.loads(run("models", "--json", cache=cache).stdout)}
     assert names == {"mellum-small-int8", "mellum-small-fp32"}
 
@@ -75,11 +105,15 @@ def test_an_adapter_brings_its_calibration(cache: Path, source: Path, tmp_path: 
     adapter = tmp_path / "own"
     write_adapter(adapter)
     (adapter / CALIBRATION_FILE).write_text('{"calibration": 0.75}')
-    done = run("export", str(source), "--target", "cpu", "--adapter", str(adapter), "--name", "own", cache=cache)
+    done = run(
+        "export", str(source), "--target", "cpu", "--no-fit", "--adapter", str(adapter), "--name", "own", cache=cache
+    )
     assert done.returncode == 0, done.stderr
     assert read_manifest(cache / "models/own").calibration == 0.75
     (adapter / CALIBRATION_FILE).write_text('{"calibration": 0}')
-    refused = run("export", str(source), "--target", "cpu", "--adapter", str(adapter), "--name", "other", cache=cache)
+    refused = run(
+        "export", str(source), "--target", "cpu", "--no-fit", "--adapter", str(adapter), "--name", "other", cache=cache
+    )
     assert refused.returncode == 1
     assert "must hold a positive number" in said(refused)
 
@@ -114,7 +148,9 @@ def test_a_model_is_replaced_and_a_folder_elsewhere_is_made(cache: Path, source:
     out = tmp_path / "elsewhere/my-model"
     for style in ("mellum", "psm"):
         assert (
-            run("export", str(source), "--target", "cpu", "--out", str(out), "--style", style, cache=cache).returncode
+            run(
+                "export", str(source), "--target", "cpu", "--no-fit", "--out", str(out), "--style", style, cache=cache
+            ).returncode
             == 0
         )
         assert read_manifest(out).prompt.style == style
@@ -135,7 +171,15 @@ def test_a_chosen_model_that_is_gone_is_one_sentence(cache: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "command",
-    [("export",), ("models",), ("models", "use"), ("models", "remove"), ("models", "get"), ("models", "recommend")],
+    [
+        ("export",),
+        ("models",),
+        ("models", "use"),
+        ("models", "remove"),
+        ("models", "get"),
+        ("models", "recommend"),
+        ("models", "fit"),
+    ],
 )
 def test_help_teaches(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
@@ -198,5 +242,5 @@ def test_an_export_that_is_ended_leaves_nothing_that_lasts(end: signal.Signals, 
     assert "mellum-small-int8" not in contents(cache / "models")
     assert bool(temporary) == (end == signal.SIGKILL)
     small = write_folder(source, VARIANTS["grouped and tied"], random_weights(VARIANTS["grouped and tied"]))
-    assert run("export", str(small), "--target", "cpu", cache=cache).returncode == 0
+    assert export(small, cache=cache).returncode == 0
     assert contents(cache / "models") == {"mellum-small-int8", ".mellum-small-int8.lock"}

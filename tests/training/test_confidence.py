@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from engine import CompletionRequest, Engine
+from engine.fitting.calibration import Outcome, exponent_of, outcomes, standard_error
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.model_folders.manifest import NgramWeights, read_manifest, write_manifest
 from export.architecture import ExportError
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, calibration_of, ngrams_of
 from tests.evaluation.test_replay import answer, point
-from training.fitting.confidence import Outcome, exponent_of, outcomes, standard_error
 
 HOUSE = Path(__file__).parents[2]
 TRUTH = "return self.size\n"

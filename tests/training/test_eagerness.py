@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from engine.fitting.answers import Answer
 from training.data.points import Point
-from training.fitting.answers import Answer
 from training.fitting.eagerness import first_word, outcomes_at, saved, table
 
 

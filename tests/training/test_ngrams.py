@@ -14,14 +14,11 @@ import numpy as np
 import pytest
 
 from engine.decoding.ngrams import LEVELS, SOURCES
+from engine.fitting import Point
+from engine.fitting.mixture import Moments, fitted
+from engine.fitting.moments import Moment, Observer
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.model_folders.manifest import NgramWeights, read_manifest, write_manifest
-from training.data.points import Point
-from training.fitting.moments import Moment, Observer
-
-torch = pytest.importorskip("torch", reason="needs the extra `train`")
-
-from training.fitting.mixture import Moments, fitted  # noqa: E402
 
 HOUSE = Path(__file__).parents[2]
 SOURCE = Path(argparse.__file__).read_text(encoding="utf-8")
@@ -41,7 +38,7 @@ def test_the_gain_is_that_of_the_formula() -> None:
     weight = 4 * np.exp(0.5 + 1 * 2)
     share = 1 / (1 + np.exp(-(-1 + 0.5 * np.log(0.4) + 1 * 0.75 + 0.25 * np.log(weight))))
     expected = np.log((1 - share) * 0.1 + share * 0.75) - np.log(0.1)
-    gained = moments.gained(torch.tensor(dataclasses.astuple(numbers), dtype=torch.float64))
+    gained = moments.gained(np.array(dataclasses.astuple(numbers)))
     assert gained.tolist() == pytest.approx([expected, 0.0])
 
 
@@ -54,7 +51,7 @@ def test_long_matches_that_are_right_get_their_share_and_short_ones_that_are_not
         drawn.append(moment(np.log(0.2), np.log(0.5), 2 * is_right, 2 * (not is_right), level))
     moments = Moments(drawn)
     numbers = fitted(moments)
-    gained = moments.gained(torch.tensor(dataclasses.astuple(numbers), dtype=torch.float64)).mean()
+    gained = moments.gained(np.array(dataclasses.astuple(numbers))).mean()
     shares = np.linspace(0, 1, 1000, endpoint=False)  # the best that a share by level can do
     right, wrong = np.log(shares + (1 - shares) * 0.2), np.log((1 - shares) * 0.2)
     best = np.mean([(chance * right + (1 - chance) * wrong).max() for chance in (0.9, 0.05)]) - np.log(0.2)

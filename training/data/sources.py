@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from export.real_code import standard_library_paths
 from indexer.files.walk import walk
 from indexer.rules.exclusion import Rules
 from syntax import language_of
@@ -37,9 +38,6 @@ _FETCHED_AT_ONCE = 4
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, subprocess.CalledProcessError)
 _SKIPPED = frozenset(
     {"_vendor", "vendor", "vendored", "third_party", "node_modules", "dist", "build", "locale", "deps"}
-)
-_STANDARD_LIBRARY_SKIPPED = frozenset(
-    {"site-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
 )
 
 
@@ -226,10 +224,8 @@ def _is_wanted(path: str, package: Package) -> bool:
 
 def _standard_library() -> Iterator[tuple[str, bytes]]:
     root = Path(sysconfig.get_path("stdlib"))
-    for path in root.rglob("*.py"):
-        inner = path.relative_to(root)
-        if not _STANDARD_LIBRARY_SKIPPED.intersection(inner.parts):
-            yield inner.as_posix(), path.read_bytes()
+    for path in standard_library_paths():
+        yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
 def _unpacked(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from engine import Engine
+from engine.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 from engine.model_folders.locations import find_model
 from training.data.examples import Teacher
 from training.data.points import Neighbourhoods, Point, function_points
 from training.data.sources import add_code, code_of
-from training.fitting.answers import PROMPT_TOKENS, Answer, answer_of
 
 _CONFIDENCES = tuple(round(0.3 + step * 0.05, 2) for step in range(13))
 _PRICES = (5, 10, 15, 20, 30)

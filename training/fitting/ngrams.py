@@ -15,12 +15,13 @@ import itertools
 import json
 from pathlib import Path
 
+from engine.fitting.mixture import Moments, fitted
+from engine.fitting.moments import Moment, Observer
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import read_manifest, write_manifest
 from export.sources.adapter import NGRAMS_FILE
 from training.data.points import Neighbourhoods, function_points, middle_points
 from training.data.sources import add_code, code_of
-from training.fitting.moments import Moment, Observer
 
 _PROMPTS = (256, 384, 512, 1024)  # tokens, in turn
 
@@ -36,8 +37,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    from training.fitting.mixture import Moments, fitted  # needs torch
-
     folder = find_model(arguments.model)
     observer = Observer(folder, arguments.threads)
     seen: dict[bool, Moments] = {}

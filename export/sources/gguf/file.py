@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +35,9 @@ NAMES = {
 """By a module's name in transformers, the one in GGUF files."""
 _CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
+_COMPARED, _ALIKE = 256, 0.1  # rows; squared errors of two quantizations of one matrix, relative to it
+_FEW_BITS = 7.5
+
 _Value = TypeVar("_Value", int, float, str)
 
 
@@ -45,14 +50,29 @@ class GgufSource(Opened):
         try:
             header = read_header(self._file)
             self._metadata, self._tensors = header.metadata, header.tensors
+            self._embeddings = "token_embd.weight"
             self.architecture = self._architecture()
             self._check()
+            self._tie()
         except BaseException:
             self._file.close()
             raise
         self.license = self._value("general.license", str, "unknown")
         self.description = self._value("general.name", str, path.stem)
         self.revision: str | None = None
+
+    @property
+    def quantized(self) -> str:
+        """The type of most matrices, if it has far fewer than 8 bits a weight; else empty."""
+        kinds = Counter(one.dtype for one in self._tensors.values() if len(one.shape) == 2)
+        most = kinds.most_common(1)[0][0]
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[most]]
+        return most if 8 * size / block < _FEW_BITS else ""
+
+    @property
+    def finetune(self) -> str:
+        """What it says that it was tuned for, such as `Instruct`."""
+        return self._value("general.finetune", str, "")
 
     def field(self, key: str, default: Any = None) -> Any:
         """Read a metadata value; without a default a missing key is an error that names it."""
@@ -104,7 +124,7 @@ class GgufSource(Opened):
         if module.startswith("model.layers."):
             layer, module = module.removeprefix("model.layers.").split(".", 1)
             prefix = f"blk.{layer}."
-        stored = f"{prefix}{NAMES[module]}.{kind}"
+        stored = self._embeddings if module == "model.embed_tokens" else f"{prefix}{NAMES[module]}.{kind}"
         if stored not in self._tensors:
             raise ExportError(f"The GGUF file has no tensor {stored!r}; it is incomplete, get it again")
         return self._tensors[stored]
@@ -127,6 +147,25 @@ class GgufSource(Opened):
             name for name in self._tensors if name.endswith(("_norm.bias", "q_norm.weight", "k_norm.weight"))
         ]:
             raise ExportError(f"The tensor {unknown[0]!r} is none of a {self.architecture.name}; it cannot be exported")
+
+    def _tie(self) -> None:
+        """Find out whether the head repeats the embeddings, as converters write it, and then read both from one.
+
+        They may be quantized differently; the one with more bits is read. Matrices that are not tied have nothing in
+        common.
+        """
+        head, embeddings = self._tensors.get("output.weight"), self._tensors["token_embd.weight"]
+        if head is None:
+            return
+        squares = differences = 0.0
+        for row in np.linspace(0, head.shape[0] - 1, _COMPARED).astype(int).tolist():
+            one, other = (self._rows(stored, row, row + 1) for stored in (head, embeddings))
+            squares += float((one * one).sum())
+            differences += float(((one - other) ** 2).sum())
+        if differences <= _ALIKE * squares:
+            self.architecture = replace(self.architecture, tied_embeddings=True)
+            if head.row_bytes > embeddings.row_bytes:
+                self._embeddings = "output.weight"
 
     def _architecture(self) -> Architecture:
         family = self._value("general.architecture", str)

@@ -91,6 +91,13 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
         f"{manifest.name}: {manifest.source}, {manifest.parameters / 1e6:,.1f}M parameters, {manifest.quantization}, "
         f"{megabytes:.0f} MB, prompt style '{manifest.prompt.style}', {manifest.license}"
     )
+    if manifest.ngrams is None:
+        facts["fitted"] = (
+            "no: n-grams of the project are off, and the gate trusts the model's probabilities as they are. "
+            f"Run: mellum-lsp models fit {manifest.name}"
+        )
+    else:
+        facts["fitted"] = f"to {manifest.fitted}" if manifest.fitted else "yes, with the adapter that it was made with"
     used = engine.providers[0].removesuffix("ExecutionProvider")
     facts["runs on"] = f"{used}: {engine.opened.reason}"
     facts["threads"] = f"{engine.threads}" + (f": {choice.reason()}" if choice is not None else "")

@@ -9,9 +9,18 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from engine.model_folders.manifest import ModelError
-from engine.runtime.benchmark import choose_threads
-from lsp_server.cli.commands.models.making import Format, Order, Style, Target, make, make_via_optimum, summary
+from engine.model_folders.manifest import ModelError, read_manifest
+from lsp_server.cli.commands.models.fitting import NoFit, Workspace, fit_model, needs_fit, said
+from lsp_server.cli.commands.models.making import (
+    Format,
+    Order,
+    Style,
+    Target,
+    count_threads,
+    make,
+    make_via_optimum,
+    summary,
+)
 from lsp_server.cli.console import err, failure
 from lsp_server.cli.progress_bar import progress_bar
 
@@ -48,6 +57,8 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify", help="Measure on real code what it lost against the published model.")
     ] = False,
+    no_fit: NoFit = False,
+    workspace: Workspace = None,
 ) -> None:
     """Turn published weights into an ONNX model for this machine. Only a hub id downloads anything."""
     from export.architecture import ExportError  # the server and the other commands need none of it
@@ -56,8 +67,12 @@ def export(
     started = time.monotonic()
     with progress_bar() as progress:
         try:
-            folder, manifest = (make_via_optimum if via == "optimum" else make)(order, progress)
-            choose_threads(folder, manifest, say=lambda what: progress(what, 1.0))
+            made = (make_via_optimum if via == "optimum" else make)(order, progress)
+            folder, manifest = made.folder, made.manifest
+            count_threads(made, progress)
+            fit = fit_model(folder, workspace, progress) if needs_fit(manifest) and not no_fit else None
         except (ExportError, ModelError) as error:
             raise failure(str(error)) from error
     err.print(Text(summary(folder, manifest, time.monotonic() - started)), soft_wrap=True)
+    if fit is not None:
+        err.print(Text(said(read_manifest(folder), fit)), soft_wrap=True)

@@ -10,9 +10,9 @@ import typer
 from rich.text import Text
 
 from engine.model_folders.locations import choose_model, chosen_model
-from engine.model_folders.manifest import ModelError
-from engine.runtime.benchmark import choose_threads
-from lsp_server.cli.commands.models.making import Order, make, summary
+from engine.model_folders.manifest import ModelError, read_manifest
+from lsp_server.cli.commands.models.fitting import NoFit, Workspace, fit_model, needs_fit, said
+from lsp_server.cli.commands.models.making import Order, count_threads, make, summary
 from lsp_server.cli.console import err, failure
 from lsp_server.cli.progress_bar import progress_bar
 
@@ -35,9 +35,11 @@ def get(
         bool,
         typer.Option("--verify/--no-verify", help="Measure on real code what it lost against the published model."),
     ] = True,
+    no_fit: NoFit = False,
+    workspace: Workspace = None,
     use: Annotated[bool, typer.Option("--use/--no-use", help="Use it from the server's next start on.")] = True,
 ) -> None:
-    """Download a model, export it, verify it, and use it. The one step that needs the network is the download.
+    """Download a model, export it, verify it, fit it to real code, and use it. Only the download needs the network.
 
     It can be interrupted at any time: the same command goes on with what is missing, and the model is never half made.
     """
@@ -62,8 +64,10 @@ def get(
         )
         with progress_bar() as progress:
             told = steps.watching(progress)
-            folder, manifest = make(order, told)
-            choose_threads(folder, manifest, say=lambda what: told(what, 1.0))
+            made = make(order, told)
+            folder, manifest = made.folder, made.manifest
+            count_threads(made, told)
+            fit = fit_model(folder, workspace, told) if needs_fit(manifest) and not no_fit else None
     except (ExportError, ModelError) as error:
         raise failure(str(error)) from error
     before = chosen_model()
@@ -71,6 +75,8 @@ def get(
         choose_model(manifest.name)
     lines = summary(folder, manifest, time.monotonic() - started).splitlines()
     err.print(Text("\n".join(lines if not use else lines[:-1])), soft_wrap=True)
+    if fit is not None:
+        err.print(Text(said(read_manifest(folder), fit)), soft_wrap=True)
     err.print(Text(f"Seconds by step: {steps}"), soft_wrap=True)
     if use:
         back = f". To switch back: mellum-lsp models use {before}" if before != manifest.name else ""

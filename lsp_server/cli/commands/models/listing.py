@@ -21,6 +21,7 @@ from engine.model_folders.locations import (
     models_folder,
 )
 from engine.model_folders.manifest import MANIFEST_FILE, Manifest, ModelError, check_files, read_manifest
+from lsp_server.cli.commands.models.fitting import fit_command
 from lsp_server.cli.commands.models.get import get
 from lsp_server.cli.commands.models.recommend import recommend
 from lsp_server.cli.console import err, failure, out
@@ -28,6 +29,7 @@ from lsp_server.cli.console import err, failure, out
 app = typer.Typer(help="Recommend, get, list, verify, remove and choose models.", no_args_is_help=False)
 app.command(name="recommend")(recommend)
 app.command(name="get")(get)
+app.command(name="fit")(fit_command)
 
 _Name = Annotated[str, typer.Argument(help="A model's name.")]
 _NameOrFolder = Annotated[str, typer.Argument(help="A model's name or folder.")]

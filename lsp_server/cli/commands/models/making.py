@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.text import Text
+
 from engine.devices.providers import try_provider
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, read_manifest
+from engine.runtime.benchmark import choose_threads
 from lsp_server.cli.console import err
 from lsp_server.cli.progress_bar import ended_at_once
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
 Style = Literal["auto", "mellum", "psm", "plain"]
+_LARGE = 600_000_000  # bytes of a model that is not loaded to count threads
 Progress = Callable[[str, float], None]
 
 
@@ -43,12 +47,22 @@ class Order:
     """Whether a whole model that the same command has made stays as it is."""
 
 
-def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model folder, and the shape of what it was made from."""
+
+    folder: Path
+    manifest: Manifest
+    shape: Architecture | None
+    """None where another exporter wrote the graph."""
+
+
+def make(order: Order, progress: Progress) -> Made:
     """Open the source, then write the folder under its lock. Raises ExportError."""
     from export.architecture import ExportError  # the server and the other commands need none of it
     from export.make import export as write
     from export.make import is_current
-    from export.sources import open_source
+    from export.sources import cautions_about, open_source
     from export.sources.adapter import calibration_of, ngrams_of
 
     device, chosen = device_and_format(order.target, order.format)
@@ -59,6 +73,8 @@ def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
             opened = stack.enter_context(
                 open_source(order.source, adapter=adapter, revision=order.revision, progress=progress)
             )
+        for caution in cautions_about(order.source, opened):
+            err.print(Text(f"{caution}.", style="yellow"), soft_wrap=True)
         stack.enter_context(_alone(folder))
         if order.shape is not None and opened.architecture != order.shape:
             raise ExportError(
@@ -90,10 +106,10 @@ def make(order: Order, progress: Progress) -> tuple[Path, Manifest]:
 
             progress("Verifying", 0.0)
             manifest = verify(folder, opened)
-    return folder, manifest
+        return Made(folder, manifest, opened.architecture)
 
 
-def make_via_optimum(order: Order, progress: Progress) -> tuple[Path, Manifest]:
+def make_via_optimum(order: Order, progress: Progress) -> Made:
     """Export with optimum's exporter. Raises ExportError."""
     from export.sources import open_checkpoint
     from export.via_optimum import export_via_optimum, verify_with_transformers
@@ -110,7 +126,26 @@ def make_via_optimum(order: Order, progress: Progress) -> tuple[Path, Manifest]:
         if order.verify:
             progress("Verifying", 0.0)
             manifest = verify_with_transformers(folder, checkpoint)
-    return folder, manifest
+    return Made(folder, manifest, None)
+
+
+def count_threads(made: Made, progress: Progress) -> None:
+    """Measure with how many threads the model is fast here; a large one by a few layers, so that it is not loaded.
+
+    Large ones of other formats are left to `mellum-lsp doctor`. Raises ModelError.
+    """
+    from export.known_models import written_layers
+
+    def say(what: str) -> None:
+        progress(what, 1.0)
+
+    format = made.manifest.quantization
+    size = sum(path.stat().st_size for path in made.folder.iterdir())
+    if size < _LARGE or made.shape is None:
+        choose_threads(made.folder, made.manifest, say=say)
+    elif not made.manifest.is_for_gpu and format in ("int8", "int4"):
+        with written_layers(made.shape, "int8" if format == "int8" else "int4") as layers:
+            choose_threads(made.folder, made.manifest, say=say, layers=layers)
 
 
 def _refuse_with_optimum(order: Order) -> None:

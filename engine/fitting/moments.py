@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import CompletionRequest
 from engine.decoding.decode import prefill
 from engine.decoding.ngrams import LEVELS, SOURCES, Ngrams
 from engine.decoding.passages import Lookup
 from engine.decoding.pickers import log_sum_exp
+from engine.fitting.place import Point
 from engine.model_folders.manifest import TOKENIZER_FILE, NgramWeights, read_manifest
 from engine.prompt.layout import Budget, lay_out
 from engine.prompt.tokenizer import Tokenizer
+from engine.request import CompletionRequest
 from engine.runtime.session import Model
-from training.data.points import Point
 
 _LONGEST = 40  # tokens of the truth at one place
 _CANDIDATES = 8
@@ -68,7 +68,7 @@ def _unique(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 class Observer:
     """Observes the tokens that really follow, as the engine would see them."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int | None) -> None:
         self._manifest, self._tokenizer = read_manifest(folder), Tokenizer(folder / TOKENIZER_FILE)
         self._model, self._lookup = Model(folder, self._manifest, threads=threads), Lookup(self._tokenizer)
 
@@ -77,9 +77,11 @@ class Observer:
         request = CompletionRequest(point.path, point.language, point.text, point.offset, neighbours=neighbours)
         prompt = lay_out(request, self._tokenizer, self._manifest.prompt, Budget(prompt_tokens))
         truth = self._tokenizer.encode(prompt.last_word + point.truth)
-        if point.kind != "function":
+        if point.kind != "function" and self._manifest.prompt.stop:
             truth.append(self._manifest.prompt.stop[0])
         truth = truth[:_LONGEST]
+        if not truth:
+            return
         ngrams = self._lookup.ngrams(request, prompt.last_word, START)
         required = prompt.last_word_spelled
         for token, logits in zip(truth, self._logits(prompt.tokens, truth), strict=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine import CompletionRequest, ContextSnippet, Engine
-from training.data.points import Point
+from engine.engine import Engine
+from engine.fitting.place import Point
+from engine.request import CompletionRequest, ContextSnippet
 
 PROMPT_TOKENS = 768
 """Of the longest prompt: as most machines have it."""
