@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.architecture import Architecture, ExportError, tensor_shapes
-from export.sources import GgufSource, Source, name_for, open_source
+from export.sources import GgufSource, Source, cautions_about, name_for, open_source
 from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import RandomSource
