@@ -114,7 +114,7 @@ says, else warnings."
   "The setting `eagerness' of the server.
 How sure a suggestion has to be: it ends at the word with which the
 probability that all of it is right would fall below 0.8 (`quiet'), 0.6
-(`balanced') or 0.45 (`eager'), as the model states it; `always' shows
+\\(`balanced') or 0.45 (`eager'), as the model states it; `always' shows
 everything.  A suggestion asked for by a key is always shown."
   :type '(choice (const "quiet") (const "balanced") (const "eager") (const "always"))
   :initialize #'custom-initialize-default

@@ -85,9 +85,11 @@ def _custom(name: str, value: Mapping[str, Any]) -> str:
     described = re.sub(r"\. (?=\S)(?![^()]*\))", ".  ", described)
     described = re.sub(r"\b[Nn]ull\b|\bfalse\b", "nil", described)
     described = described.replace("\\", "\\\\").replace('"', '\\"')
+    # Emacs takes a parenthesis at the beginning of a line for one of code.
+    described = re.sub(r"^\(", r"\\\\(", _filled(described, _EMACS_WIDTH), flags=re.MULTILINE)
     return (
         f"(defcustom {_symbol(name)} {_lisp(value['default'])}\n"
-        f'  "The setting `{name}\' of the server.\n{_filled(described, _EMACS_WIDTH)}"\n'
+        f'  "The setting `{name}\' of the server.\n{described}"\n'
         f"  :type '{_widget(value)}\n"
         f"  :initialize #'custom-initialize-default\n"
         f"  :set #'mellum--set\n"
