@@ -53,7 +53,7 @@ class _Limits:
 _ON_CPU = _Limits(0.4, (256, 4096), idle_seconds=4.0, idle_prompt=768, chunk_seconds=0.08, chunk=(32, 512))
 # Against 256 tokens, 512 gain 0.197 (0.044) nats a token of held-out code, 640 gain 0.264, 768 0.252 (0.051), and 1,024
 # 0.245 (`python -m evaluation.worth smollm2-135m --sources FOLDER --seed 3 --places 120 --sizes 256 512 640 768 1024`).
-# A step costs 1.11 times as much behind 512, 1.26 behind 768, 1.39 behind 1,024 (`python -m evaluation.engine`).
+# A step costs 1.11 times as much after 512, 1.26 behind 768, 1.39 behind 1,024 (`python -m evaluation.engine`).
 # A card is given a chunk's work at once and does not stop before it is done; it is faster at more tokens.
 _ON_CARD = _Limits(0.3, (256, 8192), idle_seconds=1.0, idle_prompt=8192, chunk_seconds=0.02, chunk=(32, 4096))
 _MAX_TOKENS = 256

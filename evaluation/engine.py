@@ -1,6 +1,6 @@
 """What slots, drafts, cancellation and the gate are worth, as ratios of one run: `python -m evaluation.engine`.
 
-Prints: what a step of 8 tokens costs against one, and one behind a long prompt against a short one, and copying a
+Prints: what a step of 8 tokens costs against one, and one after a long prompt against a short one, and copying a
 token's state against computing it; a jump back to a place seen before against a keystroke; milliseconds from a
 cancellation to a free engine; tokens a second with drafts against without, and at how many places text and
 probabilities are the same; Python's share of a step; and what each eagerness shows. The points are the ends of random
@@ -96,12 +96,12 @@ def _steps(engine: Engine) -> None:
     bare, one, eight = zip(*((alone(), step(1), step(8)) for _ in range(30)), strict=True)
     _show("a step of one token, against one that runs alone", statistics.median(one) / statistics.median(bare))
     _show("a step of 8 tokens, against a step of one", statistics.median(eight) / statistics.median(one))
-    _behind(engine)
+    _after_prompts(engine)
     _show("computing a token's state, against copying it", prefill / _milliseconds(lambda: copy.copy(slot, 400)))
 
 
-def _behind(engine: Engine) -> None:
-    """Steps of two tokens behind prompts of several lengths, in turns."""
+def _after_prompts(engine: Engine) -> None:
+    """Steps of two tokens after prompts of several lengths, in turns."""
     model, tokens = engine._model, list(range(1000, 1256))
     slots = {length: model.new_slot(length + 2) for length in (256, 512, 768, 1024)}
     for length, slot in slots.items():
@@ -114,7 +114,7 @@ def _behind(engine: Engine) -> None:
             seconds[length].append(_milliseconds(lambda slot=slot: model.run(slot, tokens[:2], [0, 1])))  # type: ignore[misc]
     for length in list(slots)[1:]:
         ratio = statistics.median(seconds[length]) / statistics.median(seconds[256])
-        _show(f"a step behind {length:,} tokens, against one behind 256", ratio)
+        _show(f"a step after {length:,} tokens, against one after 256", ratio)
 
 
 def _jumps(engine: Engine, requests: list[CompletionRequest]) -> None:
