@@ -113,6 +113,13 @@ class Life:
         """Whether a request at this offset shows that what was in doubt was typed, and is not what was suggested."""
         return bool(self._doubt) and offset == self.position + self._doubt
 
+    def has_part_since(self, taken: int) -> bool:
+        """Whether more than a key's character was put there since `taken` characters stood there.
+
+        Else a report of an acceptance came before its edit: what stands there was typed.
+        """
+        return self.taken > taken and self._put is not None and self._put.characters > 1
+
     def accept_last(self, document: str, everything: Edit | None = None) -> int:
         """Count the last piece as accepted by a key, once; returns how many characters that is.
 
@@ -141,7 +148,8 @@ class Life:
         """What is written down of it. `outcome` is how it ended if it was not taken; `reports`: see `is_reported`."""
         on_screen = now - self.begun
         if self.accepted:
-            is_whole = self._parts == 1 and self.is_finished and self.accepted >= self.taken
+            by_one_key = self._parts == 1 and self._put is not None and self._put.is_accepted
+            is_whole = by_one_key and self.is_finished  # what was left, where its beginning was typed
             outcome = Outcome.ACCEPTED if is_whole else Outcome.BY_LINE if self._by_line else Outcome.BY_WORD
         elif not (self.is_reported or (not reports and on_screen >= VISIBLE_AFTER)):
             outcome = Outcome.UNSEEN

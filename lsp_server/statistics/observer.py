@@ -90,7 +90,8 @@ class Observer:
         self.collect: Callable[[Sample], None] | None = None
         """Gets samples with code, where the user wants them collected."""
         self._pages: dict[str, _Page] = {}
-        self._lives: OrderedDict[str, tuple[_Page, Life]] = OrderedDict()
+        self._lives: OrderedDict[str, tuple[_Page, Life, int]] = OrderedDict()
+        """By identifier, with how much of it stood there when it was sent."""
         self._numbers = itertools.count(1)
         self._reports = False
         self._typed: Counter[tuple[str, str]] = Counter()
@@ -166,7 +167,7 @@ class Observer:
             if self.collect is not None:
                 shown = snapshot.cursor.document.shown
                 life.surroundings = Surroundings.of(shown, snapshot.source, snapshot.end)
-        self._lives[identifier] = page, life
+        self._lives[identifier] = page, life, life.taken
         if len(self._lives) > _REMEMBERED:
             self._lives.popitem(last=False)
 
@@ -205,18 +206,18 @@ class Observer:
         """The client says that a suggestion, or the next part of it, was accepted by a key."""
         if (found := self._lives.get(identifier)) is None:
             return
-        page, life = found
+        page, life, taken = found
         if life is page.ending:
             self._accept(page, life, page.refused)
             self._end_now(page, life, Outcome.REFUSED)
-        elif life is page.life and not self._accept(page, life):
-            life.is_announced = True
+        elif life is page.life and not (life.has_part_since(taken) and self._accept(page, life)):
+            life.is_announced = True  # the edit follows
 
     @_safe
     def dismissed(self, identifier: str) -> None:
         """The client says that the user has sent a suggestion away."""
         if (found := self._lives.get(identifier)) is not None and found[0].life is found[1]:
-            self._end(*found, Outcome.DISMISSED)
+            self._end(found[0], found[1], Outcome.DISMISSED)
 
     @_safe
     def saved(self, document: Document) -> None:
@@ -233,7 +234,7 @@ class Observer:
         """A document was closed."""
         if (page := self._pages.pop(uri, None)) is not None:
             self._end_all(page)
-            for identifier in [name for name, (its, _) in self._lives.items() if its is page]:
+            for identifier in [name for name, (its, *_) in self._lives.items() if its is page]:
                 del self._lives[identifier]
 
     @_safe

@@ -128,7 +128,7 @@ async def test_text_that_grows_is_the_same_suggestion() -> None:
     desk.observer.accepted(name)
     [answer] = desk.answers
     assert (answer.characters, answer.taken, answer.accepted) == (14, 14, 13)
-    assert answer.outcome is Outcome.BY_LINE  # its first key was typed, and the rest came to the line's end
+    assert answer.outcome is Outcome.ACCEPTED  # all that was left of it, by one key
 
 
 async def test_a_request_that_an_edit_has_overtaken_moves_nothing() -> None:
@@ -140,7 +140,21 @@ async def test_a_request_that_an_edit_has_overtaken_moves_nothing() -> None:
     desk.observer.asked(overtaken)
     desk.edit(5, 5, "irst")
     desk.observer.accepted(name)
-    assert desk.outcomes == [Outcome.BY_LINE]
+    assert desk.outcomes == [Outcome.ACCEPTED]
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_report_before_the_edit_takes_no_typed_character_for_accepted(asks: bool) -> None:
+    """The beginning is typed; then the rest is accepted, and the client says so before it sends the edit."""
+    desk = Desk()
+    name = desk.ask("first + second")
+    desk.edit(4, 4, "f")
+    if asks:
+        name = desk.ask("irst + second")
+    desk.observer.accepted(name)
+    desk.edit(5, 5, "irst + second")
+    [answer] = desk.answers
+    assert (answer.outcome, answer.taken, answer.accepted) == (Outcome.ACCEPTED, 14, 13)
 
 
 async def test_line_ends_of_the_document_agree() -> None:
