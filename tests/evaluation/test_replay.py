@@ -31,7 +31,7 @@ def answer(*tokens: tuple[str, float]) -> Answer:
 @pytest.fixture(scope="module")
 def files() -> list[SourceFile]:
     return [
-        SourceFile("engine", path.name, "python", path.read_text(encoding="utf-8"), held_out=True)
+        SourceFile("engine", path.relative_to(HOUSE).as_posix(), "python", path.read_text("utf-8"), held_out=True)
         for path in sorted((HOUSE / "engine").rglob("*.py"))
     ]
 
