@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import platformdirs
@@ -16,6 +17,8 @@ from engine.model_folders.manifest import MANIFEST_FILE, ModelError
 DEFAULT_MODEL = "smollm2-135m"
 CACHE_VARIABLE = "MELLUM_LSP_CACHE"
 _CHOICE = ".chosen"
+MEASURING = "measuring."
+"""In the cache folder: what a process, whose number follows, runs to measure this machine, and removes."""
 _mended: set[Path] = set()
 
 
@@ -71,9 +74,15 @@ def mend_models(*, always: bool = False) -> None:
         _mended.add(models_folder())
         recover_all(models_folder())
         for unfinished in cache_folder().glob("threads.json.*~"):  # see engine.runtime.thread_count
-            writer = unfinished.name.removeprefix("threads.json.").rstrip("~")
-            if not (writer.isdecimal() and psutil.pid_exists(int(writer))):
+            if not _is_running(unfinished.name.removeprefix("threads.json.").rstrip("~")):
                 unfinished.unlink(missing_ok=True)
+        for measured in cache_folder().glob(f"{MEASURING}*~*"):
+            if not _is_running(measured.name.removeprefix(MEASURING).partition("~")[0]):
+                shutil.rmtree(measured, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    return process.isdecimal() and psutil.pid_exists(int(process))
 
 
 def is_name(name_or_path: str) -> bool:

@@ -6,6 +6,7 @@ The layers are timed as the engine times a model at load. What a whole model tak
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model_folders.locations import cache_folder
+from engine.model_folders.locations import MEASURING, cache_folder
 from engine.model_folders.manifest import Manifest, PromptFormat
 from engine.runtime.benchmark import benchmark
 from engine.runtime.session import Model
@@ -97,7 +98,9 @@ def written_layers(shape: Architecture, format: ServedFormat) -> Iterator[tuple[
     few = replace(shape, layers=layers, vocabulary=_VOCABULARY, tied_embeddings=True, context=1024)
     caches = cache_folder()
     caches.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=caches, prefix="measuring~", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(
+        dir=caches, prefix=f"{MEASURING}{os.getpid()}~", ignore_cleanup_errors=True
+    ) as place:
         folder, source = Path(place), RandomSource(few)
         write_graph(
             source,

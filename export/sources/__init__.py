@@ -1,7 +1,7 @@
 """Sources of weights: files, folders, the hub, adapters, a random generator; all are read in slices of rows."""
 
 from export.architecture import tensor_names
-from export.sources.cautions import cautions_about
+from export.sources.better_sources import cautions
 from export.sources.folder import Checkpoint
 from export.sources.gguf.file import GgufSource
 from export.sources.opening import name_for, open_checkpoint, open_source
@@ -13,7 +13,7 @@ __all__ = [
     "GgufSource",
     "Progress",
     "Source",
-    "cautions_about",
+    "cautions",
     "name_for",
     "open_checkpoint",
     "open_source",

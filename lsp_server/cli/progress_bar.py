@@ -24,7 +24,11 @@ def ended_at_once() -> Iterator[None]:
         err.show_cursor(True)
         os._exit(130)
 
-    before = signal.signal(signal.SIGINT, end)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # what a shell starts in the background
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
     try:
         yield
     finally:

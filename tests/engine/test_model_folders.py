@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,14 @@ import onnx
 import pytest
 
 from engine.devices.onnx_runtime import onnxruntime
-from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL, choose_model, find_model
+from engine.model_folders.locations import (
+    CACHE_VARIABLE,
+    DEFAULT_MODEL,
+    MEASURING,
+    choose_model,
+    find_model,
+    mend_models,
+)
 from engine.model_folders.manifest import ModelError, check_files, is_plain, read_manifest
 
 ELSEWHERE = ("../other", "/etc/passwd", "..", ".", "", "sub/model.onnx", "..\\other", "C:\\other", "C:other", "a\0b")
@@ -140,3 +150,21 @@ def adding(location: str) -> bytes:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
     content: bytes = model.SerializeToString()
     return content
+
+
+def test_what_a_killed_measurement_has_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    left = tmp_path / f"{MEASURING}{_ended_process()}~abc"
+    running = tmp_path / f"{MEASURING}{os.getpid()}~abc"
+    for folder in (left, running):
+        folder.mkdir()
+        (folder / "model.onnx.data").write_bytes(b"\0")
+    mend_models(always=True)
+    assert [path.name for path in tmp_path.iterdir()] == [running.name]
+
+
+def _ended_process() -> int:
+    """The number of a process that runs no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

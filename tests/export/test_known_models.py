@@ -118,7 +118,12 @@ def test_int4_is_used_where_memory_is_too_small_for_int8() -> None:
 def test_a_model_for_one_language_is_recommended_for_it_alone() -> None:
     fast = (1 / 2000e9, 1 / 100e9)
     by_language = {one: advised(*fast, language=one).chosen.model.name for one in ("", "python", "kotlin", "go")}
-    assert set(by_language.values()) == {"mellum-4b-dpo-all"}
+    assert by_language == {
+        "": "mellum-4b-dpo-all",
+        "python": "mellum-4b-sft-python",
+        "kotlin": "mellum-4b-sft-kotlin",
+        "go": "mellum-4b-dpo-all",
+    }
     python = [one for one in advised(*fast, language="python").estimates if one.model.only_for == "python"]
     assert python
     assert not [one.against for one in python if one.against]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.architecture import Architecture, ExportError, tensor_shapes
-from export.sources import GgufSource, Source, cautions_about, name_for, open_source
+from export.sources import GgufSource, Source, cautions, name_for, open_source
 from export.sources.adapter import AdaptedSource
 from export.sources.folder import FolderSource, local_checkpoint
 from export.sources.random_weights import RandomSource
@@ -292,7 +292,7 @@ def test_a_head_of_its_own_stays_one(tmp_path: Path) -> None:
 def test_sources_that_could_be_better_are_warned_of(name: str, kind: str, expected: list[str], tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "a.gguf", PLAIN, random_weights(PLAIN), kind=KINDS[kind], name=name)
     with GgufSource(file) as source:
-        said = list(cautions_about(str(file), source))
+        said = list(cautions(str(file), source))
     assert len(said) == len(expected)
     assert all(part in sentence for part, sentence in zip(expected, said, strict=True))
 
@@ -300,7 +300,7 @@ def test_sources_that_could_be_better_are_warned_of(name: str, kind: str, expect
 def test_a_folder_is_warned_of_by_its_name(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "it" / "Small-Instruct", PLAIN, random_weights(PLAIN))
     with open_source(str(folder)) as source:
-        assert len(list(cautions_about(str(folder), source))) == 1
+        assert len(list(cautions(str(folder), source))) == 1
     base = write_folder(tmp_path / "it" / "Small", PLAIN, random_weights(PLAIN))
     with open_source(str(base)) as source:
-        assert not list(cautions_about(str(base), source))
+        assert not list(cautions(str(base), source))

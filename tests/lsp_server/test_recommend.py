@@ -25,3 +25,10 @@ def test_every_known_model_is_predicted_and_one_is_recommended(tmp_path: Path) -
     small, large = by_name["smollm2-135m"], by_name["mellum-4b-base"]
     assert large["typing"] > 5 * small["typing"]
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_setup_offers_a_larger_model_in_a_sentence_and_takes_none(model_cache: Path) -> None:
+    done = run("setup", cache=model_cache)
+    assert done.returncode == 0, done.stderr
+    assert "mellum-lsp models recommend" in done.stderr.splitlines()[-1]
+    assert json.loads(run("models", "--json", cache=model_cache).stdout)[0]["in_use"]

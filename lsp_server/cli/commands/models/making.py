@@ -59,10 +59,9 @@ class Made:
 
 def make(order: Order, progress: Progress) -> Made:
     """Open the source, then write the folder under its lock. Raises ExportError."""
-    from export.architecture import ExportError  # the server and the other commands need none of it
     from export.make import export as write
     from export.make import is_current
-    from export.sources import cautions_about, open_source
+    from export.sources import cautions, open_source
     from export.sources.adapter import calibration_of, ngrams_of
 
     device, chosen = device_and_format(order.target, order.format)
@@ -73,15 +72,11 @@ def make(order: Order, progress: Progress) -> Made:
             opened = stack.enter_context(
                 open_source(order.source, adapter=adapter, revision=order.revision, progress=progress)
             )
-        for caution in cautions_about(order.source, opened):
+        for caution in cautions(order.source, opened):
             err.print(Text(f"{caution}.", style="yellow"), soft_wrap=True)
         stack.enter_context(_alone(folder))
-        if order.shape is not None and opened.architecture != order.shape:
-            raise ExportError(
-                f"{order.source} does not hold the model that is known here under this name (it has "
-                f"{opened.architecture.parameters:,} parameters and not {order.shape.parameters:,}, or another shape); "
-                f"to export it all the same: mellum-lsp export {order.source}"
-            )
+        if order.shape is not None:
+            _refuse_another(order.source, opened.architecture, order.shape)
         command = _command(
             order.source, ["--target", device, "--format", chosen], adapter, opened.revision, order.style
         )
@@ -107,6 +102,18 @@ def make(order: Order, progress: Progress) -> Made:
             progress("Verifying", 0.0)
             manifest = verify(folder, opened)
         return Made(folder, manifest, opened.architecture)
+
+
+def _refuse_another(source: str, found: Architecture, known: Architecture) -> None:
+    """Refuse a model whose matrices are not those of the known one. Raises ExportError."""
+    from export.architecture import ExportError
+
+    if (found.name, found.layers, found.parameters) != (known.name, known.layers, known.parameters):
+        raise ExportError(
+            f"{source} does not hold the model that is known here under this name (it has {found.parameters:,} "
+            f"parameters in {found.layers} layers, and not {known.parameters:,} in {known.layers}); to export it all "
+            f"the same: mellum-lsp export {source}"
+        )
 
 
 def make_via_optimum(order: Order, progress: Progress) -> Made:

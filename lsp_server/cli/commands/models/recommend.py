@@ -71,7 +71,9 @@ def _print(advice: Advice, share: float) -> None:
         table.add_row(*_row(one, is_chosen=one is advice.chosen))
     out.print(table)
     if share < _BUSY:
-        out.print(Text("Something else used the processor meanwhile: on an idle machine, all of them are faster."))
+        out.print(
+            Text("Something else used the processor meanwhile: all are faster when it is idle. Measure again then.")
+        )
     for one in advice.estimates:
         for known in one.model.quality:
             out.print(Text(f"{one.model.name}: {known.measure}: {known.value} ({known.source})", style="dim"))

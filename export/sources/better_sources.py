@@ -12,7 +12,7 @@ from export.sources.source import Source
 _TUNED = re.compile(r"(?:^|[^a-z])(?:instruct|chat|it)(?:$|[^a-z])", re.IGNORECASE)
 
 
-def cautions_about(text: str, source: Source) -> Iterator[str]:
+def cautions(text: str, source: Source) -> Iterator[str]:
     """What to know before exporting the source that the user named `text`."""
     names = (Path(text).name, source.description)
     if any(_TUNED.search(name) for name in names) or (isinstance(source, GgufSource) and source.finetune == "Instruct"):
