@@ -244,12 +244,13 @@ def identity(file: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def reading(file: Path) -> Iterator[sqlite3.Connection]:
-    """Open the file to read. Raises sqlite3.Error, FileNotFoundError and NewerFile."""
+    """Open the file to read. Raises sqlite3.Error, NewerFile, and FileNotFoundError, also where it has no tables."""
     if not file.exists():
         raise FileNotFoundError(file)
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY)
     try:
-        check_version(database, file)
+        if check_version(database, file) == 0:  # whoever made the file was killed, or had no space left
+            raise FileNotFoundError(file)
         yield database
     finally:
         database.close()

@@ -89,7 +89,7 @@ class _TooMuch:
                     longer = min(max(2 * self._rests.get(language, (0.0, 0.0))[1], _REST), _LONGEST_REST)
                     self._rests[language] = now + longer, longer
                     deaths.clear()
-        where = name or f"A text of {len(text):,} characters that begins with {text.strip()[:20]!r}"
+        where = name or f"A text of {len(text):,} characters"  # none of which may be logged
         log.warning("%s", shortened(f"{where} is read without a grammar: {why}."))
 
     def is_second_time(self, language: str, text: str) -> bool:
@@ -362,7 +362,8 @@ def serve(answer: Callable[..., Any], seconds: float) -> None:
                 except TooSlow:
                     found = {"reason": f"it takes the grammar of {request[1]} too long"}
                 except (Exception, MemoryError) as error:
-                    found = {"reason": f"it cannot be read ({type(error).__name__}: {error})"}
+                    # the parent logs the reason, and an error's message may hold text
+                    found = {"reason": f"it cannot be read ({type(error).__name__})"}
                 data = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
             pipe.send(data)
     sys.exit(0)

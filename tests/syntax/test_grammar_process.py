@@ -65,6 +65,16 @@ def reads_again(process: GrammarProcess) -> None:
             return
 
 
+def test_the_log_says_how_long_a_text_is_that_is_too_much_and_nothing_of_it(
+    process: GrammarProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f"# hunter2\n{CRASH}"
+    with pytest.raises(NotRead, match="crashes"):
+        open_brackets(process, "yaml", text)
+    assert f"A text of {len(text)} characters is read without a grammar: the grammar of yaml crashes" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_a_text_that_ends_it_is_not_tried_again_nor_is_what_is_typed_in_it(process: GrammarProcess) -> None:
     with pytest.raises(NotRead, match="crashes") as refused:
         open_brackets(process, "yaml", CRASH)

@@ -26,7 +26,7 @@ _NOTHING = "Nothing is written down yet: it begins with the first suggestion, un
 
 
 def stats(
-    days: Annotated[int | None, typer.Option(min=1, help="Only the last days, today among them.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Only the last days, today among them.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with plots: one file, for any browser; - prints it.")
     ] = None,

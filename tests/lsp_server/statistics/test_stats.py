@@ -99,6 +99,20 @@ def test_nothing_is_there_yet_and_nothing_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+def test_a_file_without_tables_holds_nothing_yet(tmp_path: Path) -> None:
+    (tmp_path / "statistics.sqlite").touch()  # by a server that was killed, or on a full disk
+    shown = stats(tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "Nothing is written down yet" in shown.stdout
+
+
+def test_so_many_days_that_there_is_no_date_are_refused(days: Path) -> None:
+    refused = stats(days, "--days", "99999999999")
+    assert refused.returncode == 2
+    assert "--days" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_purge_removes_everything_also_what_is_damaged(tmp_path: Path) -> None:
     write_days(tmp_path / "statistics.sqlite", days=2, answers=50)
     assert stats(tmp_path, "--purge").returncode == 0
