@@ -249,7 +249,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
         raise FileNotFoundError(file)
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY)
     try:
-        if check_version(database, file) == 0:  # whoever made the file was killed, or had no space left
+        if check_version(database, file) == 0:  # the process that made the file was killed, or had no space left
             raise FileNotFoundError(file)
         yield database
     finally:
