@@ -72,6 +72,7 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
         text, replaces = across_closers(text, delimiters, closers)
         if not replaces:
             text = without_rest_of_line(text, rest)
+    text = without_comment_before(text, rest[replaces:], delimiters, row)
     words = WordBlocks(line=line, suffix=suffix, delimiters=delimiters, language=row) if row.word_blocks else None
     if words is None:
         text = with_blocks_closed(balanced(text.rstrip(), delimiters, row), line, delimiters, row)
@@ -189,6 +190,19 @@ def without_rest_of_line(text: str, rest: str) -> str:
         if first.endswith(rest[:length]) and _is_same_code(rest, length, first):
             return first[:-length]
     return text if set(rest) <= _CLOSERS | {" "} else first
+
+
+def without_comment_before(text: str, rest: str, delimiters: Delimiters, language: Language) -> str:
+    """Cut a comment up to the end of the line where the document has code after it: that would be a comment, too."""
+    mark = language.comment
+    if not mark or mark not in text.rsplit("\n", 1)[-1] or not rest.strip():
+        return text
+    if delimiters.in_comment or is_text(delimiters.at_cursor):
+        return text
+    for start, end in delimiters.read(text).comments[-1:]:
+        if end >= len(text.rstrip()) and text.startswith(mark, start) and "\n" not in text[start:].rstrip():
+            return text[:start].rstrip()
+    return text
 
 
 def _is_same_code(rest: str, length: int, first: str) -> bool:

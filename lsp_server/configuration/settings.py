@@ -119,6 +119,7 @@ class Settings:
 
 
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1, "unload_after": 0}
+_MOST = 1 << 53  # as large as a whole number is in most clients, and one that a float holds
 _LONGEST_NAME = 60
 _MOST_COMPLAINTS = 20
 
@@ -144,6 +145,8 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
             structured = _converter.structure(value, types_by_name[name])
             if isinstance(structured, int | float) and structured < _AT_LEAST.get(name, structured):
                 raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value!r}")
+            if isinstance(structured, int) and structured > _MOST and name != "threads":
+                raise ValueError(f"must be at most {_MOST:,}")
         except Exception as error:  # cattrs raises groups of the errors of its hooks
             complaints.append(f"Setting {SECTION}.{key} {_reason(error)}; its default is used.")
             continue

@@ -61,6 +61,28 @@ def test_text_fits_the_document(prefix: str, generated: str, suffix: str, expect
     assert trim(generated, prefix=prefix, suffix=suffix, language="python") == expected
 
 
+@pytest.mark.parametrize(
+    ("language", "prefix", "generated", "suffix", "expected"),
+    [
+        ("python", "def f(a,\n      ", "b,  # the second", "):\n    pass\n", "b,"),
+        ("python", "def f(a,\n      ", "# type: ignore", "):\n    pass\n", ""),
+        ("go", "x := f(", "a // first", ", b)\n", "a"),
+        ("python", "f(", "a,  # first\n  b", ")\n", "a,  # first\n  b"),
+        ("python", "x = ", "1  # one", "\n", "1  # one"),
+        ("python", "f(", "a)  # all", ")\n", "a)  # all"),
+        ("python", "f(", '"# a"', ")\n", '"# a"'),
+        ("javascript", "f(", '"http://a.b"', ");\n", '"http://a.b"'),
+        ("javascript", "f(", "a /* first */", ");\n", "a /* first */"),
+        ("python", "f(1)  # see ", "# 7", " below\n", "# 7"),
+        ("python", 'x = "', "# a", '"\n', "# a"),
+    ],
+)
+def test_a_comment_never_swallows_the_rest_of_the_line(
+    language: str, prefix: str, generated: str, suffix: str, expected: str
+) -> None:
+    assert trim(generated, prefix=prefix, suffix=suffix, language=language).text == expected
+
+
 def test_loops_are_cut() -> None:
     assert without_loops("a\nb\nb\nb\nb", "") == "a\nb"
     assert without_loops("a\nb\nb\nc", "") == "a\nb\nb\nc"

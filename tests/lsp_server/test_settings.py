@@ -133,3 +133,10 @@ def test_settings_may_stand_inside_their_section_and_the_editor_overrides_the_st
     assert section_of({"enabled": False}) == {"enabled": False}
     assert merged({"threads": 1, "maxTokens": 8}, {"maxTokens": 9}) == {"threads": 1, "maxTokens": 9}
     assert merged({"threads": 1}, None) == {"threads": 1}
+
+
+@pytest.mark.parametrize("key", ["contextTokens", "maxTokens", "deadline", "stateMemory"])
+def test_a_number_that_nothing_can_compute_with_is_refused(key: str) -> None:
+    settings, [complaint] = read_settings({key: 10**400})
+    assert settings == Settings()
+    assert f"mellum.{key} must be at most" in complaint
