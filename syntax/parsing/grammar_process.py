@@ -23,6 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
+
 from syntax.children import start_python
 from syntax.common_start import common_length
 from syntax.parsing.alarm import Alarm, be_expendable
@@ -32,6 +34,7 @@ from syntax.sentences import shortened
 _START_WITHIN = 3.0  # seconds for the first start, of 0.06 s; a replacement has the time of the question that it is for
 _SEND_WITHIN = 0.05  # seconds
 _HUNG_FACTOR, _HUNG_LEAST = 4.0, 3.0  # of what is allowed, and seconds, after which a child that is silent has stopped
+_STARVED_FACTOR = 10.0  # of that, for a child that waits for the processor
 _KEPT_TEXTS = 16  # of those that were too much
 _ALIKE = 0.75  # of a text that another one has in common with it, at its start and its end
 _LONG_ENOUGH = 200  # code points; shorter texts are alike only if they are the same
@@ -290,9 +293,20 @@ class _Child:
         self.is_ready = True
 
     def is_hung(self) -> bool:
-        """Whether it has been silent for too long."""
-        is_awaited = self.reading is not None or not self.is_ready
-        return is_awaited and time.monotonic() - self._asked > self._hung_after
+        """Whether it has been silent for too long, and not because others have the processor.
+
+        What it may use of the processor's time is limited from within: see `serve`.
+        """
+        silent = time.monotonic() - self._asked
+        if silent <= self._hung_after or (self.reading is None and self.is_ready):
+            return False
+        return silent > _STARVED_FACTOR * self._hung_after or not self._wants_to_run()
+
+    def _wants_to_run(self) -> bool:
+        try:
+            return psutil.Process(self.process_id).status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+        except psutil.Error:
+            return False
 
     def ask(self, question: _Question, until: float) -> dict[str, Any]:
         """Ask, and wait for the answer; one that was asked before it is waited for only if it is not late."""

@@ -141,6 +141,25 @@ def test_stopped_it_costs_one_deadline_and_is_replaced(process: GrammarProcess) 
 
 
 @posix
+def test_one_that_waits_for_the_processor_does_not_hang(
+    process: GrammarProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine is no fault of a text: only a child that wants nothing of the processor is given up."""
+    child = process._child
+    assert child is not None
+    monkeypatch.setattr(child, "_hung_after", 0.05)
+    with pytest.raises(NotRead):
+        open_brackets(process, "lua", SLOW, within=0.1)
+    assert psutil.Process(child.process_id).status() == psutil.STATUS_RUNNING
+    assert not child.is_hung()
+    os.kill(child.process_id, signal.SIGSTOP)
+    deadline = time.monotonic() + SOON
+    while not child.is_hung():
+        assert time.monotonic() < deadline
+    reads_again(process)
+
+
+@posix
 def test_no_orphan_is_left_where_the_parent_is_killed_while_it_works() -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", PARENT], stdin=pipe, stdout=pipe, text=True) as parent:
