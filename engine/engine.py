@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from engine.decoding.decode import decode, prefill
 from engine.decoding.draft import Drafts, Speculation
 from engine.decoding.passages import Lookup
@@ -28,6 +26,7 @@ from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
 from engine.runtime.benchmark import benchmark, gives_same_bits
 from engine.runtime.kv_slots import FEW_SHIFTS, MOST_SHIFTS, Slots
+from engine.runtime.memory import allowed
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
 from syntax import Delimiters, grammars
@@ -298,7 +297,7 @@ class Engine:
 def _state_memory(model: Model) -> int:
     """Bytes for all cached KV states together, where no setting says it."""
     free = cuda.free_memory() if model.on_card else None
-    return int(psutil.virtual_memory().total * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
+    return int(allowed() * _SHARE_OF_MEMORY if free is None else free * _SHARE_OF_CARD)
 
 
 def _fitting(longest: int, memory: int, manifest: Manifest, least: int) -> int:

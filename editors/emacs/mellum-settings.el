@@ -152,7 +152,8 @@ it takes longer.  0 waits for all of it."
 (defcustom mellum-state-memory nil
   "The setting `stateMemory' of the server.
 Megabytes for what the model has read, so that a cursor that jumps back to a
-place waits for nothing; nil for a quarter of the memory."
+place waits for nothing; nil for a quarter of the memory that the process
+may use."
   :type '(choice (const :tag "Default" nil) natnum)
   :initialize #'custom-initialize-default
   :set #'mellum--set

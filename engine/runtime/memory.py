@@ -1,17 +1,47 @@
-"""Memory that is free goes back to the system: the allocator keeps it otherwise, more of it with every model loaded."""
+"""How much memory there may be, and how what is free goes back to the system, which the allocator would keep."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import math
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
+
+_OWN_GROUP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def allowed() -> int:
+    """Bytes that this process may use at most: all that the machine has, or what a container or `ulimit -v` allows."""
+    return min([psutil.virtual_memory().total, *_limits_of_groups(), *_limits_of_process()])
+
+
+def _limits_of_groups(own: Path = _OWN_GROUP, groups: Path = _GROUPS) -> Iterator[int]:
+    """The limits of Linux's control group of this process and of those that it is part of, in both versions."""
+    files = [groups / "memory.max", groups / "memory/memory.limit_in_bytes"]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::"):
+                group = groups / line.removeprefix("0::").strip("/")
+                files += [one / "memory.max" for one in (group, *group.parents) if one.is_relative_to(groups)]
+    for file in dict.fromkeys(files):
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it says `max`
+            yield int(file.read_text())
+
+
+def _limits_of_process() -> Iterator[int]:
+    if sys.platform == "linux":
+        limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
+        if limit > 0:  # it is negative where there is none
+            yield limit
 
 
 def unfilled(shape: Sequence[int], element: type[np.floating[Any]]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from engine.model_folders.guard import Guard
 from engine.model_folders.manifest import GRAPH_FILE, Manifest, ModelError
 from engine.request import Cancelled
 from engine.runtime.kv_shift import Rotation
-from engine.runtime.memory import unfilled
+from engine.runtime.memory import allowed, unfilled
 from engine.runtime.predictions import Predictions
 from engine.runtime.thread_count import default_threads
 
@@ -363,11 +363,15 @@ class Model:
         return predictions
 
     def _out_of_memory(self, what: str) -> OutOfMemory:
-        free = cuda.free_memory() if self.on_card else psutil.virtual_memory().available
+        if self.on_card:
+            where, room = "The card", f"{(cuda.free_memory() or 0) / 1e6:.0f} MB are free"
+        elif (most := allowed()) < psutil.virtual_memory().total:
+            where, room = "This process", f"it may use {most / 1e6:.0f} MB"
+        else:
+            where, room = "This machine", f"{psutil.virtual_memory().available / 1e6:.0f} MB are free"
         return OutOfMemory(
-            f"{'The card' if self.on_card else 'This machine'} has no memory left for {what} of {self.manifest.name} "
-            f"({(free or 0) / 1e6:.0f} MB are free); close what else uses it, or export the model with "
-            "--format int4"
+            f"{where} has no memory left for {what} of {self.manifest.name} ({room}); close what else uses it, or "
+            "export the model with --format int4"
         )
 
     def begin(self) -> None:

@@ -7,9 +7,8 @@ import shutil
 import time
 from dataclasses import dataclass
 
-import psutil
-
 from engine.model_folders.locations import cache_folder
+from engine.runtime.memory import allowed
 from engine.runtime.thread_count import default_threads
 
 _HASHED = bytes(16 << 20)
@@ -21,7 +20,7 @@ class Machine:
 
     threads: int
     memory: float
-    """All of it, whatever uses it now."""
+    """What a process may use of it at most, whatever uses it now."""
     free_disk: float
     """Where models are kept."""
     hash_byte: float
@@ -40,7 +39,7 @@ class Machine:
         existing = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
         return cls(
             threads=default_threads(),
-            memory=psutil.virtual_memory().total,
+            memory=allowed(),
             free_disk=shutil.disk_usage(existing).free,
             hash_byte=seconds / len(_HASHED),
             start=start,

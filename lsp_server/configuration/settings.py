@@ -86,7 +86,7 @@ class Settings:
     than an expression is not shown: then it takes longer. 0 waits for all of it."""
     state_memory: int | None = None
     """Megabytes for what the model has read, so that a cursor that jumps back to a place waits for nothing; null for a
-    quarter of the memory."""
+    quarter of the memory that the process may use."""
     unload_after: Minutes = Minutes(30.0)
     """Minutes without typing after which the model leaves the memory; the next request brings it back, and stays empty
     itself. 0 keeps the model."""

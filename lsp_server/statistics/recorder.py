@@ -110,7 +110,9 @@ class Recorder:
                     store.close()
             if found is not None and _is_damage(error) and self._set_aside(found):
                 return self._try(None)
-            self._say(str(error) if isinstance(error, NewerFile) else f"Statistics cannot be written now: {error}.")
+            self._say(
+                str(error) if isinstance(error, NewerFile) else f"Statistics cannot be written now: {_said(error)}."
+            )
             return None
         self.problem = None
         return store
@@ -168,3 +170,10 @@ def _is_damage(error: Exception) -> bool:
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     )
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without its number: the system's are of no use to a user."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return str(error)
