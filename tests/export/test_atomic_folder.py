@@ -54,7 +54,7 @@ def source(tmp_path: Path) -> Path:
 def cache(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder with one small model in it, which is chosen."""
     cache = tmp_path / "cache"
-    assert run("export", str(source), "--target", "cpu", "--name", NAME, cache=cache).returncode == 0
+    assert run("export", str(source), "--target", "cpu", "--no-fit", "--name", NAME, cache=cache).returncode == 0
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
     choose_model(NAME)
     return cache
@@ -99,7 +99,7 @@ KINDS = ["rename", pytest.param("every", marks=pytest.mark.slow)]
 def test_an_export_that_is_killed_at_any_step_leaves_the_old_or_the_new_model(
     cache: Path, source: Path, kind: str
 ) -> None:
-    arguments = ("export", str(source), "--target", "cpu", "--name", NAME, "--style", "psm")
+    arguments = ("export", str(source), "--target", "cpu", "--no-fit", "--name", NAME, "--style", "psm")
     assert each_moment(cache, kind, *arguments) >= 3
     assert read_manifest(find_model(NAME)).prompt.style == "psm"
     assert litter(cache) == set()

@@ -34,7 +34,7 @@ def export(
     *arguments: str, cache: Path, monkeypatch: pytest.MonkeyPatch, start: tuple[str, str] = ("-m", "lsp_server.cli")
 ) -> subprocess.CompletedProcess[str]:
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
-    command = [sys.executable, *start, "export", *arguments, "--via", "optimum"]
+    command = [sys.executable, *start, "export", "--no-fit", *arguments, "--via", "optimum"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 

@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(cache: Path, source: Path
     import resource
 
     done = subprocess.run(
-        [sys.executable, "-m", "lsp_server.cli", "export", str(source), "--target", "cpu"],
+        [sys.executable, "-m", "lsp_server.cli", "export", str(source), "--target", "cpu", "--no-fit"],
         env={**os.environ, CACHE_VARIABLE: str(cache)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
         capture_output=True,
