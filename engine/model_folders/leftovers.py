@@ -25,7 +25,7 @@ def recover(target: Path) -> None:
     for leftover in _leftovers(target):
         recover_from(leftover, target)
     with contextlib.suppress(OSError):
-        (target / f"{MANIFEST_FILE}~").unlink(missing_ok=True)
+        _unfinished(target).unlink(missing_ok=True)
 
 
 def recover_from(leftover: Path, target: Path) -> None:
@@ -48,7 +48,9 @@ def recover_from(leftover: Path, target: Path) -> None:
 def recover_all(models: Path) -> None:
     """Do so for every model of a folder that no other process is writing."""
     with contextlib.suppress(OSError):
-        names = {one.name[1:].rpartition("~")[0] for one in models.iterdir() if one.name.startswith(".")}
+        found = list(models.iterdir())
+        names = {one.name[1:].rpartition("~")[0] for one in found if one.name.startswith(".")}
+        names |= {one.name for one in found if _unfinished(one).exists()}
         for name in sorted(filter(None, names)):
             recover_if_free(models / name, models / f".{name}.lock")
 
@@ -56,9 +58,14 @@ def recover_all(models: Path) -> None:
 def recover_if_free(target: Path, lock: Path) -> None:
     """Do so for one model, unless another process is writing it, or nothing can be written there."""
     with contextlib.suppress(OSError, Timeout):
-        if next(_leftovers(target), None) is not None:
+        if next(_leftovers(target), None) is not None or _unfinished(target).exists():
             with FileLock(lock).acquire(timeout=0):
                 recover(target)
+
+
+def _unfinished(target: Path) -> Path:
+    """Where a manifest is written before it takes the place of the old one."""
+    return target / f"{MANIFEST_FILE}~"
 
 
 def _leftovers(target: Path) -> Iterator[Path]:

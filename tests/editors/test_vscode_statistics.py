@@ -13,7 +13,8 @@ from tests.editors.waiting import eventually
 
 pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `pip install -e '.[dev]'`")
 
-from tests.editors.vscode_driver import PICTURES, VSCODE, Host, opened, project_in
+from tests.editors.unfinished import make_project
+from tests.editors.vscode_driver import PICTURES, VSCODE, Host, opened
 
 pytestmark = [pytest.mark.slow]
 
@@ -25,7 +26,7 @@ def test_the_statistics_are_a_page_in_the_theme_of_the_window(vsix: Path, browse
     environment = {CACHE_VARIABLE: str(tmp_path / "cache"), STATE_VARIABLE: str(state)}
     host = Host(VSCODE, vsix, tmp_path, environment, machine={"workbench.colorTheme": "Default Dark Modern"})
     try:
-        with opened(browser, host, folder=str(project_in(tmp_path / "project"))) as window:
+        with opened(browser, host, folder=str(make_project(tmp_path / "project").parent)) as window:
             window.says("in error")  # there is no model, and the figures of earlier days are there all the same
             window.command("Mellum: Show Statistics")
             page = window.page.frame_locator("iframe.webview.ready").frame_locator("#active-frame")

@@ -136,6 +136,17 @@ def test_what_another_process_is_writing_stays(cache: Path) -> None:
     assert not temporary.exists()
 
 
+def test_a_manifest_that_was_not_finished_is_removed(cache: Path) -> None:
+    """A fit writes a finished model's manifest again, and may be killed there."""
+    unfinished = cache / "models" / NAME / "manifest.json~"
+    unfinished.write_text("{")
+    with FileLock(cache / "models" / f".{NAME}.lock"):
+        recover_all(cache / "models")
+        assert unfinished.exists()
+    recover_all(cache / "models")
+    assert litter(cache) == set()
+
+
 def test_a_model_elsewhere_is_recovered_when_it_is_asked_for(cache: Path, tmp_path: Path) -> None:
     model, temporary = tmp_path / "elsewhere" / "mine", tmp_path / "elsewhere" / ".mine~abc"
     shutil.copytree(cache / "models" / NAME, temporary / "old")

@@ -159,9 +159,10 @@ class GgufSource(Opened):
             return
         squares = differences = 0.0
         for row in np.linspace(0, head.shape[0] - 1, _COMPARED).astype(int).tolist():
-            one, other = (self._rows(stored, row, row + 1) for stored in (head, embeddings))
-            squares += float((one * one).sum())
-            differences += float(((one - other) ** 2).sum())
+            one, other = (self._rows(stored, row, row + 1).astype(np.float64) for stored in (head, embeddings))
+            with np.errstate(over="ignore", invalid="ignore"):  # a damaged file may hold anything
+                squares += float((one * one).sum())
+                differences += float(((one - other) ** 2).sum())
         if differences <= _ALIKE * squares:
             self.architecture = replace(self.architecture, tied_embeddings=True)
             if head.row_bytes > embeddings.row_bytes:
