@@ -74,7 +74,7 @@ class Calibration:
         return round(found, 2)  # cached suggestions were made with a gate: it must not change with every event
 
     def reason(self, confidence: float) -> str:
-        """Why the gate is what it is, a sentence."""
+        """Explain in a sentence how the gate was found."""
         if self.events < LEAST_EVENTS:
             return f"{self.events} suggestions are too few to learn from: the gate moves from {LEAST_EVENTS} on."
         gate = self.gate(confidence)

@@ -1,4 +1,4 @@
-"""What a user sees at a confidence, and what it is worth."""
+"""How often text of some confidence is right, and how many keys it saves."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Plots as SVG that takes its colours from the page's style sheet, so that they follow light and dark.
 
-Each mark says what it is when pointed at. Coordinates are those of the view box; the page scales it.
+A mark shows its name and value under the mouse. Coordinates are those of the view box, which the page scales.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A model folder, and the shape of what it was made from."""
+    """A finished model folder, and the shape of its weights."""
 
     folder: Path
     manifest: Manifest
