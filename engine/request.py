@@ -69,6 +69,8 @@ class CompletionRequest:
     """The joint probability, calibrated, that shown text keeps, from 0 (all is shown) to 1."""
     document: str = ""
     """The document's URI: several documents may have the same path, and cached suggestions belong to one document."""
+    project: str = ""
+    """The name of the workspace folder, for models that are told it; empty outside of all."""
 
     @classmethod
     def at(cls, cursor: Cursor, **options: Unpack[RequestOptions]) -> CompletionRequest:
@@ -79,6 +81,7 @@ class CompletionRequest:
             text=cursor.text,
             offset=cursor.offset,
             document=cursor.document.uri,
+            project=cursor.document.project,
             **options,
         )
 

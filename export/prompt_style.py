@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,6 +23,8 @@ class Spelling:
     middle: str
     filename: str | None
     """Before a path, which a newline ends."""
+    repository: str | None = None
+    """Before the name of the project, which a newline ends, at the start of all."""
 
 
 # Mellum's model card; StarCoder (Li et al. 2023, arXiv 2305.06161), whose vocabulary Granite Code has as well.
@@ -31,19 +34,21 @@ SPELLINGS = (
     # StarCoder 2 (Lozhkov et al. 2024, arXiv 2402.19173)
     Spelling("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>"),
     # Qwen2.5-Coder (Hui et al. 2024, arXiv 2409.12186), examples/Qwen2.5-Coder-repolevel-fim.py
+    Spelling("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"),
     Spelling("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>"),
     # DeepSeek-Coder (Guo et al. 2024, arXiv 2401.14196), README.md: the hole stands where the suffix begins
     Spelling("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", None),
 )
 
+_CONTROL = re.compile(r"<\|\S+\|>")  # no text: Qwen2.5 marks only some of these as special
 _MELLUM_VOCABULARY = 98304  # no other model of this architecture has it: a fine-tuned Mellum under another name
 
 
 def prepare(
     tokenizer: Tokenizer, vocabulary: int, style: StyleChoice, name: str = ""
 ) -> tuple[Tokenizer, PromptFormat]:
-    """Choose the style, and make its tokens special, so that the same letters in a document stay text. `name` is
-    the source's, `vocabulary` the number of tokens that the model knows.
+    """Choose the style, and make all control tokens special: the same letters in a document stay text, and a
+    suggestion ends at each. `name` is the source's, `vocabulary` the number of tokens that the model knows.
 
     Raises ExportError if the style needs a token that is missing, or the tokenizer is of another model.
     """
@@ -60,9 +65,10 @@ def prepare(
         raise ExportError(
             f"The tokenizer has no {missing} token, which the prompt style {style!r} needs; use --style plain"
         )
-    if spelling is not None:
-        added = [AddedToken(token, special=True, normalized=False) for token in _names(spelling)]
-        tokenizer.add_special_tokens(added)
+    names = {*_names(spelling)} if spelling is not None else set()
+    others = (token for token in tokenizer.get_added_tokens_decoder().values() if not token.special)
+    names |= {token.content for token in others if _CONTROL.fullmatch(token.content)}
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in sorted(names)])
     return tokenizer, prompt_format(tokenizer, style)
 
 
@@ -77,7 +83,8 @@ def prompt_format(tokenizer: Tokenizer, style: PromptStyle) -> PromptFormat:
     prefix, middle, suffix = (
         tokenizer.token_to_id(name) for name in (spelling.prefix, spelling.middle, spelling.suffix)
     )
-    return PromptFormat(style, filename, prefix, middle, suffix, special, heals)
+    repository = tokenizer.token_to_id(spelling.repository) if spelling.repository else None
+    return PromptFormat(style, filename, prefix, middle, suffix, special, heals, repository)
 
 
 def _spelling_of(tokenizer: Tokenizer) -> Spelling | None:
@@ -89,7 +96,8 @@ def _spelling_of(tokenizer: Tokenizer) -> Spelling | None:
 
 
 def _names(spelling: Spelling) -> list[str]:
-    return [token for token in (spelling.prefix, spelling.suffix, spelling.middle, spelling.filename) if token]
+    names = (spelling.prefix, spelling.suffix, spelling.middle, spelling.filename, spelling.repository)
+    return [token for token in names if token]
 
 
 def _is_mellum(spelling: Spelling, vocabulary: int, name: str) -> bool:

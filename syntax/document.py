@@ -56,7 +56,12 @@ class DocumentId:
     @property
     def shown(self) -> str:
         """The path as text that any tokenizer can take: names on disk need not be UTF-8."""
-        return self.path if self.path.isascii() else self.path.encode("utf-8", "replace").decode("utf-8")
+        return _as_text(self.path)
+
+    @property
+    def project(self) -> str:
+        """The name of the workspace folder, as such text; empty outside of all."""
+        return _as_text(self.root.name) if self.root is not None else ""
 
     @property
     def notebook(self) -> str | None:
@@ -76,6 +81,10 @@ class DocumentId:
     @property
     def _scheme(self) -> str:
         return self.uri.partition(":")[0]
+
+
+def _as_text(name: str) -> str:
+    return name if name.isascii() else name.encode("utf-8", "replace").decode("utf-8")
 
 
 def identify(uri: str, roots: Iterable[Path]) -> DocumentId:

@@ -37,6 +37,8 @@ class PromptFormat:
     """Tokens that end a suggestion."""
     token_healing: bool
     """Whether the model never saw text end in the middle of a word, so that its last word has to be taken back."""
+    repository: int | None = None
+    """Token in front of the project's name, which begins the prompt; None where the model knows none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,13 +74,17 @@ class Prompt:
 
 def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptFormat, budget: Budget) -> Prompt:
     """Lay out a prompt in the model's own style; snippets that do not fit whole are left out, least relevant first."""
-    header = _file_header(request.path, tokenizer, style)
+    project = _header(style.repository, request.project, tokenizer) if request.project else ()
+    header = _header(style.filename, request.path, tokenizer)
     context = _context(request, tokenizer, style, budget.context_at(request.offset))
     suffix: list[int] = []
     if style.style != "plain":
         suffix = tokenizer.encode(suffix_window(request.text, request.offset, budget.suffix))[: budget.suffix]
     prefix, word, spelled = _prefix(
-        request, tokenizer, budget.prefix(len(header) + len(context) + len(suffix)), healing=style.token_healing
+        request,
+        tokenizer,
+        budget.prefix(len(project) + len(header) + len(context) + len(suffix)),
+        healing=style.token_healing,
     )
     if style.style == "mellum":
         before, after = [*header, style.fim_suffix, *suffix, style.fim_prefix, *prefix], [style.fim_middle]
@@ -88,7 +92,7 @@ def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForma
         before, after = [*header, style.fim_prefix, *prefix], [style.fim_suffix, *suffix, style.fim_middle]
     else:
         before, after = [*header, *prefix], []
-    known = [token for token in (*context, *before) if token is not None]
+    known = [token for token in (*project, *context, *before) if token is not None]
     # the model needs at least one token to go on from: an empty file without a header starts with an end token
     tokens = (*known, *(token for token in after if token is not None)) or style.stop[:1]
     return Prompt(tokens, len(context), len(suffix), len(prefix), len(known), word, spelled)
@@ -139,8 +143,9 @@ def _prefix(
     return tokens[-(-excess // step) * step :] if excess > 0 else tokens, word, spelled
 
 
-def _file_header(path: str, tokenizer: Tokenizer, style: PromptFormat) -> Sequence[int]:
-    return (style.filename, *tokenizer.encode(f"{path}\n")) if style.filename is not None else ()
+def _header(token: int | None, name: str, tokenizer: Tokenizer) -> Sequence[int]:
+    """What stands above a file or a project; nothing for a model without such a token."""
+    return (token, *tokenizer.encode(f"{name}\n")) if token is not None else ()
 
 
 def _context(request: CompletionRequest, tokenizer: Tokenizer, style: PromptFormat, budget: int) -> list[int]:
@@ -149,7 +154,10 @@ def _context(request: CompletionRequest, tokenizer: Tokenizer, style: PromptForm
         return []
     chosen: list[list[int]] = []
     for snippet in reversed(request.context):
-        tokens = [*_file_header(snippet.path, tokenizer, style), *tokenizer.encode(snippet.text.rstrip("\n") + "\n")]
+        tokens = [
+            *_header(style.filename, snippet.path, tokenizer),
+            *tokenizer.encode(snippet.text.rstrip("\n") + "\n"),
+        ]
         if len(tokens) <= budget:
             chosen.append(tokens)
             budget -= len(tokens)

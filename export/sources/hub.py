@@ -57,7 +57,7 @@ def download(name: str, revision: str | None, progress: Progress) -> tuple[Path,
     except errors.RepositoryNotFoundError as error:
         raise ExportError(f"The hub has no model {name}, or shows it only after: hf auth login") from error
     except errors.RevisionNotFoundError as error:
-        raise ExportError(f"{name} has no revision {revision} on the hub") from error
+        raise ExportError(f"{name} has no revision {revision} on the hub; for the newest: --revision main") from error
     except errors.LocalEntryNotFoundError as error:
         offline = huggingface_hub.constants.HF_HUB_OFFLINE
         why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from engine.request import CompletionRequest, ContextSnippet
 from engine.runtime.kv_slots import common_prefix
 
 SOURCE = Path(textwrap.__file__).read_text(encoding="utf-8")
-FILENAME, PREFIX, MIDDLE, SUFFIX = 6, 8, 9, 10
+REPOSITORY, FILENAME, PREFIX, MIDDLE, SUFFIX = 4, 6, 8, 9, 10
 
 
 def prompt_format(style: str, *, filename: int | None = FILENAME, healing: bool = False) -> PromptFormat:
@@ -45,6 +46,19 @@ def test_mellum_reads_the_suffix_first(tokenizer: Tokenizer) -> None:
 def test_psm_reads_the_prefix_first(tokenizer: Tokenizer) -> None:
     prompt = lay_out(request(3, "abcdef"), tokenizer, prompt_format("psm", filename=None), Budget(512))
     assert tokenizer.decode(list(prompt.tokens)) == "<fim_prefix>abc<fim_suffix>def<fim_middle>"
+
+
+def test_a_model_that_knows_projects_is_told_the_name_first(tokenizer: Tokenizer) -> None:
+    """As Qwen2.5-Coder's authors lay out a repository (examples/Qwen2.5-Coder-repolevel-fim.py)."""
+    style = replace(prompt_format("psm"), repository=REPOSITORY)
+    asked = replace(request(3, "abcdef", (ContextSnippet("lib/constants.py", "PI = 3.14159\n"),)), project="shapes")
+    prompt = lay_out(asked, tokenizer, style, Budget(512))
+    assert tokenizer.decode(list(prompt.tokens)) == (
+        "<reponame>shapes\n<filename>lib/constants.py\nPI = 3.14159\n"
+        "<filename>lib/textwrap.py\n<fim_prefix>abc<fim_suffix>def<fim_middle>"
+    )
+    alone = lay_out(replace(asked, project=""), tokenizer, style, Budget(512))
+    assert alone.tokens == lay_out(asked, tokenizer, prompt_format("psm"), Budget(512)).tokens
 
 
 def test_plain_ends_at_the_cursor(tokenizer: Tokenizer) -> None:

@@ -14,7 +14,7 @@ from export.sources.random_weights import synthetic_tokenizer
 from tests.export.small_models import PLAIN
 
 STARCODER = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<filename>")
-QWEN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")
+QWEN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>")
 DEEPSEEK = ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")
 
 
@@ -37,6 +37,7 @@ def tokenizer_with(tokens: tuple[str, ...], *, special: bool) -> Tokenizer:
         (DEEPSEEK, "deepseek-coder-1.3b-base", 320, "psm"),
         ((), "SmolLM2-135M", 320, "plain"),
         (STARCODER[:3], "no token of file names", 320, "psm"),
+        (QWEN[:4], "no token of projects", 320, "psm"),
         (QWEN[:2], "incomplete", 320, "plain"),
     ],
 )
@@ -49,6 +50,7 @@ def test_the_style_follows_from_tokens_and_name(
         expected = [tokenizer.token_to_id(token) for token in tokens[:3]]
         assert [prompt.fim_prefix, prompt.fim_suffix, prompt.fim_middle] == expected
         assert prompt.filename == (tokenizer.token_to_id(tokens[3]) if len(tokens) > 3 else None)
+        assert prompt.repository == (tokenizer.token_to_id(tokens[4]) if len(tokens) > 4 else None)
         assert set(expected) <= set(prompt.stop)
 
 
@@ -62,6 +64,15 @@ def test_tokens_that_were_not_special_become_so(tmp_path: Path) -> None:
     assert prompt.fim_middle not in loaded.encode("a<|fim_middle|>b")
     assert loaded.decode(loaded.encode("a<|fim_middle|>b")) == "a<|fim_middle|>b"
     assert {prompt.fim_prefix, prompt.fim_suffix, prompt.fim_middle, prompt.filename} <= set(prompt.stop)
+
+
+def test_every_control_token_ends_a_suggestion_and_added_text_stays_text() -> None:
+    """Qwen2.5 does not mark `<|fim_pad|>` as special; Phi adds runs of spaces, Gemma tags of HTML."""
+    before = tokenizer_with((*QWEN, "<|fim_pad|>", "    ", "<table>", "<| |>"), special=False)
+    tokenizer, prompt = prepare(before, 320, "auto", "")
+    ends = {tokenizer.id_to_token(token) for token in prompt.stop}
+    assert {*QWEN, "<|fim_pad|>"} <= ends
+    assert not {"    ", "<table>", "<| |>"} & ends
 
 
 @pytest.mark.parametrize("style", ["mellum", "psm"])
