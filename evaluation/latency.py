@@ -34,13 +34,15 @@ _SMALLEST, _LARGEST = 10_000, 80_000  # bytes
 def main() -> None:
     """Run all measurements and print them as a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model's name or folder; default: the chosen one")
+    parser.add_argument("--positions", type=int, default=_POSITIONS, help=f"places to jump to; default: {_POSITIONS}")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--first", action="store_true", help="also measure the very first start, with no model cached")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     if arguments.first:
         figures |= asyncio.run(_first_start())
-    figures |= asyncio.run(_measure())
+    figures |= asyncio.run(_measure(arguments.model, arguments.positions))
     for name, value in figures.items():
         print(f"{name:58} {value:10.3f}")
     if arguments.json:
@@ -70,12 +72,12 @@ async def _first_start() -> dict[str, float]:
         shutil.rmtree(cache)
 
 
-async def _start_to_suggestion(cache: Path) -> float:
+async def _start_to_suggestion(cache: Path, model: str | None = None) -> float:
     """Seconds from starting the server's process to its first non-empty answer, asked for as soon as it is ready."""
     started = time.perf_counter()
     async with serving(cache) as server:
         client = server.client
-        await client.initialize()
+        await client.initialize(initializationOptions={"model": model})
         client.open("file:///start.py", "def add(a, b):\n    return a + ")  # what follows is sure
         await _ready(client)
         if not await client.complete("file:///start.py", 1, 15):
@@ -90,20 +92,20 @@ async def _ready(client: Client) -> None:
         raise RuntimeError(status["message"])
 
 
-async def _measure() -> dict[str, float]:
+async def _measure(model: str | None, positions: int) -> dict[str, float]:
     cache = cache_folder()
-    starts = [await _start_to_suggestion(cache) for _ in range(3)]
+    starts = [await _start_to_suggestion(cache, model) for _ in range(3)]
     figures = {"server start to first suggestion, s": statistics.median(starts)}
     async with serving(cache) as server:
         client = server.client
         folder = Path("/workspace")  # what lies outside of every folder would not help, and cost nothing
         folders = [{"uri": folder.as_uri(), "name": folder.name}]
-        await client.initialize(workspaceFolders=folders)
+        await client.initialize(workspaceFolders=folders, initializationOptions={"model": model})
         await _ready(client)
         texts = {(folder / file.name).as_uri(): file.read_bytes().decode() for file in source_files()}
         for uri, text in texts.items():
             client.open(uri, text)
-        figures |= await jumps(client, texts)
+        figures |= await jumps(client, texts, positions=positions)
         figures |= await typing(client, texts)
         figures["resident memory, MB"] = psutil.Process(server.process.pid).memory_info().rss / 1e6
     return figures

@@ -155,6 +155,7 @@ def main() -> None:
     """Run the simulation against our server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
+    parser.add_argument("--model", help="a model's name or folder, for both servers; default: the chosen one")
     parser.add_argument(
         "--beside",
         type=Path,
@@ -179,9 +180,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 async def _run(arguments: argparse.Namespace) -> dict[str, list[report.Record]]:
     async with AsyncExitStack() as running:
-        sides: list[Side] = [await running.enter_async_context(mellum(cache_folder()))]
+        sides: list[Side] = [await running.enter_async_context(mellum(cache_folder(), model=arguments.model))]
         if arguments.beside:
-            other = mellum(cache_folder(), name="beside", python=arguments.beside.absolute())
+            python = arguments.beside.absolute()
+            other = mellum(cache_folder(), name="beside", python=python, model=arguments.model)
             sides.append(await running.enter_async_context(other))
         return await take_turns(sides, arguments)
 
