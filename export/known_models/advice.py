@@ -35,6 +35,7 @@ class Estimate:
     model: KnownModel
     prediction: Prediction
     against: str
+    why_format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +88,17 @@ def scaled(model: KnownModel, measured: Measurement) -> Measure:
 def _estimate(model: KnownModel, machine: Machine, measure: Measure, limits: Limits, language: str) -> Estimate:
     prediction = predict(model.shape, measure(model.shape, "int8"), machine)
     against = _against(model, prediction, machine, limits)
+    why_format = "it loses least" + ("" if against else ", and this machine is fast enough for it")
     if against and prediction.jump <= limits.jump:
         smaller = predict(model.shape, measure(model.shape, "int4"), machine)
         against_smaller = _against(model, smaller, machine, limits)
         if not against_smaller:
-            prediction, against = smaller, ""
+            why_format, prediction, against = f"as int8, {against}", smaller, ""
     if not against and not _is_for(model, language):
         against = f"it is tuned for {model.languages} alone (--language {model.only_for} takes it into account)"
     if not against and not model.quality:
         against = "how good it is was not measured"
-    return Estimate(model, prediction, against)
+    return Estimate(model, prediction, against, why_format)
 
 
 def _is_for(model: KnownModel, language: str) -> bool:

@@ -25,9 +25,9 @@ NAME, COMMIT = "JetBrains/Mellum-small", "0123456789abcdef0123456789abcdef012345
 class Hub(ThreadingHTTPServer):
     """One repository of one commit, in a folder; remembers what was asked for."""
 
-    def __init__(self, folder: Path, name: str = NAME) -> None:
+    def __init__(self, folder: Path, name: str = NAME, commit: str = COMMIT) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.commit = folder, name, commit
         self.asked: list[str] = []
         self.ranges: list[str] = []
         self.damages = False
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = [file.name for file in sorted(self.server.folder.iterdir())]
         sizes = {name: (self.server.folder / name).stat().st_size for name in files}
         if (
-            path in (f"/api/models/{name_of_model}/revision/{revision}" for revision in ("main", COMMIT))
+            path in (f"/api/models/{name_of_model}/revision/{revision}" for revision in ("main", self.server.commit))
             or path == f"/api/models/{name_of_model}"
         ):
             siblings = [{"rfilename": name, "size": sizes[name]} for name in files]
@@ -69,16 +69,19 @@ class _Handler(BaseHTTPRequestHandler):
                         "_id": "1",
                         "id": name_of_model,
                         "modelId": name_of_model,
-                        "sha": COMMIT,
+                        "sha": self.server.commit,
                         "siblings": siblings,
                         "tags": ["license:mit"],
                     }
                 ).encode()
             )
-        elif path == f"/api/models/{name_of_model}/tree/{COMMIT}":
+        elif path == f"/api/models/{name_of_model}/tree/{self.server.commit}":
             tree = [{"type": "file", "path": name, "size": sizes[name], "oid": self._etag(name)} for name in files]
             self._send(json.dumps(tree).encode())
-        elif path.startswith(f"/{name_of_model}/resolve/{COMMIT}/") and (name := path.rsplit("/", 1)[1]) in files:
+        elif (
+            path.startswith(f"/{name_of_model}/resolve/{self.server.commit}/")
+            and (name := path.rsplit("/", 1)[1]) in files
+        ):
             self._send((self.server.folder / name).read_bytes(), name)
         else:
             code = "RevisionNotFound" if name_of_model in path else "RepoNotFound"
@@ -105,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         if name:
             self.send_header("ETag", f'"{self._etag(name)}"')
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", self.server.commit)
         self.end_headers()
         if self.command != "GET":
             return

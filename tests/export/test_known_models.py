@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,8 @@ def test_the_table_names_free_base_models_once_each() -> None:
     assert models[0].is_embedded
     assert [name_for(model.hub) for model in models if model.hub] == [model.name for model in models if model.hub]
     assert {model.licence for model in models} == {"apache-2.0"}
+    assert all(re.fullmatch("[0-9a-f]{40}", model.revision) for model in models if model.revision)
+    assert known_model("mellum-4b-base").revision
     assert len({model.name for model in models}) == len({model.hub for model in models}) == len(models)
     assert not [model.hub for model in models if "instruct" in model.hub.lower()]
     assert known_model("jetbrains/MELLUM-4b-base ") is known_model("mellum-4b-base")
@@ -111,7 +114,9 @@ def test_what_is_in_the_way_of_a_better_one_is_told_in_numbers() -> None:
 
 def test_int4_is_used_where_memory_is_too_small_for_int8() -> None:
     small = replace(MACHINE, memory=8e9)
-    assert advised(1 / 4000e9, 1 / 100e9, small).chosen.prediction.format == "int4"
+    chosen = advised(1 / 4000e9, 1 / 100e9, small).chosen
+    assert chosen.prediction.format == "int4"
+    assert chosen.why_format.startswith("as int8, it takes 5.")
     assert advised(1 / 4000e9, 1 / 100e9, replace(MACHINE, memory=4e9)).chosen.model.name == "qwen2.5-coder-1.5b"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from engine.model_folders.manifest import check_files, read_manifest
 from export.architecture import Architecture
+from export.known_models import known_model
 from tests.export.small_models import VARIANTS, random_weights, write_folder
 from tests.export.test_hub import COMMIT, NAME, Hub, serving, variables_for
 
@@ -115,11 +117,15 @@ def test_a_download_that_is_ended_goes_on_where_it_was(end: signal.Signals, tmp_
 
 
 def test_a_known_name_must_be_the_model_that_is_known(tmp_path: Path) -> None:
-    with serving(Hub(published(tmp_path / "repository"), "Qwen/Qwen2.5-Coder-0.5B")) as hub:
+    known = known_model("qwen2.5-coder-0.5b")
+    assert known.revision
+    with serving(Hub(published(tmp_path / "repository"), known.hub, known.revision)) as hub:
         done = models(tmp_path, hub, "get", "qwen2.5-coder-0.5b")
         assert done.returncode == 1
         assert "does not hold the model that is known here under this name" in said(done)
         assert "988 MB to download" in said(done)
+        assert re.search(r"Format int[48]: (it loses least|as int8, )", said(done))
+        assert all(known.revision in path for path in hub.asked), "the commit that is known, never the newest"
         assert not list((tmp_path / "cache/models").glob("[!.]*"))
 
 

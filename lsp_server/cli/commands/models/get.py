@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
-from engine.model_folders.locations import choose_model, chosen_model
+from engine.model_folders.locations import choose_model, chosen_model, models_folder
 from engine.model_folders.manifest import ModelError, read_manifest
 from lsp_server.cli.commands.models.fitting import NoFit, Workspace, fit_model, needs_fit, said
-from lsp_server.cli.commands.models.making import Order, count_threads, make, summary
+from lsp_server.cli.commands.models.making import Order, count_threads, device_and_format, make, summary
 from lsp_server.cli.console import err, failure
 from lsp_server.cli.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from export.known_models import KnownModel
 
 ServedFormat = Literal["auto", "int8", "int4"]
 
@@ -27,7 +30,10 @@ def get(
             help="A name that mellum-lsp models recommend prints, such as qwen2.5-coder-0.5b, or a hub id, OWNER/NAME.",
         ),
     ],
-    format: Annotated[ServedFormat, typer.Option(help="How weights are stored; auto: int8 on the processor.")] = "auto",
+    format: Annotated[
+        ServedFormat,
+        typer.Option(help="How weights are stored; auto: int8, or int4 if this machine is too small or slow for it."),
+    ] = "auto",
     revision: Annotated[
         str | None, typer.Option(help="A commit, tag or branch of it. Default: the newest, which is written down.")
     ] = None,
@@ -54,6 +60,8 @@ def get(
         source = name if known is None else known.hub
         if known is not None:
             err.print(Text(f"{known.name}: {source}, {known.licence}, {known.download_megabytes:,.0f} MB to download."))
+            if format == "auto" and device_and_format("auto", "auto")[0] == "cpu":
+                format = _format_of(known)
         order = Order(
             source,
             format=format,
@@ -81,6 +89,24 @@ def get(
     if use:
         back = f". To switch back: mellum-lsp models use {before}" if before != manifest.name else ""
         err.print(Text(f"{manifest.name} is in use from the server's next start on{back}"), soft_wrap=True)
+
+
+def _format_of(model: KnownModel) -> Literal["int8", "int4"]:
+    """The format that it has here already; else the one that `models recommend` would use, and why."""
+    for format in ("int8", "int4"):
+        if (models_folder() / f"{model.name}-{format}").is_dir():
+            return format
+    from export.known_models import Limits, Machine, advise, measure_shape
+
+    machine = Machine.this_one(0.0)
+    estimate = advise(
+        (model,), machine, lambda shape, format: measure_shape(shape, format, machine.threads), limits=Limits()
+    ).chosen
+    chosen = estimate.prediction.format
+    err.print(Text(f"Format {chosen}: {estimate.why_format}."), soft_wrap=True)
+    if estimate.against:
+        err.print(Text(f"As measured on a few layers, {estimate.against}.", style="yellow"), soft_wrap=True)
+    return chosen
 
 
 def _is_known(name: str) -> bool:
