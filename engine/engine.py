@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from engine.ending.block_policy import BlockPolicy
 from engine.ending.closers import look_around
 from engine.ending.region import region_at
 from engine.ending.trim import Trimmed, trim
-from engine.model_folders.manifest import TOKENIZER_FILE, Manifest, check_files, read_manifest
+from engine.model_folders.manifest import GRAPH_FILE, TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
 from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
-from engine.runtime.benchmark import benchmark, gives_same_bits
+from engine.runtime.benchmark import gives_same_bits, rates_of
 from engine.runtime.kv_slots import FEW_SHIFTS, MOST_SHIFTS, Slots
 from engine.runtime.memory import allowed
 from engine.runtime.session import Model, Slot
@@ -76,7 +77,7 @@ class Engine:
         self.opened = model.opened
         self.threads = model.threads
         self._model, self.tokenizer = model, tokenizer
-        self.rates = benchmark(model)
+        self.rates = rates_of(model)
         memory = state_memory or _state_memory(model)
         limits = _ON_CARD if model.on_card else _ON_CPU
         least, most = limits.prompt
@@ -118,10 +119,16 @@ class Engine:
         grammars.start()
         manifest = read_manifest(folder)
         progress("Checking the model's files", 0.0)
-        check_files(folder, manifest)
-        progress("Loading the model", 0.3)
-        model = Model(folder, manifest, threads=threads or chosen(manifest).threads, provider=provider)
-        tokenizer = Tokenizer(folder / TOKENIZER_FILE)
+        check_files(folder, manifest, [name for name in manifest.files if name in (GRAPH_FILE, TOKENIZER_FILE)])
+        progress("Loading the model", 0.1)
+        with ThreadPoolExecutor(2, "load") as pool:  # weights are numbers: until they are checked, none is used
+            checked = pool.submit(check_files, folder, manifest)
+            read = pool.submit(Tokenizer, folder / TOKENIZER_FILE)
+            try:
+                model = Model(folder, manifest, threads=threads or chosen(manifest).threads, provider=provider)
+                tokenizer = read.result()
+            finally:
+                checked.result()  # what is wrong with a file says more than what came of it
         progress("Measuring its speed", 0.8)
         return cls(model, tokenizer, prompt_tokens=prompt_tokens, state_memory=state_memory)
 

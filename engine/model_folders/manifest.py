@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -161,8 +161,8 @@ def check_links(folder: Path) -> None:
             raise ModelError(f"{path} is a link out of the model's folder. Put the file itself there")
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises ModelError that names the first that differs, or that is elsewhere.
+def check_files(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> None:
+    """Compare files with the manifest. Raises ModelError that names the first that differs, or that is elsewhere.
 
     Where a graph's own data lies is looked at by ONNX Runtime, which refuses to leave the folder.
     """
@@ -170,11 +170,12 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     for name in (GRAPH_FILE, TOKENIZER_FILE):
         if name not in manifest.files:
             raise ModelError(f"{folder / MANIFEST_FILE} does not name {name}. Run: mellum-lsp setup --force")
+    for name in manifest.files:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder / name} is missing. Run: mellum-lsp setup --force")
     for name, expected in manifest.files.items():
         path = folder / name
-        if not path.is_file():
-            raise ModelError(f"{path} is missing. Run: mellum-lsp setup --force")
-        if sha256_of(path) != expected:
+        if (names is None or name in names) and sha256_of(path) != expected:
             raise ModelError(
                 f"{path} is not the file that was exported (its sha256 differs). Run: mellum-lsp setup --force"
             )

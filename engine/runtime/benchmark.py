@@ -1,4 +1,4 @@
-"""How fast this machine runs a model: at every load for a fraction of a second, and once with several thread counts."""
+"""How fast this machine runs a model: once with several thread counts; and at every load until that was done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.runtime.thread_count import (
 )
 
 _READ_BY_CARD = 1024  # tokens; with fewer, a card has less to do than launching its kernels takes
-_STEPS = 9
+_STEPS = 4
 _PREFILLS = 2
 _LEAST_SHARE = 0.8
 _WIDTHS = (1, 1, 2, 3, 1, 4, 4)  # runs that LONGEST_DRAFT + 1 tokens are divided into
@@ -33,12 +33,27 @@ _WIDTHS = (1, 1, 2, 3, 1, 4, 4)  # runs that LONGEST_DRAFT + 1 tokens are divide
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Measured on this machine when the model was loaded, in tokens a second."""
+    """Measured on this machine, in tokens a second."""
 
     prefill: float
     decode: float
     verify: tuple[float, ...]
     """The time of a step of 1, 2, 3, ... tokens, in units of a step of one."""
+
+
+def rates_of(model: Model) -> Rates:
+    """The rates that were measured when its threads were chosen, if they were; else measure now. Warms the model up.
+
+    What was measured then is of a machine with nothing else to do, and a server is half a second sooner ready.
+    """
+    choice = remembered(model.manifest)
+    if choice is None or not is_current(choice) or model.providers[0] != "CPUExecutionProvider":
+        return benchmark(model)
+    known = next((one for one in choice.measured if one.threads == model.threads and one.verify), None)
+    if known is None:
+        return benchmark(model)
+    _Timer(model, 1).seconds(1)
+    return Rates(prefill=READ / known.prefill, decode=1 / known.step, verify=known.verify)
 
 
 def benchmark(model: Model) -> Rates:
@@ -47,10 +62,8 @@ def benchmark(model: Model) -> Rates:
     timer = _Timer(model, read)
     timer.seconds(8)
     prefill = min(timer.seconds(read) for _ in range(2 if model.on_card else 1))  # a card's first run loads kernels
-    widths = [width for width in (1, 2, 4, 8, LONGEST_DRAFT + 1) if width >= model.narrowest]
-    steps = np.min([[timer.seconds(width) for width in widths] for _ in range(4)], axis=0)  # others only add to them
-    verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
-    return Rates(prefill=read / prefill, decode=float(1 / steps[0]), verify=tuple(verify.tolist()))
+    step, verify = timer.steps()
+    return Rates(prefill=read / prefill, decode=1 / step, verify=verify)
 
 
 def gives_same_bits(model: Model) -> bool:
@@ -91,7 +104,8 @@ def choose_threads(
     if manifest.is_for_gpu:
         return None
     known = remembered(manifest)
-    if is_current(known) and not again:
+    is_whole = known is not None and (layers is not None or all(one.verify for one in known.measured))
+    if is_whole and is_current(known) and not again:
         return known
     say("Measuring with how many threads it is fast here.")
     measured: list[Measurement] = []
@@ -103,7 +117,8 @@ def choose_threads(
         measurement, share = _measure(model)
         if share < least_share:
             return known or ThreadChoice(default_threads())
-        measured.append(Measurement(threads, parts * measurement.prefill, parts * measurement.step))
+        verify = measurement.verify if layers is None else ()  # the head has a larger share of a few layers
+        measured.append(Measurement(threads, parts * measurement.prefill, parts * measurement.step, verify))
         same_bits = same_bits and gives_same_bits(model)
         if not is_worth_more(measured):
             break
@@ -116,10 +131,10 @@ def _measure(model: Model) -> tuple[Measurement, float]:
     timer.seconds(8)
     started, computed = time.perf_counter(), time.process_time()
     prefill = min(timer.seconds(READ) for _ in range(_PREFILLS))
-    step = min(timer.seconds(1) for _ in range(_STEPS))
+    step, verify = timer.steps()
     passed = time.perf_counter() - started
     share = (time.process_time() - computed) / (passed * model.threads)  # they spin while they wait for each other
-    return Measurement(model.threads, prefill, step), share
+    return Measurement(model.threads, prefill, step, verify), share
 
 
 class _Timer:
@@ -135,3 +150,11 @@ class _Timer:
         started = time.perf_counter()
         self._model.run(self._slot, self._tokens[:count], range(count if count <= LONGEST_DRAFT + 1 else 1))
         return time.perf_counter() - started
+
+    def steps(self) -> tuple[float, tuple[float, ...]]:
+        """The time of a step of one token, and those of 1, 2, 3, ... tokens in units of it."""
+        widths = [width for width in (1, 2, 4, 8, LONGEST_DRAFT + 1) if width >= self._model.narrowest]
+        times = [[self.seconds(width) for width in widths] for _ in range(_STEPS)]
+        steps = np.min(times, axis=0)  # other work only adds to them
+        verify = np.interp(range(1, widths[-1] + 1), widths, np.maximum.accumulate(steps)) / steps[0]
+        return float(steps[0]), tuple(verify.tolist())

@@ -38,6 +38,8 @@ class Measurement:
     """Seconds to read READ tokens."""
     step: float
     """Seconds to write one token."""
+    verify: tuple[float, ...] = ()
+    """The time of a step of 1, 2, 3, ... tokens, in units of a step of one; empty where a few layers were measured."""
 
     @property
     def seconds(self) -> float:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine import Engine
+from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from engine.model_folders.manifest import Manifest, read_manifest
-from engine.runtime.benchmark import choose_threads
+from engine.runtime.benchmark import Rates, choose_threads
 from engine.runtime.thread_count import (
+    READ,
     Measurement,
     candidates,
     choose,
@@ -82,9 +84,33 @@ def test_the_model_is_measured_once_and_what_was_chosen_is_used(
     assert f"{choice.measured[0].threads} in " in choice.reason()
     assert choose_threads(folder, manifest, say=said.append) == choice == chosen(manifest)
     assert len(said) == 1
-    assert Engine.load(folder, prompt_tokens=256).threads == choice.threads
-    assert Engine.load(folder, prompt_tokens=256, threads=1).threads == 1
+    for threads in (None, 1):
+        engine = Engine.load(folder, prompt_tokens=256, threads=threads)
+        assert engine.threads == (threads or choice.threads)
+        measured = next(one for one in choice.measured if one.threads == engine.threads)
+        assert engine.rates == Rates(READ / measured.prefill, 1 / measured.step, measured.verify)
     assert [file.name for file in tmp_path.iterdir()] == ["threads.json"]
+
+
+def test_rates_are_measured_at_load_where_they_are_not_known(
+    manifest: Manifest, model_cache: Path, tmp_path: Path
+) -> None:
+    folder = model_cache / "models" / DEFAULT_MODEL
+    impossible = Measurement(1, prefill=1e-9, step=1e-9, verify=(1.0, 1.0))
+    remember(manifest, [replace(impossible, verify=())], same_bits=True)  # of a few layers
+    assert Engine.load(folder, prompt_tokens=256).rates.decode < 1e6
+    remember(manifest, [impossible], same_bits=True)
+    assert Engine.load(folder, prompt_tokens=256).rates.decode > 1e6
+    known = (tmp_path / "threads.json").read_text(encoding="utf-8")
+    (tmp_path / "threads.json").write_text(known.replace(onnxruntime.__version__, "1.0"), encoding="utf-8")
+    assert Engine.load(folder, prompt_tokens=256).rates.decode < 1e6
+
+
+def test_a_choice_without_all_rates_is_made_again(manifest: Manifest, model_cache: Path, tmp_path: Path) -> None:
+    remember(manifest, times({1: 0.3}), same_bits=True)
+    choice = choose_threads(model_cache / "models" / DEFAULT_MODEL, manifest, least_share=0)
+    assert choice is not None
+    assert all(one.verify for one in choice.measured)
 
 
 def test_what_a_busy_machine_measures_is_not_kept(manifest: Manifest, model_cache: Path, tmp_path: Path) -> None:
