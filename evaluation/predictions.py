@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from engine.model_folders.locations import CACHE_VARIABLE
 from engine.model_folders.manifest import read_manifest
 from engine.runtime.benchmark import benchmark
 from engine.runtime.session import Model
@@ -29,6 +31,7 @@ from export.known_models import KnownModel, Machine, known_model, measure_shape,
 from export.known_models.predictions import STEPS_JUMP, STEPS_TYPING, prompts
 from export.make import export
 from export.sources.random_weights import RandomSource
+from lsp_server.cli.commands.models.making import Made, count_threads
 from lsp_server.cli.console import err
 
 MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
@@ -44,6 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         cache = (arguments.place or Path(temporary)).absolute()
+        os.environ[CACHE_VARIABLE] = str(cache)  # what is measured of random weights stays there
         print("| model | figure | predicted | measured | off by |\n| --- | --- | --- | --- | --- |")
         for known in map(known_model, arguments.models):
             folder = made(known, cache)
@@ -63,7 +67,7 @@ def made(known: KnownModel, cache: Path) -> Path:
     if not folder.is_dir():
         source = RandomSource(known.shape)
         err.print(f"Exporting {known.name} with random weights.")
-        export(
+        manifest = export(
             source,
             source.tokenizer(),
             folder,
@@ -71,6 +75,7 @@ def made(known: KnownModel, cache: Path) -> Path:
             command="python -m evaluation.predictions",
             progress=lambda what, share: None,
         )
+        count_threads(Made(folder, manifest, known.shape), lambda what, share: None)  # as `models get` does
     return folder
 
 

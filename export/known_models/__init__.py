@@ -3,10 +3,11 @@
 from export.known_models.advice import Advice, Estimate, Limits, advise, scaled
 from export.known_models.machine import Machine
 from export.known_models.predictions import Prediction, predict
-from export.known_models.shape_costs import ShapeCosts, measure_shape, written_layers
+from export.known_models.shape_costs import LARGE, ShapeCosts, measure_shape, written_layers
 from export.known_models.table import KnownModel, Quality, known_model, known_models
 
 __all__ = [
+    "LARGE",
     "Advice",
     "Estimate",
     "KnownModel",

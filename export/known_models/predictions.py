@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine.runtime.thread_count import READ
 from export.architecture import Architecture
 from export.known_models.machine import Machine
-from export.known_models.shape_costs import ServedFormat, ShapeCosts, head_bytes, weight_bytes
+from export.known_models.shape_costs import LARGE, ServedFormat, ShapeCosts, head_bytes, weight_bytes
 
 STEPS_TYPING, STEPS_TYPING_SLOW, STEPS_JUMP = 2, 5, 5
 """Steps of a suggestion while typing, of one in ten, and at a new place, as the default model takes them (README)."""
@@ -21,7 +21,7 @@ _START_BYTES = 110e6  # Python, the server, ONNX Runtime and its buffers
 _TOKEN_BYTES = 700  # of memory, for each token of the vocabulary: the tokenizer, and rows of logits
 _PLACES = 2  # whose states are in memory
 _TOKENIZER_BYTES = 8e6
-_WIDTHS = (1, 2, 4, 8, 16)  # of the steps that the engine times at load, four times each
+_WIDTHS = (1, 2, 4, 8, 16)  # of the steps that the engine times at load of a large model, four times each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def predict(shape: Architecture, costs: ShapeCosts, machine: Machine) -> Predict
     embeddings = shape.vocabulary * shape.hidden * 2
     disk = weights + embeddings + _TOKENIZER_BYTES
     widths = sum(1 + (costs.verify - 1) * (width - 1) / (_WIDTHS[-1] - 1) for width in _WIDTHS)
-    measuring = READ / prefill + 4 * step * widths
-    load = machine.hash_byte * disk + costs.load_byte * weights
+    measuring = READ / prefill + 4 * step * widths if disk >= LARGE else step
+    load = max(machine.hash_byte * disk, costs.load_byte * weights)  # side by side
     return Prediction(
         format=costs.format,
         prefill=prefill,

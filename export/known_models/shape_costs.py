@@ -37,6 +37,9 @@ ServedFormat = Literal["int8", "int4"]
 BYTES = {"int8": 1.0, "int4": 0.5 + (4 + 0.5) / BLOCK}
 """Bytes of a weight in memory, with the scales (float32) and zero points (4 bits) of int4's blocks."""
 
+LARGE = 600_000_000
+"""Bytes of a model from which on a few layers are measured in its place, and the whole when it is first served."""
+
 _VOCABULARY = 512  # of the layers that are run: the head is counted apart
 _LEAST_BYTES = 100_000_000  # of their weights: far more than a processor's cache keeps from step to step
 _PLAIN = PromptFormat("plain", None, None, None, None, (0,), False)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Target = Literal["auto", "cpu", "cuda"]
 Format = Literal["auto", "int8", "int4", "fp16", "fp32"]
 Style = Literal["auto", "mellum", "psm", "plain"]
-_LARGE = 600_000_000  # bytes of a model that is not loaded to count threads
 Progress = Callable[[str, float], None]
 
 
@@ -141,14 +140,14 @@ def count_threads(made: Made, progress: Progress) -> None:
 
     Large ones of other formats are left to `mellum-lsp doctor`. Raises ModelError.
     """
-    from export.known_models import written_layers
+    from export.known_models import LARGE, written_layers
 
     def say(what: str) -> None:
         progress(what, 1.0)
 
     format = made.manifest.quantization
     size = sum(path.stat().st_size for path in made.folder.iterdir())
-    if size < _LARGE or made.shape is None:
+    if size < LARGE or made.shape is None:
         choose_threads(made.folder, made.manifest, say=say)
     elif not made.manifest.is_for_gpu and format in ("int8", "int4"):
         with written_layers(made.shape, "int8" if format == "int8" else "int4") as layers:
