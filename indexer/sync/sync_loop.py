@@ -120,7 +120,8 @@ class _SyncLoop:
                 return self._recover(another)
             return True
         if trouble is Trouble.FULL:
-            sentence = f"The index of {root} cannot be written ({reason}); free some space in {database.parent}."
+            where = f"the disk of {database.parent}"
+            sentence = f"The index of {root} cannot be written ({reason}); see that {where} works and has room."
         elif trouble is Trouble.REFUSED:
             sentence = (
                 f"The cache folder {database.parents[2]} cannot be written ({reason}), so {root} has no index. Make it "

@@ -284,5 +284,5 @@ def test_a_full_disk_is_reported_once_and_waited_for(
     changes.stop()
     loop.join(SOON)
     (sentence,) = problems(said)
-    assert sentence.endswith(f"free some space in {database.parent}.")
+    assert sentence.endswith(f"see that the disk of {database.parent} works and has room.")
     assert indexed(database) == FILES

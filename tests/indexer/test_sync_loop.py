@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_sentence(root: Path, database: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     (problem,) = [one.sentence for one in said if isinstance(one, Problem)]
     assert problem.startswith(f"The index of {root} cannot be written (")
-    assert problem.endswith(f"free some space in {database.parent}.")
+    assert problem.endswith(f"see that the disk of {database.parent} works and has room.")
     run(root, database, Changes(), said.append, once=True)
     store = Store.readable(database)
     assert store.has("json/tool.py")
