@@ -31,6 +31,7 @@ _BRACKETS_AND_QUOTES = frozenset(")]}\"'`")
 _LETTERS = re.compile(r"\w+")
 _LOOK = 4000  # code points of the document on either side
 _MOST_PASSES = 20  # two or three are enough for code
+_WITHOUT_LAST_COMMAS = frozenset({"json", "jsonc"})
 _LOOPS = 3  # the same so many times over is a loop, not code
 _LONGEST_PERIOD = 4  # lines
 _TRIVIAL = 3  # a line of so few characters, such as `}`, stands in many places
@@ -79,7 +80,7 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
     else:
         text = text.rstrip() if words.ends_in_one(text) else balanced(text.rstrip(), delimiters, row)
         text = words.closed(text)
-    text = indented_like(text, prefix).rstrip()
+    text = without_comma_after_the_last(indented_like(text, prefix).rstrip(), suffix[replaces:], row)
     if not text or is_bare(text, delimiters, row) or is_misplaced_end(text, prefix, suffix, row):
         return Trimmed("", 0)
     return Trimmed(with_newlines_of(text, prefix, suffix), replaces)
@@ -88,6 +89,12 @@ def _trim_once(generated: str, prefix: str, suffix: str, language: str) -> Trimm
 def without_carriage_returns(text: str) -> str:
     r"""Count lines by `\n` alone while the other rules run."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def without_comma_after_the_last(text: str, rest: str, language: Language) -> str:
+    """JSON allows no comma before the bracket that closes what the entry stands in."""
+    is_last = language.name in _WITHOUT_LAST_COMMAS and rest[:_LOOK].lstrip()[:1] in ("}", "]")
+    return text.rstrip(",").rstrip() if is_last else text
 
 
 def without_spurious_space(text: str, line: str) -> str:

@@ -112,6 +112,21 @@ def test_lines_below_are_cut_only_where_all_agree() -> None:
     assert without_lines_below("if a {\n}", "\n}\n", "") == "if a {\n}"
 
 
+@pytest.mark.parametrize(
+    ("prefix", "generated", "suffix", "language", "expected"),
+    [
+        ('{\n  "a": 1,\n  ', '"b": 2,', "\n}\n", "json", '"b": 2'),
+        ('{"a": [1', ", 2,", "]}", "jsonc", ", 2"),
+        ('{\n  "a": 1,\n  ', '"b": 2,', '\n  "c": 3\n}\n', "json", '"b": 2,'),
+        ("x = [\n    1,\n    ", "2,", "\n]\n", "python", "2,"),
+    ],
+)
+def test_json_has_no_comma_after_the_last_entry(
+    prefix: str, generated: str, suffix: str, language: str, expected: str
+) -> None:
+    assert trim(generated, prefix=prefix, suffix=suffix, language=language).text == expected
+
+
 def test_a_space_stays_where_none_is_typed() -> None:
     assert without_spurious_space(" = 1", "x") == " = 1"
     assert without_spurious_space("    y", "    ") == "    y"
