@@ -2,6 +2,7 @@
 
 HTTP/2 where the server offers it and `h2` is installed: a cancelled request then ends its stream alone. With HTTP/1.1
 a cancelled request closes the connection; where that is encrypted, another is opened at once, for the next request.
+httpx gives up an HTTP/2 stream without telling the server, which would decode on: the frame that says it is sent here.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _CONNECT_WITHIN = 3.0  # seconds
 _READ_WITHIN = 10.0  # seconds of silence
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that is not streamed
 _KEPT_ALIVE = 120.0  # seconds
+_MOST_RESET = 50  # streams of a connection: to httpx they are still open, and a server allows 100
 
 Result = TypeVar("Result")
 Deliver = Callable[[Event | RemoteError], None]
@@ -58,6 +60,10 @@ class Connection:
             "trust_env": not address.is_loopback,  # no proxy leads to this machine
         }
         self._client: httpx.AsyncClient | None = None
+        self._network: Any = None
+        """The bytes of the newest connection, as httpx gives them in its traces."""
+        self._reset = 0
+        self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
@@ -98,9 +104,7 @@ class Connection:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            if self._client is not None:
-                with contextlib.suppress(Exception):
-                    await self._client.aclose()
+            await self._renew()
             self._loop.stop()
 
         if self._thread.is_alive():
@@ -125,11 +129,14 @@ class Connection:
             raise not_openai(self.address, f"{path} answers with something else than JSON") from error
 
     async def _stream(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
+        streams: list[int] = []
         try:
-            await self._deliver(path, body, deliver, model)
+            await self._deliver(path, body, deliver, model, streams)
         except asyncio.CancelledError:
-            if self.address.is_encrypted and self.protocol == "HTTP/1.1":
-                asyncio.create_task(self._open_another())  # noqa: RUF006 - lost only where the loop ends
+            if streams:
+                self._in_background(self._end_stream(streams[-1]))
+            elif self.address.is_encrypted and self.protocol == "HTTP/1.1":
+                self._in_background(self._open_another())
             raise
         except RemoteError as error:
             deliver(error)
@@ -140,9 +147,9 @@ class Connection:
         except Exception as error:
             deliver(broken(self.address, error))
 
-    async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
+    async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:
         is_complete = False
-        async with self._request("POST", path, body) as response:
+        async with self._request("POST", path, body, streams) as response:
             if response.status_code != 200:
                 raise self._refusal(response, await self._read(response), model)
             kind = response.headers.get("content-type", "")
@@ -155,17 +162,43 @@ class Connection:
             raise RemoteError(f"{self.address.base} broke off its answer. See its log")
 
     @contextlib.asynccontextmanager
-    async def _request(self, method: str, path: str, body: Any) -> AsyncIterator[httpx.Response]:
-        if self._client is None:
-            import httpx
+    async def _request(
+        self, method: str, path: str, body: Any, streams: list[int] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request; `streams` gets the number of its HTTP/2 stream."""
+        import httpx
 
-            self._client = httpx.AsyncClient(verify=_trust(), **self._options)
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
         url = self.address.base + path
-        async with self._client.stream(method, url, content=content, headers=headers) as response:
+
+        async def trace(event: str, about: dict[str, Any]) -> None:
+            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                self._network, self._reset = about["return_value"], 0
+            elif event == "http2.send_request_headers.started" and streams is not None:
+                streams.append(about["stream_id"])
+
+        more: dict[str, Any] = {"content": content, "headers": headers, "extensions": {"trace": trace}}
+        async with contextlib.AsyncExitStack() as stack:
+            for is_again in (False, True):
+                if self._client is None:
+                    self._client = httpx.AsyncClient(verify=_trust(), **self._options)
+                try:
+                    response = await stack.enter_async_context(self._client.stream(method, url, **more))
+                    break
+                except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError):
+                    if is_again:
+                        raise
+                    await self._renew()  # the server has closed a connection that was kept
             self.protocol = response.http_version
             yield response
+
+    async def _renew(self) -> None:
+        """Close all connections; the next request opens another."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client.aclose()
 
     async def _read(self, response: httpx.Response) -> bytes:
         data = b""
@@ -183,6 +216,24 @@ class Connection:
         again = response.headers.get("retry-after", "")
         has_token = bool(self._token)
         return refusal(self.address, response.status_code, said, model=model, has_token=has_token, retry_after=again)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _end_stream(self, stream: int) -> None:
+        """Tell the server that an HTTP/2 stream is cancelled (RFC 9113, 6.4)."""
+        length, kind, flags, cancel = (4).to_bytes(3, "big"), b"\3", b"\0", (8).to_bytes(4, "big")
+        frame = length + kind + flags + stream.to_bytes(4, "big") + cancel
+        self._reset += 1
+        try:
+            await self._network.write(frame, timeout=_CONNECT_WITHIN)
+            is_worn = self._reset >= _MOST_RESET
+        except Exception:  # closed meanwhile, or busy
+            is_worn = True
+        if is_worn:
+            await self._renew()
 
     async def _open_another(self) -> None:
         with contextlib.suppress(RemoteError):

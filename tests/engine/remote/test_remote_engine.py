@@ -147,7 +147,7 @@ def test_at_the_deadline_comes_what_is_whole(server: Running, connect: Connect) 
 def test_the_connection_is_kept_alive_where_the_server_ends_its_answers(server: Running, connect: Connect) -> None:
     engine = connect()
     for _ in range(3):
-        assert engine.complete(at_end("x = 1\n" * 40 + "x = ", max_tokens=2)).text
+        assert engine.complete(at_end(CODE)).stop is StopReason.END
     assert len(set(server.seen()["clients"])) == 1
 
 
