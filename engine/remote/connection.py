@@ -40,21 +40,19 @@ log = logging.getLogger(__name__)
 class Connection:
     """Requests to one server. Its methods may be called on any thread; coroutines run on its own."""
 
-    def __init__(self, address: Address, token: str | None) -> None:
-        """Connect to nothing yet. Raises RemoteError where httpx is not installed, or the token would be readable."""
+    def __init__(self, address: Address) -> None:
+        """Connect to nothing yet. Raises RemoteError where httpx is not installed."""
         if importlib.util.find_spec("httpx") is None:
             raise RemoteError("A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'")
-        if token and not (address.is_encrypted or address.is_loopback):
-            raise RemoteError(f"The token would cross the network readable on the way to {address.base}. Use https")
         import httpx
 
-        self.address, self._token = address, token
+        self.address = address
+        self._token: str | None = None
         has_http2 = importlib.util.find_spec("h2") is not None
         self.protocol = ""
         """Of the last answer, such as HTTP/2; empty before."""
         self._options: dict[str, Any] = {
             "http2": has_http2,
-            "headers": {"Authorization": f"Bearer {token}"} if token else {},
             "timeout": httpx.Timeout(_READ_WITHIN, connect=_CONNECT_WITHIN, pool=_CONNECT_WITHIN),
             "limits": httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEPT_ALIVE),
             "trust_env": not address.is_loopback,  # no proxy leads to this machine
@@ -67,6 +65,20 @@ class Connection:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
+
+    def use(self, token: str | None) -> None:
+        """Send a token from now on. Raises RemoteError where others could read it on the way."""
+        if token and not (self.address.is_encrypted or self.address.is_loopback):
+            raise RemoteError(f"The token would cross the network readable to {self.address.base}. Use https")
+        self._token = token
+
+    def soon(self, call: Callable[[], None]) -> bool:
+        """Call a function on the connection's thread; False once it is closed."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            return False
+        return True
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Run a coroutine on the connection's thread; cancelling the future cancels it."""
@@ -170,6 +182,8 @@ class Connection:
 
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         url = self.address.base + path
 
         async def trace(event: str, about: dict[str, Any]) -> None:

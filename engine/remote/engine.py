@@ -35,6 +35,7 @@ _PROMPT = 2048  # tokens, where no setting says it: a card reads them in a tenth
 _SHORTEST_PROMPT = 256
 _LOOK_EVERY = 0.02  # seconds, at the caller's `is_cancelled`; an interrupt is seen at once
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a server that fails is greeted again
+_TOKEN_WITHIN = 5.0  # seconds
 _MEASURED = 50  # answers
 _END = -1  # what a control token becomes in a composition
 
@@ -63,19 +64,20 @@ class RemoteEngine:
         self,
         url: str,
         model: str | None,
-        token: str | None,
         *,
+        credentials: Callable[[], str | None] = lambda: None,
         local: tuple[Tokenizer, PromptFormat] | None = None,
         prompt_tokens: int | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin to connect, and do not wait for it. Raises RemoteError where it is of no use to try.
 
+        `credentials`: asked on a thread of its own before each greeting; gives the token, or raises RemoteError.
         `local`: tokenizer and prompt of the model in memory, in case the server has the same vocabulary.
         `prompt_tokens`: the longest prompt. `on_change`: called on a thread of its own when the state changes.
         """
         grammars.start()
-        self._connection = Connection(parse_address(url), token)
+        self._connection, self._credentials = Connection(parse_address(url)), credentials
         self._model, self._local, self._on_change = model, local, on_change
         self._prompt_tokens = prompt_tokens
         self._welcome: Welcome | None = None
@@ -291,6 +293,7 @@ class RemoteEngine:
         """Greet the server until it answers, and again after each failure."""
         while True:
             try:
+                self._connection.use(await self._token())
                 welcome = await greet(self._connection, self._model, self._local)
             except RemoteError as problem:
                 is_news = self._problem is None or str(problem) != str(self._problem)
@@ -309,6 +312,14 @@ class RemoteEngine:
             self._tell()
             await self._lost.wait()
             await self._rest(self._problem.again_in or 0.0 if self._problem is not None else 0.0)
+
+    async def _token(self) -> str | None:
+        """The token; a keyring that asks its user first must not stop the rest."""
+        try:
+            async with asyncio.timeout(_TOKEN_WITHIN):
+                return await asyncio.to_thread(self._credentials)
+        except TimeoutError as error:
+            raise RemoteError(f"The keyring does not give the token within {_TOKEN_WITHIN:g} s. Unlock it") from error
 
     async def _rest(self, least: float) -> None:
         """Wait before the next greeting: twice as long each time, until a request is answered."""

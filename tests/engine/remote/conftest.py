@@ -38,7 +38,7 @@ def connect(server: Running, loaded_engine: Engine) -> Iterator[Connect]:
     ) -> RemoteEngine:
         is_local = options.pop("is_local", True)
         local = (loaded_engine.tokenizer, loaded_engine.manifest.prompt) if is_local else None
-        engine = RemoteEngine(url, model, token, local=local, prompt_tokens=512, **options)
+        engine = RemoteEngine(url, model, credentials=lambda: token, local=local, prompt_tokens=512, **options)
         made.append(engine)
         wait_for(lambda: engine.facts().state != "connecting")
         return engine

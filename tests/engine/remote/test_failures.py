@@ -224,8 +224,10 @@ def test_an_address_is_read_with_and_without_its_version(url: str, base: str) ->
 
 
 def test_a_token_does_not_cross_a_network_unencrypted() -> None:
+    connection = Connection(parse_address("http://gpu.example:8000"))
     with pytest.raises(RemoteError, match="Use https"):
-        Connection(parse_address("http://gpu.example:8000"), "secret")
+        connection.use("secret")
+    connection.close()
 
 
 def test_certificates_are_always_checked() -> None:
