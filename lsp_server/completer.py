@@ -99,7 +99,7 @@ class Completer:
         remote, refused = None, None
         if choice.remote is not None:
             try:
-                remote = _remote(choice.remote, engine, choice.context_tokens, on_remote_change)
+                remote = connect(choice.remote, engine, choice.context_tokens, on_remote_change)
             except RemoteError as error:
                 refused = RemoteFacts(choice.remote.url[:200], choice.remote.model or "", "down", str(error), None)
         if missing is not None and remote is None:
@@ -186,10 +186,13 @@ class Completer:
                 pause = min(2 * pause, 1.0)  # a look takes tens of milliseconds of the processor
 
 
-def _remote(
-    choice: RemoteChoice, engine: Engine | None, prompt_tokens: int | None, on_change: Callable[[], None]
+def connect(
+    choice: RemoteChoice,
+    engine: Engine | None,
+    prompt_tokens: int | None = None,
+    on_change: Callable[[], None] = lambda: None,
 ) -> RemoteEngine:
-    """The remote engine that the settings name. Raises RemoteError."""
+    """The remote engine that the settings name; it connects only if the user allows it. Raises RemoteError."""
     base = parse_address(choice.url).base
 
     def credentials() -> str | None:

@@ -124,6 +124,7 @@ DOORS: dict[str, set[str]] = {
         "remote.address",
         "remote.engine",
         "remote.pair",
+        "remote.trial",
         "runtime.benchmark",
         "runtime.memory",
         "runtime.session",
