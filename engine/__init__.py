@@ -10,6 +10,7 @@ from engine.request import (
     ContextSnippet,
     StopReason,
     Suggestion,
+    Unavailable,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "ModelError",
     "StopReason",
     "Suggestion",
+    "Unavailable",
 ]

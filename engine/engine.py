@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.composing import MAX_TOKENS, NOT_WANTED, Clock, around, compose, is_wanted, read_ahead, trimmed
 from engine.decoding.decode import decode, prefill
 from engine.decoding.draft import Drafts, Speculation
 from engine.decoding.passages import Lookup
@@ -17,20 +18,17 @@ from engine.decoding.pickers import Mixed, Picker, Required, likeliest
 from engine.devices import cuda
 from engine.devices.providers import Provider
 from engine.ending.assembly import Composition
-from engine.ending.block_policy import BlockPolicy
 from engine.ending.closers import look_around
-from engine.ending.region import region_at
-from engine.ending.trim import Trimmed, trim
 from engine.model_folders.manifest import GRAPH_FILE, TOKENIZER_FILE, Manifest, check_files, read_manifest
 from engine.prompt.layout import Budget, Prompt, lay_out, with_line_feeds
 from engine.prompt.tokenizer import Tokenizer
-from engine.request import Alternative, CompletionRequest, IsCancelled, StopReason, Suggestion
+from engine.request import Alternative, CompletionRequest, IsCancelled, Suggestion
 from engine.runtime.benchmark import gives_same_bits, rates_of
 from engine.runtime.kv_slots import FEW_SHIFTS, MOST_SHIFTS, Slots
 from engine.runtime.memory import allowed
 from engine.runtime.session import Model, Slot
 from engine.runtime.thread_count import chosen
-from syntax import Delimiters, grammars
+from syntax import grammars
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,8 @@ _ON_CPU = _Limits(0.4, (256, 4096), idle_seconds=4.0, idle_prompt=768, chunk_sec
 # A step costs 1.11 times as much after 512, 1.26 behind 768, 1.39 behind 1,024 (`python -m evaluation.engine`).
 # A card is given a chunk's work at once and does not stop before it is done; it is faster at more tokens.
 _ON_CARD = _Limits(0.3, (256, 8192), idle_seconds=1.0, idle_prompt=8192, chunk_seconds=0.02, chunk=(32, 4096))
-_MAX_TOKENS = 256
-_WINDOW = 65_536  # code points on each side of the cursor; the largest part that a rule looks at is a quarter of it
 _LEAST_CHANCE = math.log(0.05)  # of the first token of an alternative
 _SHARE_OF_MEMORY = 0.25
-_NOT_WANTED = Suggestion("", 0, (), (), StopReason.PLACE, 0, 0)
 _SHARE_OF_CARD = 0.5  # of what is free there once the model is loaded: others draw on it, too
 
 log = logging.getLogger(__name__)
@@ -81,7 +76,7 @@ class Engine:
         memory = state_memory or _state_memory(model)
         limits = _ON_CARD if model.on_card else _ON_CPU
         least, most = limits.prompt
-        longest = min(most, self.manifest.context - _MAX_TOKENS)
+        longest = min(most, self.manifest.context - MAX_TOKENS)
         if model.on_card:
             longest = _fitting(longest, memory, self.manifest, least)
         affordable = int(self.rates.prefill * limits.prompt_seconds) // 128 * 128
@@ -95,7 +90,7 @@ class Engine:
         self._lookup = Lookup(tokenizer)
         self._slots = Slots(
             model,
-            capacity=min(self.budget.prompt * 2, self.manifest.context - _MAX_TOKENS) + _MAX_TOKENS,
+            capacity=min(self.budget.prompt * 2, self.manifest.context - MAX_TOKENS) + MAX_TOKENS,
             memory=memory,
         )
 
@@ -176,11 +171,11 @@ class Engine:
         `quick`: a keystroke waits, so states are moved, and a shorter prompt is used where little of the whole one is
         computed. Without it, an answer does not depend on what was asked before.
         """
-        clock = _Clock()
+        clock = Clock()
         self._model.begin()
-        Delimiters.begin(_around(request)[0], request.language)
-        if not self.is_wanted(request):
-            return _NOT_WANTED
+        read_ahead(request)
+        if not is_wanted(request):
+            return NOT_WANTED
         prompt, is_first = self._lay_out_now(request) if quick else (self.lay_out(request), False)
         clock.lap("tokenize")
         slot = self._slots.take(prompt.tokens, most_shifts=MOST_SHIFTS if quick else 0)
@@ -198,17 +193,17 @@ class Engine:
             if time.perf_counter() > until and composition.cut_short():
                 break
         clock.lap("decode")
-        trimmed = self._trim(request, composition)
+        shown = trimmed(request, composition)
         clock.lap("trim")
         others: dict[str, Alternative] = {}
         if request.candidates > 1:
             for other in self._alternatives(request, prompt, slot, composition.tokens[0], is_cancelled):
-                if other.text not in ("", trimmed.text):
+                if other.text not in ("", shown.text):
                     others.setdefault(other.text, other)
             clock.lap("alternatives")
         return Suggestion(
-            text=trimmed.text,
-            replaces=trimmed.replaces,
+            text=shown.text,
+            replaces=shown.replaces,
             tokens=tuple(composition.tokens),
             log_probabilities=tuple(composition.log_probabilities),
             stop=composition.stop,
@@ -242,18 +237,15 @@ class Engine:
             is_complete = composition.add(token, log_probability)
             while not is_complete and (step := next(steps, None)) is not None:
                 is_complete = composition.add(*step)
-            trimmed = self._trim(request, composition)
-            yield Alternative(trimmed.text, trimmed.replaces)
+            other = trimmed(request, composition)
+            yield Alternative(other.text, other.replaces)
 
     def _composition(self, request: CompletionRequest, prompt: Prompt) -> Composition:
-        before, after = _around(request)
-        return Composition(
-            BlockPolicy(prefix=before, suffix=after, language=request.language),
+        return compose(
+            request,
             self.tokenizer.stream(),
             ends=self.manifest.prompt.stop,
             last_word=prompt.last_word,
-            gate=request.gate,
-            max_tokens=min(request.max_tokens, _MAX_TOKENS),
             calibration=self.manifest.calibration,
         )
 
@@ -273,20 +265,14 @@ class Engine:
             return required
         return Mixed(self._lookup.ngrams(request, prompt.last_word, weights), required)
 
-    def _trim(self, request: CompletionRequest, composition: Composition) -> Trimmed:
-        before, after = _around(request)
-        return trim(composition.text, prefix=before, suffix=after, language=request.language)
-
     def is_wanted(self, request: CompletionRequest) -> bool:
-        """Whether a suggestion is wanted at this cursor; False in a comment or a string where the settings say so."""
-        if request.explicit or not request.disabled_in:
-            return True
-        return region_at(_around(request)[0], request.language) not in request.disabled_in
+        """See `engine.composing.is_wanted`."""
+        return is_wanted(request)
 
     def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = lambda: False) -> None:
         """Compute the KV state for a request ahead of it, all but the prompt's last token. Raises Cancelled."""
         self._model.begin()
-        if not self.is_wanted(request):
+        if not is_wanted(request):
             return
         tokens = self.lay_out(request).tokens
         slot = self._slots.take(tokens, most_shifts=FEW_SHIFTS)
@@ -294,7 +280,7 @@ class Engine:
         if len(pending) > 1 and not is_cancelled():
             self._model.run(slot, pending[:-1], [0])
         self._slots.settle(slot)
-        look_around(*_around(request), request.language)
+        look_around(*around(request), request.language)
 
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""
@@ -309,7 +295,7 @@ def _state_memory(model: Model) -> int:
 
 def _fitting(longest: int, memory: int, manifest: Manifest, least: int) -> int:
     """The longest prompt whose slot fits into so many bytes: on a card, a slot's memory is taken whole."""
-    room = (memory // manifest.kv_bytes_per_token - _MAX_TOKENS) // 2
+    room = (memory // manifest.kv_bytes_per_token - MAX_TOKENS) // 2
     if room >= longest:
         return longest
     room = max(room, least)
@@ -322,22 +308,3 @@ def _fitting(longest: int, memory: int, manifest: Manifest, least: int) -> int:
         longest,
     )
     return room
-
-
-def _around(request: CompletionRequest) -> tuple[str, str]:
-    """The text on both sides of the cursor, as much of it as anything looks at: a document may be large."""
-    text, offset = request.text, request.offset
-    return text[max(offset - _WINDOW, 0) : offset], text[offset : offset + _WINDOW]
-
-
-class _Clock:
-    """Seconds between laps, by the name of the step that ended."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now

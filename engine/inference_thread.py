@@ -5,9 +5,9 @@ suggestion that follows acceptance of the shown one, and on the KV state for the
 
 Who may call what:
 
-- `submit`, `warm_up`, `rest`, `forget`, `close` and a future's `cancel`: any thread.
-- `Engine.complete`, `Engine.warm_up` and `Engine.is_wanted`: only the inference thread.
-- `Engine.interrupt` and `Engine.read`: any thread. `interrupt` is called only while the lock is held.
+- `submit`, `cached`, `warm_up`, `rest`, `forget`, `close` and a future's `cancel`: any thread.
+- `complete`, `warm_up` and `is_wanted` of the engine: only the inference thread.
+- `interrupt` and `read` of the engine: any thread. `interrupt` is called only while the lock is held.
 
 Locks, in the order in which they are taken:
 
@@ -32,10 +32,10 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
+from typing import Protocol
 
-from engine.engine import Engine
 from engine.job_queue import Job, JobQueue, Priority
-from engine.request import Cancelled, CompletionRequest, IsCancelled, StopReason, Suggestion
+from engine.request import Cancelled, CompletionRequest, IsCancelled, StopReason, Suggestion, Unavailable
 from engine.suggestion_cache import Suggestions
 
 _SECONDS_TO_END = 5.0  # after that, a thread that hangs in a native library is given up; it is a daemon
@@ -47,10 +47,38 @@ class EngineFailed(Exception):
     """A native library ended a request with an error that is no Exception."""
 
 
+class CompletionEngine(Protocol):
+    """What this thread needs of an engine, whether its model is in memory or on another machine."""
+
+    def complete(
+        self,
+        request: CompletionRequest,
+        is_cancelled: IsCancelled = ...,
+        *,
+        expected: str = ...,
+        until: float = ...,
+        quick: bool = ...,
+    ) -> Suggestion:
+        """Answer a request. Raises Cancelled, or Unavailable; see `engine.engine.Engine.complete`."""
+        ...
+
+    def warm_up(self, request: CompletionRequest, is_cancelled: IsCancelled = ...) -> None:
+        """Get ready for a request. Raises Cancelled."""
+        ...
+
+    def is_wanted(self, request: CompletionRequest) -> bool:
+        """Whether a suggestion is wanted at this cursor."""
+        ...
+
+    def interrupt(self) -> None:
+        """Let what runs raise Cancelled within milliseconds. Any thread may call it."""
+        ...
+
+
 class InferenceThread:
     """Runs requests on its own thread. Cancelling a returned future ends its work within milliseconds."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: CompletionEngine) -> None:
         self._engine = engine
         self._suggestions = Suggestions()
         self._changed = threading.Condition()
@@ -66,7 +94,7 @@ class InferenceThread:
         """
         job = Job(request, Priority.EXPLICIT if request.explicit else Priority.KEYSTROKE)
         # where the cursor's surroundings decide whether a suggestion is wanted, the thread does both: see `_make`
-        remembered = self._suggestions.find(request) if not request.disabled_in else None
+        remembered = self.cached(request)
         if remembered is None:
             job.expected = self._suggestions.expected(request)
         with self._changed:
@@ -84,6 +112,10 @@ class InferenceThread:
             job.future.set_result(remembered)
             self._work_ahead(request, remembered)
         return job.future
+
+    def cached(self, request: CompletionRequest) -> Suggestion | None:
+        """What is cached for a request, where it takes no look at the code to know that a suggestion is wanted."""
+        return self._suggestions.find(request) if not request.disabled_in else None
 
     def warm_up(self, request: CompletionRequest) -> None:
         """In idle time, compute the KV state for a request that may come soon."""
@@ -180,7 +212,9 @@ class InferenceThread:
             is_told = not job.is_idle
         except InvalidStateError:  # the future has its result already, or was cancelled
             is_told = False
-        if not is_told:
+        if isinstance(error, Unavailable):
+            log.info("Nothing for %s: %s", job.document, error)  # the status says the same
+        elif not is_told:
             log.error("Working for %s failed", job.document, exc_info=error)
 
     def _answer(self, job: Job, suggestion: Suggestion) -> None:

@@ -14,6 +14,10 @@ class Cancelled(Exception):
     """The request is stale: its caller asked to stop, and the engine stopped between two steps."""
 
 
+class Unavailable(Exception):
+    """The engine cannot answer now; its text is one sentence that names the thing and the mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContextSnippet:
     """A piece of another file that stands in the prompt before the document."""
@@ -149,6 +153,8 @@ class Suggestion:
     """What the cursor stood in; None where nothing was decoded."""
     steps: int = 0
     """Runs of the model that decoding took; drafts make them fewer than tokens."""
+    model: str = ""
+    """The model that said it, where it is another than the one in memory."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step: `tokenize`, `prefill`, `decode`, `trim`, and `queue` where the inference thread ran it. Empty,
     like `tokens`, for the rest of a cached suggestion."""

@@ -6,6 +6,7 @@ the event loop answers `initialize`.
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable
@@ -14,8 +15,12 @@ from concurrent.futures import Future
 from engine import CompletionRequest, ContextSnippet, Engine, InferenceThread, ModelError, Suggestion
 from engine.model_folders.locations import find_model
 from engine.model_folders.manifest import MANIFEST_FILE
+from engine.remote.address import RemoteError, parse_address
+from engine.remote.engine import RemoteEngine, RemoteFacts
+from engine.remote.pair import Pair
 from engine.runtime.memory import give_back
-from lsp_server.configuration.settings import ModelChoice, Settings
+from lsp_server.configuration.remotes import ADDRESS_VARIABLE, allowed, token_of
+from lsp_server.configuration.settings import ModelChoice, RemoteChoice, Settings
 from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
 
@@ -26,40 +31,90 @@ Signature = tuple[str, int, int]
 
 
 class Completer:
-    """A loaded model with its inference thread."""
+    """What suggests: a loaded model with its inference thread, one on another machine, or both."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine: Engine | None = engine
-        self._thread: InferenceThread | None = InferenceThread(engine)
-        manifest = engine.manifest
-        self.facts = ModelFacts(
-            name=manifest.name,
-            architecture=manifest.architecture,
-            parameters=manifest.parameters,
-            quantization=manifest.quantization,
-            providers=tuple(engine.providers),
-            threads=engine.threads,
-        )
-        self.message = f"{manifest.name} is ready" + (f": {engine.opened.reason}" if engine.opened.fell_back else "")
+    def __init__(
+        self, engine: Engine | None, remote: RemoteEngine | None = None, refused: RemoteFacts | None = None
+    ) -> None:
+        """`refused`: a remote engine that is wanted, and why it is not even tried. One of both engines is needed."""
+        self._engine, self._remote, self._refused = engine, remote, refused
+        self._thread: InferenceThread | Pair | None
+        self.facts: ModelFacts
+        """The model in memory, or where there is none, the remote one."""
+        self.message: str
         """One sentence for the status."""
-        self.snippet_budget = engine.budget.context_at
-        """How many tokens snippets of other files may have, by the cursor's offset."""
-        self.looks_up = manifest.ngrams is not None
+        if engine is None:
+            assert remote is not None
+            self._thread = InferenceThread(remote)
+            self.facts = ModelFacts(remote.model, "", 0, "", ("remote",), 0)
+            self.message = "There is no local model"
+        else:
+            here, manifest = InferenceThread(engine), engine.manifest
+            self._thread = here if remote is None else Pair(here, InferenceThread(remote), remote)
+            self.facts = ModelFacts(
+                name=manifest.name,
+                architecture=manifest.architecture,
+                parameters=manifest.parameters,
+                quantization=manifest.quantization,
+                providers=tuple(engine.providers),
+                threads=engine.threads,
+            )
+            fell_back = f": {engine.opened.reason}" if engine.opened.fell_back else ""
+            self.message = f"{manifest.name} is ready{fell_back}"
+        self.looks_up = engine is not None and engine.manifest.ngrams is not None
         """Whether the model uses n-grams of the files near a document."""
+        self._local_budget = engine.budget if engine is not None else None
+
+    def snippet_budget(self, offset: int) -> int:
+        """How many tokens snippets of other files may have where the cursor stands at `offset`."""
+        remote, budget = self._remote, self._local_budget
+        if remote is not None and (remote.is_ready or budget is None):
+            budget = remote.budget
+        return budget.context_at(offset) if budget is not None else 0
 
     @classmethod
-    def load(cls, choice: ModelChoice, progress: Callable[[str, float], None]) -> Completer:
-        """Load a model; takes seconds. Raises ModelError."""
-        folder = find_model(choice.model)
-        engine = Engine.load(
-            folder,
-            provider=choice.provider,
-            threads=choice.threads,
-            prompt_tokens=choice.context_tokens,
-            state_memory=None if choice.state_memory is None else choice.state_memory * 1_000_000,
-            progress=progress,
-        )
-        return cls(engine)
+    def load(
+        cls,
+        choice: ModelChoice,
+        progress: Callable[[str, float], None],
+        on_remote_change: Callable[[], None] = lambda: None,
+    ) -> Completer:
+        """Load a model; takes seconds. Raises ModelError, also where there is neither a local model nor a remote one.
+
+        `on_remote_change`: called on any thread when the state of the remote engine changes.
+        """
+        engine: Engine | None = None
+        missing: ModelError | None = None
+        try:
+            engine = Engine.load(
+                find_model(choice.model),
+                provider=choice.provider,
+                threads=choice.threads,
+                prompt_tokens=choice.context_tokens,
+                state_memory=None if choice.state_memory is None else choice.state_memory * 1_000_000,
+                progress=progress,
+            )
+        except ModelError as error:
+            missing = error
+        remote, refused = None, None
+        if choice.remote is not None:
+            try:
+                remote = connect(choice.remote, engine, choice.context_tokens, on_remote_change)
+            except RemoteError as error:
+                refused = RemoteFacts(choice.remote.url[:200], choice.remote.model or "", "down", str(error), None)
+        if missing is not None and remote is None:
+            raise missing if refused is None else ModelError(f"{refused.message}. {missing}")
+        return cls(engine, remote, refused)
+
+    @property
+    def remote(self) -> RemoteFacts | None:
+        """The remote engine; None without one."""
+        return self._remote.facts() if self._remote is not None else self._refused
+
+    @property
+    def model_name(self) -> str:
+        """The model that is expected to answer next."""
+        return self._remote.model if self._remote is not None and self._remote.is_ready else self.facts.name
 
     def submit(
         self,
@@ -92,8 +147,10 @@ class Completer:
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text; 0 once the model is unloaded. Thread-safe."""
-        engine = self._engine
-        return engine.tokenizer.count(text) if engine is not None else 0
+        engine, remote = self._engine, self._remote
+        if engine is not None:
+            return engine.tokenizer.count(text)
+        return remote.count_tokens(text) if remote is not None else 0
 
     def read(self, neighbours: tuple[str, ...]) -> None:
         """Prepare n-grams of these neighbours: see `Engine.read`. Thread-safe."""
@@ -112,11 +169,14 @@ class Completer:
         While one still works with the model, this waits: memory that is let go of later would stay with the allocator.
         """
         thread, self._thread = self._thread, None
+        remote, self._remote = self._remote, None
         left = weakref.ref(self._engine) if self._engine is not None else None
         self._engine = None
         if thread is not None:
             thread.close()
-        del thread
+        if remote is not None:
+            remote.close()
+        del thread, remote
         until, pause, is_left = time.monotonic() + _SECONDS_TO_FREE, 0.02, True
         while is_left and time.monotonic() < until:
             is_left = left is not None and left() is not None
@@ -124,6 +184,28 @@ class Completer:
             if is_left:
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)  # a look takes tens of milliseconds of the processor
+
+
+def connect(
+    choice: RemoteChoice,
+    engine: Engine | None,
+    prompt_tokens: int | None = None,
+    on_change: Callable[[], None] = lambda: None,
+) -> RemoteEngine:
+    """The remote engine that the settings name; it connects only if the user allows it. Raises RemoteError."""
+    base = parse_address(choice.url).base
+
+    def credentials() -> str | None:
+        """Asked before each greeting, so that a command of the user's takes effect while the server runs."""
+        given = os.environ.get(ADDRESS_VARIABLE)
+        if base not in allowed() and (given is None or parse_address(given).base != base):
+            raise RemoteError(f"{base} gets no code before you allow it. Run: mellum-lsp remote allow {base}")
+        return token_of(base)
+
+    local = (engine.tokenizer, engine.manifest.prompt) if engine is not None else None
+    return RemoteEngine(
+        base, choice.model, credentials=credentials, local=local, prompt_tokens=prompt_tokens, on_change=on_change
+    )
 
 
 def _request(

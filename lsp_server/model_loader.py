@@ -41,9 +41,11 @@ class _Outcome:
 class ResidentModel:
     """The model that makes suggestions, or the reason why there is none. Used on the event loop's thread alone."""
 
-    def __init__(self, server: LanguageServer, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, server: LanguageServer, on_change: Callable[[], None], on_remote_change: Callable[[], None]
+    ) -> None:
         self._server = server
-        self._on_change = on_change
+        self._on_change, self._on_remote_change = on_change, on_remote_change
         self.state = State.LOADING
         self.message = "Starting"
         self.completer: Completer | None = None
@@ -134,10 +136,14 @@ class ResidentModel:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends during a load
                 loop.call_soon_threadsafe(bar.report, what, share)
 
+        def told() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._on_remote_change)
+
         try:
             if closing is not None:
                 await closing  # so that there are never two models in memory
-            outcome = await in_thread("loader", lambda: _load(choice, old, progress))
+            outcome = await in_thread("loader", lambda: _load(choice, old, progress, told))
         finally:
             bar.end()
             beginning.cancel()
@@ -149,7 +155,12 @@ class ResidentModel:
         self._on_change()
 
 
-def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, float], None]) -> _Outcome:
+def _load(
+    choice: ModelChoice,
+    old: Completer | None,
+    progress: Callable[[str, float], None],
+    on_remote_change: Callable[[], None],
+) -> _Outcome:
     """Load a model on the calling thread. Never raises."""
     try:
         from engine import ModelError
@@ -159,7 +170,7 @@ def _load(choice: ModelChoice, old: Completer | None, progress: Callable[[str, f
             old.close()  # so that there are never two models in memory
         signature = signature_of(choice.model)
         try:
-            completer = Completer.load(choice, progress)
+            completer = Completer.load(choice, progress, on_remote_change)
         except ModelError as error:
             return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
     except BaseException as error:  # a native library may raise a BaseException that is no Exception

@@ -60,7 +60,7 @@ class Session:
         self.observer: Observer | None = None
         """Has the events written down; None where the settings want no statistics."""
         self._recorder: Recorder | None = None
-        self._resident = ResidentModel(server, self._state_changed)
+        self._resident = ResidentModel(server, self._state_changed, self._remote_changed)
         self._work: dict[str, asyncio.Task[Any]] = {}
         self._warm_ups: dict[str, asyncio.Task[None]] = {}
         self._last_typed = 0.0
@@ -88,6 +88,9 @@ class Session:
         state, message = self._resident.state, self._resident.message
         if not self.settings.enabled:
             state, message = State.DISABLED, f"Suggestions are switched off by the setting {SECTION}.enabled"
+        remote = self.completer.remote if self.completer is not None else None
+        if remote is not None and state is State.READY:
+            message += f". {remote.message}"
         if self.settings.collects:
             message += ". Code around suggestions is kept on this machine, as `collectSamples` is true"
         self.statistics.problem = self._recorder.problem if self._recorder is not None else None
@@ -95,6 +98,7 @@ class Session:
             state=state,
             message=message,
             model=self.completer.facts if self.completer is not None else None,
+            remote=remote,
             busy=bool(self._work),
             shown=self.feedback.shown,
             accepted=self.feedback.accepted,
@@ -275,7 +279,7 @@ class Session:
             self.observer.collect = self._recorder.put if self.settings.collects else None
 
     def _model_name(self) -> str:
-        return plain_name(self.completer.facts.name) if self.completer is not None else ""
+        return plain_name(self.completer.model_name) if self.completer is not None else ""
 
     def _stop_work(self, uri: str | None = None) -> None:
         for tasks in (self._work, self._warm_ups):
@@ -319,6 +323,13 @@ class Session:
                 self._has_shown_hint = True
                 hint = types.ShowMessageParams(types.MessageType.Info, status.message)
                 self._server.window_show_message(hint)
+        self._send_status()
+
+    def _remote_changed(self) -> None:
+        """The remote engine has greeted, or failed."""
+        if self.completer is None or (remote := self.completer.remote) is None:
+            return
+        self._log(types.MessageType.Warning if remote.state == "down" else types.MessageType.Info, remote.message)
         self._send_status()
 
     def _look_around(self) -> None:

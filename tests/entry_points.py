@@ -79,6 +79,8 @@ def commands(scene: Scene) -> dict[str, list[str]]:
         "models use": [PROGRAM, "models", "use", DEFAULT_MODEL],
         "models remove": [PROGRAM, "models", "remove", "no-such-model"],
         "stats": [PROGRAM, "stats"],
+        "remote": [PROGRAM, "remote"],
+        "remote allow": [PROGRAM, "remote", "allow", "https://gpu.example"],
         "doctor": [PROGRAM, "doctor"],
         "python -m lsp_server": [*of_python, "lsp_server"],
         "python -m lsp_server.cli": [*of_python, "lsp_server.cli", "models"],

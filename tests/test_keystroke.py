@@ -30,7 +30,7 @@ def test_a_constant_of_the_page_has_its_value(name: str, file: str, value: str) 
 
 
 def test_the_page_lists_all_settings() -> None:
-    listed = re.findall(r"^\| `([a-z]\w+)` \|", section("What an operator may turn"), re.MULTILINE)
+    listed = re.findall(r"^\| `([a-z][\w.]+)` \|", section("What an operator may turn"), re.MULTILINE)
     assert sorted(listed) == sorted(schema()["properties"])
 
 

@@ -209,6 +209,25 @@ same."
   :set #'mellum--set
   :group 'mellum-server)
 
+(defcustom mellum-remote-url nil
+  "The setting `remote.url' of the server.
+The address of an OpenAI-compatible completions server, such as
+`https://gpu.example:8000', whose model suggests as well.  Code is sent
+there.  Used once you have run `mellum-lsp remote allow URL': LSP does not
+tell your settings from a workspace's.  See docs/remote.md."
+  :type '(choice (const :tag "Default" nil) string)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
+(defcustom mellum-remote-model nil
+  "The setting `remote.model' of the server.
+The model's name at that server; nil for the only one that it serves."
+  :type '(choice (const :tag "Default" nil) string)
+  :initialize #'custom-initialize-default
+  :set #'mellum--set
+  :group 'mellum-server)
+
 (defconst mellum--settings
   '((mellum-enabled :enabled boolean t)
     (mellum-disabled-languages :disabledLanguages array nil)
@@ -228,7 +247,9 @@ same."
     (mellum-index-workspace :indexWorkspace boolean t)
     (mellum-statistics :statistics boolean t)
     (mellum-collect-samples :collectSamples boolean nil)
-    (mellum-complete-ignored-files :completeIgnoredFiles boolean nil))
+    (mellum-complete-ignored-files :completeIgnoredFiles boolean nil)
+    (mellum-remote-url :remote.url string nil)
+    (mellum-remote-model :remote.model string nil))
   "Each setting as (SYMBOL KEY TYPE DEFAULT): KEY and TYPE are the server's.")
 
 (provide 'mellum-settings)

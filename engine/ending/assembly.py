@@ -80,8 +80,12 @@ class Composition:
         if is_looping(self.tokens):
             return self._finish(StopReason.LOOP, self._whole_lines())
         if len(self.tokens) >= self._max_tokens:
-            return self._finish(StopReason.LENGTH, self._whole_lines() if "\n" in self.generated else None)
+            return self.reach_length()
         return False
+
+    def reach_length(self) -> bool:
+        """There are no more tokens for it: end it with its last whole line, or with what its first one has."""
+        return self._finish(StopReason.LENGTH, self._whole_lines() if "\n" in self.generated else None)
 
     def cut_short(self) -> bool:
         """Time is up: end it with its last whole line, or the last whole expression of the first; False without one."""

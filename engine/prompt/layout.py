@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from engine.model_folders.manifest import PromptFormat
-from engine.prompt.tokenizer import Tokenizer
 from engine.request import CompletionRequest
 
 _CHARACTERS_A_TOKEN = 4  # of source code, roughly; the tokens themselves are counted afterwards
@@ -27,6 +27,18 @@ _SUFFIX = 64  # tokens
 _LINE = 16  # tokens that are kept free for the cursor's line
 _STEPS = 5  # by so many parts of itself a window moves
 _NEAR = 512  # tokens above the cursor that come before any snippet
+
+
+class Encoder(Protocol):
+    """What the layout needs of a tokenizer: see `engine.prompt.tokenizer.Tokenizer`."""
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text."""
+        ...
+
+    def split_last_word(self, text: str) -> tuple[str, str, str]:
+        """Cut off the last word of a text, and give it as it is and as the vocabulary spells it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Prompt:
     """The same as the vocabulary spells it."""
 
 
-def lay_out(request: CompletionRequest, tokenizer: Tokenizer, style: PromptFormat, budget: Budget) -> Prompt:
+def lay_out(request: CompletionRequest, tokenizer: Encoder, style: PromptFormat, budget: Budget) -> Prompt:
     """Lay out a prompt in the model's own style; snippets that do not fit whole are left out, least relevant first."""
     project = _header(style.repository, request.project, tokenizer) if request.project else ()
     header = _header(style.filename, request.path, tokenizer)
@@ -128,7 +140,7 @@ def with_line_feeds(text: str) -> str:
 
 
 def _prefix(
-    request: CompletionRequest, tokenizer: Tokenizer, budget: int, *, healing: bool
+    request: CompletionRequest, tokenizer: Encoder, budget: int, *, healing: bool
 ) -> tuple[list[int], str, str]:
     """Tokens of the prefix, and its last word where that is taken back."""
     line = request.offset - request.text.rfind("\n", 0, request.offset) - 1
@@ -143,12 +155,12 @@ def _prefix(
     return tokens[-(-excess // step) * step :] if excess > 0 else tokens, word, spelled
 
 
-def _header(token: int | None, name: str, tokenizer: Tokenizer) -> Sequence[int]:
+def _header(token: int | None, name: str, tokenizer: Encoder) -> Sequence[int]:
     """What stands above a file or a project; nothing for a model without such a token."""
     return (token, *tokenizer.encode(f"{name}\n")) if token is not None else ()
 
 
-def _context(request: CompletionRequest, tokenizer: Tokenizer, style: PromptFormat, budget: int) -> list[int]:
+def _context(request: CompletionRequest, tokenizer: Encoder, style: PromptFormat, budget: int) -> list[int]:
     """Whole snippets within the budget, the most relevant last."""
     if style.filename is None:
         return []

@@ -33,7 +33,7 @@ _BOUNDARIES = (re.compile(r"(?<=\S)(?=[\r\n])"), re.compile(r"(?<=\n)(?=[^\S\r\n
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
-_PROBE = (
+PROBE = (
     'def f(a,\n      b="x"):\n\n\n    """Doc.\n\n    More.  \n\t\n  """\n    return [\n        1,\n\n        {2: -3},\n'
     "    ]  # end\r\n\r\n\tif (x) {\r\n\t\ty();\r\n\t}\n\n\nclass A:  \n \n  é = '🎉'\n\n    don't we'll\n1234\n"
     "<|endoftext|>\n}\n})\n \n\n\n...\n\t \n;"
@@ -148,8 +148,8 @@ class Tokenizer:
     def _cuts_at(self, rule: re.Pattern[str]) -> bool:
         """Whether this tokenizer gives the same tokens for a difficult text in segments as for the whole."""
         try:
-            parts = [self._encode_whole(segment) for segment in rule.split(_PROBE)]
-            return list(chain.from_iterable(parts)) == self._encode_whole(_PROBE)
+            parts = [self._encode_whole(segment) for segment in rule.split(PROBE)]
+            return list(chain.from_iterable(parts)) == self._encode_whole(PROBE)
         except TokenizerFailed:
             return False
 

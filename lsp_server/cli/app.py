@@ -11,13 +11,14 @@ import typer
 from rich.text import Text
 
 from engine import ModelError
-from lsp_server.cli.commands import complete, doctor, export, index, serve, settings, setup, stats
+from lsp_server.cli.commands import complete, doctor, export, index, remote, serve, settings, setup, stats
 from lsp_server.cli.commands.models import listing
 from lsp_server.cli.console import drop_output, err, error_sentence
 
 app = typer.Typer(
     name="mellum-lsp",
-    help="Local code completion: a language server with the model inside. Nothing leaves this machine.",
+    help="Local code completion: a language server with the model inside. Nothing leaves this machine, "
+    "unless you allow a server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +35,7 @@ app.command(name="settings")(settings.show_settings)
 app.command(name="export")(export.export)
 app.command(name="index")(index.index)
 app.add_typer(listing.app, name="models")
+app.add_typer(remote.app, name="remote")
 
 
 def _show_version(is_asked: bool) -> None:

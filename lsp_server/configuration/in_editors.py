@@ -98,8 +98,8 @@ def _custom(name: str, value: Mapping[str, Any]) -> str:
 
 
 def _symbol(name: str) -> str:
-    """Return the Lisp name of a setting: `maxTokens` is `mellum-max-tokens`."""
-    return "mellum-" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", name)
+    """Return the Lisp name of a setting: `maxTokens` is `mellum-max-tokens`, `remote.url` is `mellum-remote-url`."""
+    return "mellum-" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", name.replace(".", "-"))
 
 
 def _kind(value: Mapping[str, Any]) -> str:

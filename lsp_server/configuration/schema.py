@@ -46,7 +46,7 @@ def schema() -> dict[str, Any]:
     hints = get_type_hints(Settings)
     properties: dict[str, Any] = {}
     for field in fields(Settings):
-        name = settings._camel_case(field.name)
+        name = settings.json_name(field.name)
         kind = _type(hints[field.name])
         if (minimum := settings._AT_LEAST.get(field.name)) is not None:
             kind["minimum"] = minimum

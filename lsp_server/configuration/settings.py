@@ -36,6 +36,14 @@ Minutes = NewType("Minutes", float)
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteChoice:
+    """A server that the user's settings name."""
+
+    url: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChoice:
     """Which model is loaded, and how it runs."""
 
@@ -44,11 +52,15 @@ class ModelChoice:
     threads: int | None
     context_tokens: int | None
     state_memory: int | None
+    remote: RemoteChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set. Editors write the names in camel case, such as `disabledLanguages`."""
+    """Everything that can be set. Editors write the names in camel case, such as `disabledLanguages`.
+
+    What belongs together has a point in its name, `remote.url`, and may come as an object: `{"remote": {"url": ...}}`.
+    """
 
     enabled: bool = True
     """Whether there are suggestions at all; false stops all inference, and lets the model go: its memory is free."""
@@ -103,10 +115,18 @@ class Settings:
     """Whether there are suggestions inside files that `.gitignore` or `.aiignore` names, or that are named like
     secrets. They help no other file all the same."""
 
+    remote_url: str | None = None
+    """The address of an OpenAI-compatible completions server, such as `https://gpu.example:8000`, whose model suggests
+    as well. Code is sent there. Used once you have run `mellum-lsp remote allow URL`: LSP does not tell your settings
+    from a workspace's. See docs/remote.md."""
+    remote_model: str | None = None
+    """The model's name at that server; null for the only one that it serves."""
+
     @property
     def model_choice(self) -> ModelChoice:
         """The settings whose change loads the model again."""
-        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory)
+        remote = RemoteChoice(self.remote_url, self.remote_model) if self.remote_url else None
+        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory, remote)
 
     @property
     def collects(self) -> bool:
@@ -121,6 +141,7 @@ class Settings:
 _AT_LEAST = {"threads": 1, "context_tokens": 64, "max_tokens": 1, "deadline": 0, "state_memory": 1, "unload_after": 0}
 _MOST = 1 << 53  # as large as a whole number is in most clients, and one that a float holds
 _LONGEST_NAME = 60
+_GROUPS = ("remote",)
 _MOST_COMPLAINTS = 20
 
 
@@ -131,10 +152,10 @@ def read_settings(raw: object) -> tuple[Settings, list[str]]:
     if not isinstance(raw, Mapping):
         return Settings(), [f"The settings of {SECTION} must be an object, not {_json_name(raw)}."]
     complaints: list[str] = []
-    fields = {_camel_case(field.name): field.name for field in dataclasses.fields(Settings)}
+    fields = {json_name(field.name): field.name for field in dataclasses.fields(Settings)}
     types_by_name = get_type_hints(Settings)
     values: dict[str, Any] = {}
-    for key, value in raw.items():
+    for key, value in _flattened(raw).items():
         if key == TOKEN:
             continue
         name = fields.get(str(key))
@@ -195,7 +216,7 @@ def without_wishes_of(roots: Iterable[Path], settings: Settings) -> tuple[Settin
 def merged(base: object, over: object) -> object:
     """Override settings by others, key by key. A value that is no object stays, so that `read_settings` reports it."""
     if isinstance(base, Mapping) and isinstance(over, Mapping):
-        return {**base, **over}
+        return {**_flattened(base), **_flattened(over)}
     return base if over is None else over
 
 
@@ -211,9 +232,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+def json_name(field: str) -> str:
+    """The name that editors write for a field of `Settings`."""
+    group, _, rest = field.partition("_")
+    if group in _GROUPS:
+        return f"{group}.{json_name(rest)}"
+    first, *others = field.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _flattened(raw: Mapping[object, Any]) -> dict[object, Any]:
+    """The settings with those of a group by their whole names. A group that is no object stays, and is reported."""
+    flat: dict[object, Any] = {}
+    for key, value in raw.items():
+        if key in _GROUPS and isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": one for inner, one in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def _json_name(value: object) -> str:

@@ -146,6 +146,8 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     except _model_error() as error:
         session.lose_model(completer, str(error))
         return _nothing(Silence.NO_MODEL)
+    except _unavailable():
+        return _nothing(Silence.REMOTE)
     session.workspace.look_around(snapshot, completer)
     session.statistics.add(suggestion)
     log.debug("Steps, in seconds: %s", dict(suggestion.timings))
@@ -165,6 +167,12 @@ def _model_error() -> type[Exception]:
     from engine.model_folders.manifest import ModelError  # the loading thread has imported it already
 
     return ModelError
+
+
+def _unavailable() -> type[Exception]:
+    from engine import Unavailable
+
+    return Unavailable
 
 
 def to_item(

@@ -37,6 +37,7 @@ class Silence(StrEnum):
     IGNORED = "ignored", "This file is kept from the model. Run: mellum-lsp index why FILE"
     LOADING = "loading", "The model is being loaded. Ask again in a moment."
     NO_MODEL = "no model", "There is no model that works. The status says why. Run: mellum-lsp doctor"
+    REMOTE = "remote", "The remote engine does not answer, and there is no local model. The status says why."
     OUT_OF_STEP = "out of step", "The server does not have the text that the editor shows. Close the file, and open it."
     SUPERSEDED = "superseded", "The text has changed since, or a newer request was sent. Nothing is to be done."
     FAILED = "failed", "Something went wrong, and the log says what. Set `logLevel` to info, and report it."

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsp_server.reporting.index_progress import IndexFacts
 from lsp_server.reporting.silence import SilenceFacts
 from lsp_server.reporting.statistics import Statistics
+
+if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
+    from engine.remote.engine import RemoteFacts
 
 STATUS = "mellum/status"
 
@@ -48,6 +51,8 @@ class Status:
     message: str
     """One sentence: the state, and the mend if something is wrong."""
     model: ModelFacts | None
+    remote: RemoteFacts | None
+    """The model on another machine, where the settings name one."""
     busy: bool
     """Whether a suggestion is being computed now."""
     shown: int

@@ -155,7 +155,7 @@ class Observer:
                 number=next(self._numbers),
                 at=time.time(),
                 language=page.language,
-                model=self._model(),
+                model=plain_name(suggestion.model) if suggestion.model else self._model(),
                 place=suggestion.place or "",
                 is_explicit=snapshot.explicit,
                 probability=suggestion.probability,

@@ -32,6 +32,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         "learnGate": False,
         "statistics": False,
         "collectSamples": True,
+        "remote.url": "https://gpu.example",
+        "remote.model": "mellum",
     }
     settings, complaints = read_settings(raw)
     assert complaints == []
@@ -55,6 +57,8 @@ def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
         state_memory=1024,
         disabled_in=("comment", "string"),
         unload_after=Minutes(0.5),
+        remote_url="https://gpu.example",
+        remote_model="mellum",
     )
     assert len(raw) == len(fields(Settings)), "none is left out here"
     assert (settings.confidence_in("python"), settings.confidence_in("go")) == (0.45, 0.8)
@@ -140,3 +144,14 @@ def test_a_number_that_nothing_can_compute_with_is_refused(key: str) -> None:
     settings, [complaint] = read_settings({key: 10**400})
     assert settings == Settings()
     assert f"mellum.{key} must be at most" in complaint
+
+
+def test_a_group_of_settings_may_come_as_an_object_or_by_whole_names() -> None:
+    wanted = Settings(remote_url="https://a", remote_model="m")
+    assert read_settings({"remote": {"url": "https://a", "model": "m"}}) == (wanted, [])
+    assert read_settings({"remote.url": "https://a", "remote": {"model": "m"}}) == (wanted, [])
+    assert read_settings(merged({"remote": {"url": "https://a"}}, {"remote.model": "m"})) == (wanted, [])
+    for wrong in ({"remote": "https://a"}, {"remote": {"token": "t"}}, {"remote": {"url": 1}}):
+        settings, [complaint] = read_settings(wrong)
+        assert settings == Settings()
+        assert "mellum.remote" in complaint

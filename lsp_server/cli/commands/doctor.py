@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -17,8 +18,13 @@ from engine.devices import cuda, plugins
 from engine.devices.providers import Provider, available, try_provider
 from engine.model_folders.locations import cache_folder, find_model
 from engine.model_folders.manifest import read_manifest
+from engine.remote.address import RemoteError
+from engine.remote.trial import try_out
 from engine.runtime.benchmark import choose_threads
 from lsp_server.cli.console import AsJson, ModelOption, ProviderOption, out, print_json
+from lsp_server.completer import connect
+from lsp_server.configuration.remotes import allowed
+from lsp_server.configuration.settings import RemoteChoice
 from syntax.children import QUIET
 
 _PACKAGES = (
@@ -47,8 +53,8 @@ class Diagnosis:
     """The output of the libraries of each execution provider that does not work."""
 
 
-def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis:
-    """Check everything that a suggestion needs; load the model and measure it.
+def diagnose(model: str | None = None, provider: Provider = "auto", remote: tuple[RemoteChoice, ...] = ()) -> Diagnosis:
+    """Check everything that a suggestion needs; load the model and measure it; try servers.
 
     Takes a few seconds. Servers that start later use the best measured number of threads.
     """
@@ -77,6 +83,8 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
         problems.append("ONNX Runtime cannot run a graph on this CPU. Run: pip install --force-reinstall onnxruntime")
     facts["network"] = _network()
     facts["cache folder"] = str(cache_folder())
+    for server in remote:
+        _add_remote(diagnosis, server)
     try:
         folder = find_model(model)
         facts["model folder"] = str(folder)
@@ -114,6 +122,28 @@ def diagnose(model: str | None = None, provider: Provider = "auto") -> Diagnosis
         f"{manifest.kv_bytes_per_token:,} bytes of KV state each"
     )
     return diagnosis
+
+
+def _add_remote(diagnosis: Diagnosis, choice: RemoteChoice) -> None:
+    """A server that the user allows: whether it answers, and how fast."""
+    name = f"remote {choice.url}"
+    try:
+        engine = connect(choice, None)
+    except RemoteError as error:
+        diagnosis.problems.append(str(error))
+        return
+    try:
+        trial = try_out(engine)
+    finally:
+        engine.close()
+    if trial.facts.state != "ready":
+        diagnosis.problems.append(trial.facts.message)
+        return
+    parts = [f"{trial.facts.message}; {trial.protocol}"]
+    for what, seconds in (("a round trip takes", trial.round_trip), ("its first token comes after", trial.first_token)):
+        parts += [f"{what} {seconds * 1e3:,.0f} ms"] if seconds is not None else []
+    parts += [f"it writes {trial.rate:,.0f} tokens a second"] if trial.rate is not None else []
+    diagnosis.facts[name] = "; ".join(parts)
 
 
 def _add_card(diagnosis: Diagnosis, card: cuda.Card | None) -> None:
@@ -154,7 +184,8 @@ def _network() -> str:
     if left:
         return f"nothing is sent by this program, but dependencies may: {', '.join(left)} is not set"
     traced = "; Windows itself traces that it was loaded" if sys.platform == "win32" else ""
-    return f"nothing is sent; ONNX Runtime's telemetry is off{traced}. Only setup, models get and export download"
+    sent = f"code is sent to {', '.join(allowed())} where your settings name it" if allowed() else "nothing is sent"
+    return f"{sent}; ONNX Runtime's telemetry is off{traced}. Only setup, models get and export download"
 
 
 def _version(package: str) -> str | None:
@@ -164,9 +195,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def doctor(model: ModelOption = None, provider: ProviderOption = "auto", as_json: AsJson = False) -> None:
+def doctor(
+    model: ModelOption = None,
+    provider: ProviderOption = "auto",
+    as_json: AsJson = False,
+    remote: Annotated[str | None, typer.Option(help="A server to try. Default: those that you have allowed.")] = None,
+    remote_model: Annotated[str | None, typer.Option(help="Which of its models.")] = None,
+) -> None:
     """Say what is installed, what really works on this machine, and how fast; exit code 1 when something is broken."""
-    diagnosis = diagnose(model, provider)
+    urls = [remote] if remote is not None else allowed()
+    diagnosis = diagnose(model, provider, tuple(RemoteChoice(url, remote_model) for url in urls))
     if as_json:
         print_json(asdict(diagnosis))
     else:

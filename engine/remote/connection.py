@@ -1,0 +1,264 @@
+"""The connection to one server: kept alive, TLS always verified, read on a thread of its own.
+
+HTTP/2 where the server offers it and `h2` is installed: a cancelled request then ends its stream alone. With HTTP/1.1
+a cancelled request closes the connection; where that is encrypted, another is opened at once, for the next request.
+httpx gives up an HTTP/2 stream without telling the server, which would decode on: the frame that says it is sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.remote.address import Address, RemoteError
+from engine.remote.events import Event, ServerSaid, events
+from engine.remote.failures import broken, not_openai, refusal
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_WITHIN = 3.0  # seconds
+_READ_WITHIN = 10.0  # seconds of silence
+_LONGEST_ANSWER = 1 << 20  # bytes of an answer that is not streamed
+_KEPT_ALIVE = 120.0  # seconds
+_MOST_RESET = 50  # streams of a connection: to httpx they are still open, and a server allows 100
+
+Result = TypeVar("Result")
+Deliver = Callable[[Event | RemoteError], None]
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """Requests to one server. Its methods may be called on any thread; coroutines run on its own."""
+
+    def __init__(self, address: Address) -> None:
+        """Connect to nothing yet. Raises RemoteError where httpx is not installed."""
+        if importlib.util.find_spec("httpx") is None:
+            raise RemoteError("A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'")
+        import httpx
+
+        self.address = address
+        self._token: str | None = None
+        has_http2 = importlib.util.find_spec("h2") is not None
+        self.protocol = ""
+        """Of the last answer, such as HTTP/2; empty before."""
+        self._options: dict[str, Any] = {
+            "http2": has_http2,
+            "timeout": httpx.Timeout(_READ_WITHIN, connect=_CONNECT_WITHIN, pool=_CONNECT_WITHIN),
+            "limits": httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEPT_ALIVE),
+            "trust_env": not address.is_loopback,  # no proxy leads to this machine
+        }
+        self._client: httpx.AsyncClient | None = None
+        self._network: Any = None
+        """The bytes of the newest connection, as httpx gives them in its traces."""
+        self._reset = 0
+        self._background: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
+        self._thread.start()
+
+    def use(self, token: str | None) -> None:
+        """Send a token from now on. Raises RemoteError where others could read it on the way."""
+        if token and not (self.address.is_encrypted or self.address.is_loopback):
+            raise RemoteError(f"The token would cross the network readable to {self.address.base}. Use https")
+        self._token = token
+
+    def soon(self, call: Callable[[], None]) -> bool:
+        """Call a function on the connection's thread; False once it is closed."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            return False
+        return True
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Run a coroutine on the connection's thread; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Future[None]:
+        """Call a function on the connection's thread after some seconds, unless the future is cancelled before."""
+
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            call()
+
+        return self.start(wait())
+
+    async def get(self, path: str, *, model: str = "") -> Any:
+        """Get JSON. Raises RemoteError."""
+        return await self._ask("GET", path, None, model)
+
+    async def post(self, path: str, body: Any, *, model: str = "") -> Any:
+        """Post JSON, and get some. Raises RemoteError."""
+        return await self._ask("POST", path, body, model)
+
+    def stream(self, path: str, body: Any, deliver: Deliver, *, model: str) -> Future[None]:
+        """Post JSON, and have the events of the answer delivered, of which the last has `finish`; or an error.
+
+        Cancelling the future ends the stream within milliseconds.
+        """
+        return self.start(self._stream(path, body, deliver, model))
+
+    def close(self) -> None:
+        """Close everything, and end the thread."""
+
+        async def end() -> None:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self._renew()
+            self._loop.stop()
+
+        if self._thread.is_alive():
+            self.start(end())
+            self._thread.join(_CONNECT_WITHIN)
+        if not self._thread.is_alive() and not self._loop.is_closed():
+            self._loop.close()
+
+    async def _ask(self, method: str, path: str, body: Any, model: str) -> Any:
+        try:
+            async with self._request(method, path, body) as response:
+                data = await self._read(response)
+                if response.status_code != 200:
+                    raise self._refusal(response, data, model)
+        except RemoteError:
+            raise
+        except Exception as error:
+            raise broken(self.address, error) from error
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise not_openai(self.address, f"{path} answers with something else than JSON") from error
+
+    async def _stream(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
+        streams: list[int] = []
+        try:
+            await self._deliver(path, body, deliver, model, streams)
+        except asyncio.CancelledError:
+            if streams:
+                self._in_background(self._end_stream(streams[-1]))
+            elif self.address.is_encrypted and self.protocol == "HTTP/1.1":
+                self._in_background(self._open_another())
+            raise
+        except RemoteError as error:
+            deliver(error)
+        except ServerSaid as error:
+            deliver(refusal(self.address, 500, error.said, model=model, has_token=True, retry_after=""))
+        except ValueError as error:
+            deliver(not_openai(self.address, str(error)))
+        except Exception as error:
+            deliver(broken(self.address, error))
+
+    async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:
+        is_complete = False
+        async with self._request("POST", path, body, streams) as response:
+            if response.status_code != 200:
+                raise self._refusal(response, await self._read(response), model)
+            kind = response.headers.get("content-type", "")
+            if "event-stream" not in kind:
+                raise not_openai(self.address, f"its answer is {kind or 'nothing'}, and no stream of events")
+            async for event in events(response.aiter_bytes()):
+                is_complete = is_complete or bool(event.finish)
+                deliver(event)
+        if not is_complete:
+            raise RemoteError(f"{self.address.base} broke off its answer. See its log")
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: Any, streams: list[int] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request; `streams` gets the number of its HTTP/2 stream."""
+        import httpx
+
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        url = self.address.base + path
+
+        async def trace(event: str, about: dict[str, Any]) -> None:
+            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                self._network, self._reset = about["return_value"], 0
+            elif event == "http2.send_request_headers.started" and streams is not None:
+                streams.append(about["stream_id"])
+
+        more: dict[str, Any] = {"content": content, "headers": headers, "extensions": {"trace": trace}}
+        async with contextlib.AsyncExitStack() as stack:
+            for is_again in (False, True):
+                if self._client is None:
+                    self._client = httpx.AsyncClient(verify=_trust(), **self._options)
+                try:
+                    response = await stack.enter_async_context(self._client.stream(method, url, **more))
+                    break
+                except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError):
+                    if is_again:
+                        raise
+                    await self._renew()  # the server has closed a connection that was kept
+            self.protocol = response.http_version
+            yield response
+
+    async def _renew(self) -> None:
+        """Close all connections; the next request opens another."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client.aclose()
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        data = b""
+        async for chunk in response.aiter_bytes():
+            data += chunk
+            if len(data) > _LONGEST_ANSWER:
+                raise not_openai(self.address, "an answer without an end")
+        return data
+
+    def _refusal(self, response: httpx.Response, data: bytes, model: str) -> RemoteError:
+        try:
+            said = json.loads(data)
+        except ValueError:
+            said = None
+        again = response.headers.get("retry-after", "")
+        has_token = bool(self._token)
+        return refusal(self.address, response.status_code, said, model=model, has_token=has_token, retry_after=again)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _end_stream(self, stream: int) -> None:
+        """Tell the server that an HTTP/2 stream is cancelled (RFC 9113, 6.4)."""
+        length, kind, flags, cancel = (4).to_bytes(3, "big"), b"\3", b"\0", (8).to_bytes(4, "big")
+        frame = length + kind + flags + stream.to_bytes(4, "big") + cancel
+        self._reset += 1
+        try:
+            await self._network.write(frame, timeout=_CONNECT_WITHIN)
+            is_worn = self._reset >= _MOST_RESET
+        except Exception:  # closed meanwhile, or busy
+            is_worn = True
+        if is_worn:
+            await self._renew()
+
+    async def _open_another(self) -> None:
+        with contextlib.suppress(RemoteError):
+            await self.get("/v1/models")
+
+
+def _trust() -> ssl.SSLContext:
+    """What the system trusts: its own store where `truststore` is installed, else that of OpenSSL, or SSL_CERT_FILE."""
+    if importlib.util.find_spec("truststore") is not None:
+        import truststore
+
+        system: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return system
+    return ssl.create_default_context()

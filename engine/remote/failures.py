@@ -1,0 +1,96 @@
+"""What can go wrong with another machine: one sentence for each failure, with its mend. No sentence holds code."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from engine.remote.address import Address, RemoteError
+
+_LONGEST_QUOTE = 200
+
+
+def not_openai(address: Address, reason: str) -> RemoteError:
+    """The server speaks another protocol, or breaks this one."""
+    return RemoteError(
+        f"{address.base} is not an OpenAI-compatible completions server ({reason}). Let `remote.url` name one"
+    )
+
+
+def refusal(address: Address, status: int, said: Any, *, model: str, has_token: bool, retry_after: str) -> RemoteError:
+    """The server answered with an error; `said` is what it sent, as JSON or None."""
+    quote = _quote(said)
+    if status in (401, 403) and not has_token:
+        return RemoteError(f"{address.base} wants a token. Run: mellum-lsp remote allow {address.base} --token")
+    if status in (401, 403):
+        return RemoteError(f"{address.base} refuses the token. Run: mellum-lsp remote allow {address.base} --token")
+    if status == 407:
+        return RemoteError(f"The proxy to {address.host} wants a password. Write it into the variable HTTPS_PROXY")
+    if status == 404 and "model" in quote.lower():
+        return RemoteError(f"{address.base} does not serve the model {model}. Set `remote.model` ({quote})")
+    if status == 404 or 300 <= status < 400:
+        return not_openai(address, f"HTTP status {status}")
+    if status == 429 or status == 503:
+        seconds = float(retry_after) if retry_after.isdecimal() else None
+        return RemoteError(f"{address.base} is busy or still loading{quote}. It is asked again", again_in=seconds)
+    if 400 <= status < 500:
+        return RemoteError(f"{address.base} does not take the request (HTTP status {status}{quote})", is_about_one=True)
+    return RemoteError(f"{address.base} fails (HTTP status {status}{quote}). See its log")
+
+
+def broken(address: Address, error: BaseException) -> RemoteError:
+    """The sentence for an error of the connection."""
+    import httpx  # whatever raised the error has imported it
+
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return RemoteError(
+                f"The certificate of {address.host} is not trusted ({cause.verify_message}). Add its authority to the "
+                "system's, or let the variable SSL_CERT_FILE name it"
+            )
+    if isinstance(error, httpx.ProxyError):
+        return RemoteError(f"The proxy does not connect to {address.host} ({_short(error)}). See HTTPS_PROXY, NO_PROXY")
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return RemoteError(
+                f"{address.base} does not speak TLS as expected ({cause.reason}). Compare https with http"
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return RemoteError(f"{address.base} refuses the connection. Start the server there, and compare the port")
+        if isinstance(cause, socket.gaierror):
+            return RemoteError(f"There is no host {address.host} ({cause.strerror}). Compare `remote.url`")
+    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+        return RemoteError(f"{address.base} does not take the connection in time. Is a firewall in between?")
+    if isinstance(error, httpx.TimeoutException):
+        return RemoteError(f"{address.base} does not answer in time. It may have too much work")
+    if isinstance(error, httpx.ConnectError):
+        return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
+    return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error with the ones that caused it: httpx wraps those of the system."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or one in found:
+            continue
+        found.append(one)
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return found
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_LONGEST_QUOTE] or type(error).__name__
+
+
+def _quote(said: Any) -> str:
+    """What an error's body says, as the end of a parenthesis; empty where it says nothing."""
+    while isinstance(said, dict):
+        said = said.get("error", said.get("message", said.get("detail")))
+    return f", {' '.join(said.split())[:_LONGEST_QUOTE]}" if isinstance(said, str) and said.strip() else ""

@@ -1,0 +1,189 @@
+"""A language server whose model is on another machine: over stdio, with a real server of OpenAI's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.harness.client import SOON, Client, environment, serving
+from syntax.children import python_command
+from tests.engine.remote.openai_server import MODEL
+from tests.engine.remote.running import Running, running
+
+URI = "file:///shapes.py"
+CODE = "def area(width, height):\n    return width * height\n\n\ndef double(width, height):\n    return 2 * area("
+
+
+@pytest.fixture(scope="module")
+def the_engine(model_cache: Path) -> Iterator[Running]:
+    with running(model_cache) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(the_engine: Running) -> Running:
+    the_engine.behave()
+    return the_engine
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> dict[str, str]:
+    """An environment with a folder for what is kept of a user, and a keyring."""
+    keyring = {
+        "PYTHON_KEYRING_BACKEND": "tests.lsp_server.token_file.TokenFile",
+        "TOKEN_FILE": str(tmp_path / "tokens"),
+    }
+    return {"MELLUM_LSP_STATE": str(tmp_path / "state"), **keyring}
+
+
+def remote(*arguments: str, cache: Path, kept: dict[str, str], token: str = "") -> str:
+    """Run `mellum-lsp remote`."""
+    command = python_command("lsp_server.cli", "remote", *arguments)
+    there = environment(cache, **kept)
+    done = subprocess.run(command, env=there, input=token, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+async def remote_state(client: Client, *states: str) -> dict[str, Any]:
+    """Wait until the remote engine has one of these states."""
+    async with asyncio.timeout(SOON):
+        while True:
+            status: dict[str, Any] = await client.request("mellum/status")
+            if status["remote"] is not None and status["remote"]["state"] in states:
+                return status
+            await asyncio.sleep(0.05)
+
+
+async def suggestion(client: Client, version: int, text: str = CODE) -> str:
+    """The first suggestion at the end of a text."""
+    client.change(URI, version, {"text": text})
+    lines = text.split("\n")
+    items = await client.complete(URI, len(lines) - 1, len(lines[-1]))
+    return items[0]["insertText"] if items else ""
+
+
+def options(engine: Running, **more: object) -> dict[str, object]:
+    return {"remote": {"url": engine.url, "model": MODEL}, "eagerness": "always", "deadline": 0, **more}
+
+
+async def test_a_server_that_the_user_has_not_allowed_gets_nothing_however_it_is_named(
+    engine: Running, model_cache: Path, kept: dict[str, str]
+) -> None:
+    async with serving(model_cache, **kept) as server:
+        client = server.client
+        await client.initialize(initializationOptions=options(engine))
+        status = await remote_state(client, "down")
+        assert f"Run: mellum-lsp remote allow {engine.url}" in status["message"]
+        pushed = {"settings": {"mellum": {"remote.url": engine.url + "/v1"}}}
+        client.notify("workspace/didChangeConfiguration", pushed)
+        client.open(URI, "")
+        async with asyncio.timeout(SOON):
+            version = 2
+            while not await suggestion(client, version):  # the model is loaded again
+                version += 1
+        await remote_state(client, "down")
+    assert engine.seen()["prompts"] == []
+
+
+async def test_an_allowed_server_suggests_without_a_local_model_and_its_end_has_a_reason(
+    model_cache: Path, tmp_path: Path, kept: dict[str, str]
+) -> None:
+    nothing = tmp_path / "cache"
+    with running(model_cache) as engine:
+        assert "may have code" in remote("allow", engine.url, cache=nothing, kept=kept)
+        assert engine.url in remote(cache=nothing, kept=kept)
+        async with serving(nothing, **kept) as server:
+            client = server.client
+            await client.initialize(initializationOptions=options(engine))
+            status = await remote_state(client, "ready")
+            assert status["state"] == "ready"
+            assert f"{MODEL} at {engine.url} is ready" in status["message"]
+            client.open(URI, "")
+            assert (await suggestion(client, 2)).startswith("width")
+            [prompt, *_] = engine.seen()["prompts"]
+            assert prompt.endswith(f"{CODE}<fim_middle>")
+            engine.kill()
+            assert not await suggestion(client, 3, CODE + "3 + ")
+            status = await remote_state(client, "down")
+            assert status["silence"]["reason"] == "remote"
+            assert engine.url in status["message"]
+    assert b"Traceback" not in server.stderr
+
+
+async def test_the_local_model_goes_on_while_the_server_is_gone_and_the_server_comes_back(
+    model_cache: Path, kept: dict[str, str]
+) -> None:
+    with running(model_cache) as engine:
+        remote("allow", engine.url, cache=model_cache, kept=kept)
+        async with serving(model_cache, **kept) as server:
+            client = server.client
+            await client.initialize(initializationOptions=options(engine))
+            await remote_state(client, "ready")
+            client.open(URI, "")
+            assert await suggestion(client, 2)
+            engine.kill()
+            assert await suggestion(client, 3, CODE + "3 + ")
+            status = await remote_state(client, "down")
+            assert status["state"] == "ready"
+            assert "is ready. " in status["message"]
+            with running(model_cache, port=engine.port) as again:
+                await remote_state(client, "ready")
+                assert await suggestion(client, 4, CODE + "width * 2, ")
+                assert again.seen()["prompts"]
+            told = [one["remote"]["state"] for one in client.notifications("mellum/status") if one["remote"]]
+            assert told.index("down") < len(told) - 1 - told[::-1].index("ready")
+    assert b"Traceback" not in server.stderr
+
+
+async def test_a_token_of_the_keyring_is_sent_and_can_be_removed(
+    engine: Running, tmp_path: Path, kept: dict[str, str]
+) -> None:
+    nothing = tmp_path / "cache"
+    engine.behave(token="a secret")
+    remote("allow", engine.url, "--token", cache=nothing, kept=kept, token="a secret\n")
+    async with serving(nothing, **kept) as server:
+        await server.client.initialize(initializationOptions=options(engine))
+        await remote_state(server.client, "ready")
+    assert "gets no code any more" in remote("forbid", engine.url, cache=nothing, kept=kept)
+    assert "a secret" not in (tmp_path / "tokens").read_text()
+    allowing = {**kept, "MELLUM_LSP_REMOTE": engine.url, "MELLUM_LSP_REMOTE_TOKEN": "wrong"}
+    async with serving(nothing, **allowing) as server:
+        await server.client.initialize(initializationOptions=options(engine))
+        assert "refuses the token" in (await remote_state(server.client, "down"))["message"]
+
+
+async def test_what_is_no_address_is_told_and_the_local_model_suggests(model_cache: Path, kept: dict[str, str]) -> None:
+    async with serving(model_cache, **kept) as server:
+        wrong = {"remote": {"url": "ftp://gpu"}, "eagerness": "always", "deadline": 0}
+        await server.client.initialize(initializationOptions=wrong)
+        assert "`remote.url` is no address" in (await remote_state(server.client, "down"))["message"]
+        server.client.open(URI, "")
+        assert await suggestion(server.client, 2)
+
+
+def test_the_doctor_tries_what_is_allowed_and_says_how_fast_it_is(
+    engine: Running, tmp_path: Path, kept: dict[str, str]
+) -> None:
+    nothing = tmp_path / "cache"
+    remote("allow", engine.url, cache=nothing, kept=kept)
+
+    def doctor(*arguments: str) -> dict[str, Any]:
+        command = python_command("lsp_server.cli", "doctor", "--json", *arguments)
+        done = subprocess.run(command, env=environment(nothing, **kept), capture_output=True, text=True, check=False)
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    fact = doctor()["facts"][f"remote {engine.url}"]
+    assert "is ready; HTTP/1.1; a round trip takes " in fact
+    assert "its first token comes after" in fact
+    assert "tokens a second" in fact
+    other = doctor("--remote", "https://gpu.example")
+    assert any("Run: mellum-lsp remote allow https://gpu.example" in one for one in other["problems"])
+    engine.behave(status=500)
+    assert any("fails (HTTP status 500" in one for one in doctor()["problems"])
