@@ -3,8 +3,9 @@
 A typist types parts of functions on a simulated clock (see `replay`), and takes what is right. The model's answer at
 each key is asked once, and kept in the folder that `--answers` names: that takes minutes for ten functions. The gate
 learns from suggestions at functions of the training's packages, and the filter is fitted to them; all are judged at
-functions of held-out packages. Prints keys saved, and the time that suggestions are on the screen that are wrong from
-their first word, each with its difference to the shipped gate, function by function, and the standard error of that.
+functions of held-out packages. Prints keys saved, and the time and number of suggestions on the screen that are wrong
+from their first word, each with its difference to the shipped gate, function by function, and the standard error of
+that; the time includes what is left of a suggestion once its right beginning was typed.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _CUTS = (0.45, 0.5, 0.55, 0.6)
 """Gates that cut what a filter, or a rule for the first word, is asked about."""
 
 Figures = NDArray[np.float64]
-"""[functions, 5]: keys saved, seconds of wrong suggestions on the screen, of all, how many were shown, and wrong; wrong
-is what is wrong from its first word."""
+"""[functions, 6]: keys saved, seconds of wrong suggestions on the screen, and of all; how many suggestions were shown,
+were wrong, and were right to their end. Wrong is what is wrong from its first word."""
 
 
 def figures(functions: Sequence[TypedFunction], gate: float, policy: Policy = lambda situation: True) -> Figures:
@@ -48,8 +49,8 @@ def figures(functions: Sequence[TypedFunction], gate: float, policy: Policy = la
     rows = []
     for function in functions:
         record, shown = typed(function, gate, policy)
-        wrong = sum(not one.starts_right for one in shown)
-        rows.append((record.keys_alone - record.keys, record.wrong, record.on_screen, len(shown), wrong))
+        wrong, right = sum(not one.starts_right for one in shown), sum(one.is_right for one in shown)
+        rows.append((record.keys_alone - record.keys, record.wrong, record.on_screen, len(shown), wrong, right))
     return np.array(rows, float)
 
 
@@ -125,14 +126,15 @@ def table(learning: Sequence[TypedFunction], judging: Sequence[TypedFunction]) -
             rows.append(Choice(name, learned_gate(events, count, taken)))
     rows += [chosen(learning, rules()), chosen(learning, filters(learning))]
     yield f"{len(learning)} functions to learn from, with {len(events):,} suggestions; {len(judging)} to judge at"
-    yield f"{'':44}{'gate':>6}{'keys saved':>22}{'seconds wrong':>24}{'of the time':>13}{'wrong / shown':>16}"
+    names = f"{'keys saved':>22}{'seconds wrong':>22}{'of the time':>13}{'wrong':>22}{'shown':>8}{'all right':>11}"
+    yield f"{'':44}{'gate':>6}{names}"
     shipped = figures(judging, _SHIPPED)
     for row in rows:
         got = figures(judging, row.gate, row.policy)
         yield (
-            f"{row.name:44}{row.gate:>6.2f}{_beside(got, shipped, 0):>22}{_beside(got, shipped, 1):>24}"
+            f"{row.name:44}{row.gate:>6.2f}{_beside(got, shipped, 0):>22}{_beside(got, shipped, 1):>22}"
             f"{got[:, 1].sum() / max(got[:, 2].sum(), 1e-9):>13.1%}"
-            f"{f'{got[:, 4].mean():.2f} / {got[:, 3].mean():.2f}':>16}"
+            f"{_beside(got, shipped, 4):>22}{got[:, 3].mean():>8.2f}{got[:, 5].sum() / max(got[:, 3].sum(), 1):>11.1%}"
         )
 
 
