@@ -1,4 +1,7 @@
-"""The model in memory: loads it in the background, searches again while none is found, replaces it for new settings."""
+"""The model in memory: loads it in the background, searches again while none is found, and replaces it.
+
+Another one takes its place for new settings, after `mellum-lsp models use`, and where its folder was made anew.
+"""
 
 from __future__ import annotations
 
@@ -75,13 +78,15 @@ class ResidentModel:
         self._tell(State.UNLOADED, message)
 
     def look_again(self) -> None:
-        """Load an unloaded model again; after a failure, check every few seconds whether a model was set up.
+        """Load an unloaded model again; every few seconds, check whether another one was chosen, or made anew.
 
         Takes microseconds.
         """
-        if self.state is State.UNLOADED and self._wanted is not None:
+        if self._wanted is None:
+            return
+        if self.state is State.UNLOADED:
             self._load()
-        if self.state not in (State.NO_MODEL, State.FAILED) or self._wanted is None:
+        if self.state is State.LOADING:
             return
         now = time.monotonic()
         if now - self._last_look < _SECONDS_BETWEEN_LOOKS:

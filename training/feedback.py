@@ -2,8 +2,8 @@
 
 `python -m training.feedback MODEL SAMPLES --out FOLDER`: SAMPLES is the file that the server writes where the setting
 `collectSamples` is true (`mellum-lsp stats` names it). Where a suggestion was not taken, it is paired with what was
-written at its place, as many lines of it; `python -m training.preferences` tunes by the pairs, as by those of
-`training.pairs`.
+written at its place, as many lines of it. `python -m training.preferences --from-feedback SAMPLES` makes the same pairs
+and tunes by them; this command writes them to look at, or to mix them with those of `training.pairs`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from training.data.examples import write_examples
 from training.data.middles import Kind
 
 PROMPT_TOKENS = 768
+NOTHING_IN = "All that was suggested was taken, or nothing was collected: there is no pair in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ def pair_of(taken: Taken, tokenizer: Tokenizer, style: PromptFormat) -> tuple[Ex
     return preferred, answered(prompt, taken.suggestion, tokenizer, style, kind, taken.language)
 
 
+def read_feedback(file: Path, tokenizer: Tokenizer, style: PromptFormat) -> list[tuple[Example, Example]]:
+    """The pairs of all samples in a file that teach something. Raises sqlite3.Error."""
+    return [pair_of(taken, tokenizer, style) for taken in read_samples(file)]
+
+
 def main() -> None:
     """Write `preferred.npz` and `avoided.npz`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,9 +84,9 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = find_model(arguments.model)
     style, tokenizer = read_manifest(folder).prompt, Tokenizer(folder / TOKENIZER_FILE)
-    pairs = [pair_of(taken, tokenizer, style) for taken in read_samples(arguments.samples)]
+    pairs = read_feedback(arguments.samples, tokenizer, style)
     if not pairs:
-        parser.exit(1, f"No pair in {arguments.samples}: all that was suggested was taken, or nothing was collected\n")
+        parser.exit(1, f"{NOTHING_IN} {arguments.samples}\n")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, side in zip(("preferred", "avoided"), zip(*pairs, strict=True), strict=True):
         write_examples(arguments.out / f"{name}.npz", side)

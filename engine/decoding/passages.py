@@ -1,6 +1,10 @@
 """What is looked through for drafts and n-grams: the document around the cursor, and the files near it.
 
-Typing changes only the lines near above the cursor; the tokens of everything else are remembered.
+Typing changes only the lines near above the cursor; the tokens of everything else are remembered. Among the files near,
+open documents come first, with their present text: what was written in another one is looked through. It is no source
+of its own besides: at 119 places in functions that are written in turn, it saved no character more as n-grams, and as
+drafts 0.034 of 2.18 steps (standard error 0.033). All files near as drafts saved 0.101 steps (0.056), and to look
+through them took that time again (`python -m evaluation.written --sources FOLDER`).
 """
 
 from __future__ import annotations

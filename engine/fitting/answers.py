@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.engine import Engine
 from engine.fitting.place import Point
-from engine.request import CompletionRequest, ContextSnippet
+from engine.request import CompletionRequest, ContextSnippet, Suggestion
 
 PROMPT_TOKENS = 768
 """Of the longest prompt: as most machines have it."""
@@ -46,8 +46,12 @@ def answer_of(
     request = CompletionRequest(
         point.path, point.language, point.text, point.offset, neighbours=neighbours, context=context
     )
+    return spelled_out(engine, request, engine.complete(request))
+
+
+def spelled_out(engine: Engine, request: CompletionRequest, suggestion: Suggestion) -> Answer:
+    """A suggestion that the engine has made for a request, token by token."""
     healed = len(engine.lay_out(request).last_word)
-    suggestion = engine.complete(request)
     beginnings = []
     for count in range(1, len(suggestion.tokens) + 1):
         written = engine.tokenizer.decode(suggestion.tokens[:count])[healed:]

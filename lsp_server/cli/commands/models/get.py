@@ -43,7 +43,7 @@ def get(
     ] = True,
     no_fit: NoFit = False,
     workspace: Workspace = None,
-    use: Annotated[bool, typer.Option("--use/--no-use", help="Use it from the server's next start on.")] = True,
+    use: Annotated[bool, typer.Option("--use/--no-use", help="Use it, also in servers that run.")] = True,
 ) -> None:
     """Download a model, export it, verify it, fit it to real code, and use it. Only the download needs the network.
 
@@ -88,7 +88,9 @@ def get(
     err.print(Text(f"Seconds by step: {steps}"), soft_wrap=True)
     if use:
         back = f". To switch back: mellum-lsp models use {before}" if before != manifest.name else ""
-        err.print(Text(f"{manifest.name} is in use from the server's next start on{back}"), soft_wrap=True)
+        err.print(
+            Text(f"{manifest.name} is in use; servers that run take it at their next request{back}"), soft_wrap=True
+        )
 
 
 def _format_of(model: KnownModel) -> Literal["int8", "int4"]:

@@ -122,7 +122,7 @@ def remove(name: _Name) -> None:
 
 @app.command()
 def use(name: _NameOrFolder) -> None:
-    """Choose the model that servers use whose settings name none."""
+    """Choose the model that servers use whose settings name none; those that run take it at their next request."""
     if not name:
         raise typer.BadParameter("the name is empty; mellum-lsp models shows those that are there")
     try:
@@ -133,7 +133,7 @@ def use(name: _NameOrFolder) -> None:
     except ModelError as error:
         raise failure(str(error), code=2) from error
     choose_model(name)
-    out.print(Text(f"{name} is in use from the server's next start on."))
+    out.print(Text(f"{name} is in use; servers that run take it at their next request."))
 
 
 def _listed() -> list[_Listed]:
