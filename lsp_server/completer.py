@@ -46,7 +46,7 @@ class Completer:
         if engine is None:
             assert remote is not None
             self._thread = InferenceThread(remote)
-            self.facts = ModelFacts(remote.model, "", 0, "", ("remote",), 0)
+            self.facts = ModelFacts(remote.model or remote.facts().url, "", 0, "", ("remote",), 0)
             self.message = "There is no local model"
         else:
             here, manifest = InferenceThread(engine), engine.manifest

@@ -80,7 +80,7 @@ def commands(scene: Scene) -> dict[str, list[str]]:
         "models remove": [PROGRAM, "models", "remove", "no-such-model"],
         "stats": [PROGRAM, "stats"],
         "remote": [PROGRAM, "remote"],
-        "remote allow": [PROGRAM, "remote", "allow", "https://gpu.example"],
+        "remote forbid": [PROGRAM, "remote", "forbid", "https://gpu.example"],
         "doctor": [PROGRAM, "doctor"],
         "python -m lsp_server": [*of_python, "lsp_server"],
         "python -m lsp_server.cli": [*of_python, "lsp_server.cli", "models"],
@@ -92,7 +92,20 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 def help_commands() -> dict[str, list[str]]:
     """The help of each command."""
     of_models = [f"models {name}" for name in ("recommend", "get", "fit", "verify", "remove", "use")]
-    names = ("", "serve", "complete", "context", "index", "setup", "export", "models", *of_models, "stats", "doctor")
+    names = (
+        "",
+        "serve",
+        "complete",
+        "context",
+        "index",
+        "setup",
+        "export",
+        "models",
+        *of_models,
+        "remote",
+        "stats",
+        "doctor",
+    )
     return {f"{name} --help".strip(): [PROGRAM, *name.split(), "--help"] for name in names}
 
 

@@ -36,6 +36,9 @@ Deliver = Callable[[Event | RemoteError], None]
 
 log = logging.getLogger(__name__)
 
+for _library in ("httpx", "httpcore", "hpack", "h2"):
+    logging.getLogger(_library).setLevel(logging.WARNING)  # hpack logs each header, and the token is in one
+
 
 class Connection:
     """Requests to one server. Its methods may be called on any thread; coroutines run on its own."""

@@ -42,7 +42,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
 
     Lines end with a line feed alone: text in JSON may hold other characters that end lines elsewhere.
     """
-    rest = b""
+    rest, is_done = b"", False
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > _LONGEST_EVENT:
@@ -50,10 +50,9 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         for line in lines:
             name, _, value = line.partition(b":")
             value = value.strip()
-            if name != b"data" or not value:
-                continue
-            if value == b"[DONE]":
-                return
+            is_done = is_done or value == b"[DONE]"
+            if name != b"data" or not value or is_done:
+                continue  # read to its very end, else the connection is of no further use
             yield event_of(json.loads(value))
 
 

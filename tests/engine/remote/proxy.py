@@ -39,23 +39,28 @@ class Proxy:
 @contextlib.contextmanager
 def proxied(target: int, certificate: tuple[Path, Path]) -> Iterator[Proxy]:
     """A proxy with a certificate and its key, on a thread of its own."""
-    proxy, loop, is_up = Proxy(target), asyncio.new_event_loop(), threading.Event()
+    proxy, is_up = Proxy(target), threading.Event()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
+    loop, over = asyncio.new_event_loop(), asyncio.Event()
 
     async def run() -> None:
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=context)
         proxy.port = server.sockets[0].getsockname()[1]
         is_up.set()
-        await server.serve_forever()
+        await over.wait()
+        server.close()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
-    running = asyncio.run_coroutine_threadsafe(run(), loop)
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), daemon=True)
     thread.start()
     is_up.wait()
     try:
         yield proxy
     finally:
-        running.cancel()
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(over.set)
         thread.join()
+        loop.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import threading
@@ -228,6 +229,17 @@ def test_a_token_does_not_cross_a_network_unencrypted() -> None:
     with pytest.raises(RemoteError, match="Use https"):
         connection.use("secret")
     connection.close()
+
+
+def test_no_log_holds_a_token(
+    encrypted: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(encrypted.authority))
+    encrypted.behave(token="very-secret")
+    with caplog.at_level(logging.DEBUG):
+        assert connect(encrypted.url, token="very-secret").complete(at_end(CODE)).text
+    assert caplog.records
+    assert "very-secret" not in caplog.text
 
 
 def test_certificates_are_always_checked() -> None:
