@@ -64,11 +64,13 @@ async def check(trace: Sequence[Typed], *, seconds: float, seed: int, say: Calla
             llama_server(files["Q8_0"], context=_SLOTS * 1024, parallel=_SLOTS, more=more)
         )
         text = tokenizer.encode("".join(typed.before + typed.text for typed in trace))
+        say("llama-server is ready")
         measured = [await rates_of(server, text)]
         runs: list[tuple[int, Conditions, Outcome]] = []
         for developers, typing in TYPISTS.items():
             conditions = Conditions(typing=typing, network=0.0, seconds=seconds, settled=seconds / 9, seed=seed)
             runs.append((developers, conditions, await type_together(short, developers, server, conditions)))
+            say(f"{developers} have typed")
             measured.append(await rates_of(server, text))
     say("| developers | typing | | simulated | measured | ratio |")
     say("| ---: | ---: | --- | ---: | ---: | ---: |")
