@@ -188,6 +188,7 @@ async def test_without_a_valid_token_nothing_reaches_the_model(folder: Path) -> 
             assert json.loads(await reader.read())["error"]["code"] == 401
             writer.close()
             assert await there.status(path="/v1/models", method="GET", token=token) == 401
+            assert await there.status(path="/tokenize", token=token) == 401
         assert not model.heads
 
 
@@ -199,10 +200,11 @@ async def test_a_token_opens_what_an_editor_needs_and_nothing_else(folder: Path)
         assert CHUNKS[0] in await reader.read()
         writer.close()
         assert await there.status(path="/v1/models", method="GET") == 200
+        assert await there.status(path="/tokenize") == 200
         assert model.bodies[0] == b'{"prompt": [1, 2, 3], "stream": true}'
         assert not [head for head in model.heads if "authorization" in head.lower()]
         reached = len(model.heads)
-        for path in ("/metrics", "/tokenize", "/pause", "/v1/chat/completions", "/v1/completions/x", "/health", "/"):
+        for path in ("/metrics", "/detokenize", "/pause", "/v1/chat/completions", "/v1/completions/x", "/health", "/"):
             assert await there.status(path=path) == 404
         assert await there.status(method="GET") == 403
         assert await there.status(body=b"x" * 600_000) == 413
