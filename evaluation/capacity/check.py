@@ -27,7 +27,9 @@ TYPISTS = {1: 1.0, 4: 0.5, 16: 0.2}
 """Developers, and the share of the time in which each types: one, two and three type at once, on average."""
 AGREES = 0.25
 _PROMPT = 512  # tokens of the longest prompt: a processor reads a longer one for seconds
-_SLOTS, _READ, _WRITTEN, _ROUNDS = 16, (16, 64, 256, 480), 24, 3
+_SLOTS, _READ, _WRITTEN, _ROUNDS = 16, (32, 96, 320), 16, 3
+_SHORT, _LONG = 48, 432  # tokens of a prompt after which steps are measured
+_PAUSE = 1.5  # a typist's mean pause, in times of what a request takes alone: else a slow machine answers nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ async def check(trace: Sequence[Typed], *, seconds: float, seed: int, say: Calla
         text = tokenizer.encode("".join(typed.before + typed.text for typed in trace))
         say("llama-server is ready")
         measured = [await rates_of(server, text)]
+        short = slowed(short, *measured[0])
+        pause = statistics.fmean(pause for typed in short for pause in typed.pauses)
+        say(f"Rates are measured; the mean pause between two keys is {1e3 * pause:.0f} ms")
         runs: list[tuple[int, Conditions, Outcome]] = []
         for developers, typing in TYPISTS.items():
             conditions = Conditions(typing=typing, network=0.0, seconds=seconds, settled=seconds / 9, seed=seed)
@@ -102,6 +107,17 @@ def shortened(typed: Typed, layout: Callable[[Typed, int], tuple[int, ...]]) -> 
     return replace(typed, places=tuple(places))
 
 
+def slowed(trace: Sequence[Typed], rates: Rates, besides: float) -> list[Typed]:
+    """The same functions, typed so slowly that this machine can answer; as they are where it is fast enough."""
+    places = [place for typed in trace for place in typed.places]
+    decoded = statistics.fmean(place.decoded for place in places)
+    context = int(statistics.fmean(len(place.prompt) for place in places))
+    alone = besides + rates.seconds(4, context) + (decoded - 1) * rates.seconds(1, context)
+    pause = statistics.fmean(pause for typed in trace for pause in typed.pauses)
+    stretch = max(_PAUSE * alone / pause, 1.0)
+    return [replace(typed, pauses=tuple(stretch * pause for pause in typed.pauses)) for typed in trace]
+
+
 def mean_of(measured: Sequence[tuple[Rates, float]]) -> tuple[Rates, float]:
     """The mean of rates that were measured at several times."""
     first = measured[0][0]
@@ -114,11 +130,11 @@ def mean_of(measured: Sequence[tuple[Rates, float]]) -> tuple[Rates, float]:
 
 async def rates_of(server: LlamaServer, text: Sequence[int]) -> tuple[Rates, float]:
     """Measure steps of one token, of one each of several requests, and of prompts; and what a request costs besides."""
-    writing = {count: await _writing(server, text, count, 256) for count in (1, 4, 16)}
-    long = await _writing(server, text, 1, 448)
-    context = max(long - writing[1], 0.0) / (448 - 256)
+    writing = {count: await _writing(server, text, count, _SHORT) for count in (1, 4, 16)}
+    long = await _writing(server, text, 1, _LONG)
+    context = max(long - writing[1], 0.0) / (_LONG - _SHORT)
     reading, besides = await _reading(server, text)
-    steps = {count: seconds - context * count * (256 + _WRITTEN / 2) for count, seconds in writing.items()}
+    steps = {count: seconds - context * count * (_SHORT + _WRITTEN / 2) for count, seconds in writing.items()}
     steps |= {count: seconds for count, seconds in reading.items() if count > max(steps)}
     rising = list(itertools.accumulate((seconds for _, seconds in sorted(steps.items())), max))
     rates = Rates(

@@ -156,19 +156,24 @@ class Life:
         self._trace, self._chance, self._typing = trace, chance, conditions.typing
         self._order = chance.sample(range(len(trace)), len(trace))
         mean = statistics.fmean(sum(typed.pauses) for typed in trace)
-        self.first = chance.uniform(0, mean / conditions.typing)
-        """When the first function is begun."""
+        at = chance.uniform(0, mean / conditions.typing)  # of typing and rest, as if all had begun long ago
+        self.first = chance.uniform(0, 1) if at < mean else at - mean
+        """When the first function is begun, or gone on with."""
+        self._skipped = at / mean if at < mean else 0.0
         self.function = 0
 
     def begin(self) -> Typist:
         """Begin the next function."""
         self.function = self._order[0]
         self._order = [*self._order[1:], self.function]
-        return Typist(self._trace[self.function])
+        typist = Typist(self._trace[self.function])
+        typist.written = int(self._skipped * len(typist.typed.text))
+        return typist
 
     def rest(self, took: float) -> float:
         """Seconds of rest after a function that took so long."""
-        return took * (1 - self._typing) / self._typing * self._chance.uniform(0.5, 1.5)
+        whole, self._skipped = took / (1 - self._skipped), 0.0
+        return whole * (1 - self._typing) / self._typing * self._chance.uniform(0.5, 1.5)
 
 
 class Developer:
