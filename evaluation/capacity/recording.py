@@ -12,7 +12,6 @@ from engine.model_folders.locations import find_model
 from engine.prompt.layout import Budget, lay_out
 from evaluation.capacity.trace import Place, Typed
 from evaluation.harness.functions import Function, unpacked
-from evaluation.harness.packages import folder
 from evaluation.harness.typist import pauses
 from evaluation.typing import WORDS_A_MINUTE
 from indexer import Index, IndexMessage, UpToDate
@@ -36,8 +35,7 @@ def record(functions: Sequence[Function], prompt_tokens: int, say: Callable[[str
 
 
 def _type(function: Function, engine: Engine, budget: Budget) -> Typed:
-    folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder(), prefix="trace-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="mellum-trace-") as temporary:  # in no folder that git ignores
         root = unpacked(function, Path(temporary).resolve() / "project")
         up_to_date = threading.Event()
 

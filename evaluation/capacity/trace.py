@@ -65,6 +65,7 @@ def write(trace: Iterable[Typed], file: Path) -> None:
                 more = [place.text, place.replaces, place.decoded, place.seconds, place.snippets]
                 rows.append([kept, place.prompt[kept:], *more])
             lines.write(json.dumps({**fields, "places": rows}) + "\n")
+            lines.flush()
 
 
 def read(file: Path) -> list[Typed]:
@@ -92,8 +93,9 @@ def summary(trace: Sequence[Typed]) -> str:
     tokens = sorted(len(place.prompt) for place in places)
     decoded = sorted(place.decoded for place in places)
     shown = sum(bool(place.text) for place in places) / len(places)
+    helped = sum(bool(place.snippets) for place in places) / len(places)
     return (
         f"{len(trace)} functions, {len(places)} places; prompts of {tokens[len(tokens) // 2]} tokens (median; most: "
         f"{tokens[-1]}), {sum(decoded) / len(decoded):.1f} tokens decoded for each (median {decoded[len(decoded) // 2]}"
-        f", most {decoded[-1]}), text shown at {shown:.0%}"
+        f", most {decoded[-1]}), text shown at {shown:.0%}, snippets of other files at {helped:.0%}"
     )

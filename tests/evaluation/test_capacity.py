@@ -23,7 +23,7 @@ from evaluation.capacity.prefix import Prompts, measure
 from evaluation.capacity.rates import Rates
 from evaluation.capacity.recording import record
 from evaluation.capacity.server import Job
-from evaluation.capacity.simulation import Conditions, Simulation, time_within
+from evaluation.capacity.simulation import Conditions, Life, Simulation, time_within
 from evaluation.capacity.slots import Slots
 from evaluation.capacity.trace import Place, Typed
 from evaluation.capacity.typist import sent
@@ -109,6 +109,13 @@ def test_one_request_at_a_time_waits_as_long_as_queueing_theory_says() -> None:
     times = [seconds for seconds, _ in run(alone, int(arrivals * cycle), rates, **more).outcome.times]
     load = service * arrivals
     assert sum(times) / len(times) == pytest.approx(service + load * service / (2 * (1 - load)), rel=0.1)
+
+
+def test_from_the_beginning_as_many_type_as_later() -> None:
+    lives = [Life(TRACE, random.Random(number), Conditions(typing=0.2)) for number in range(2000)]
+    typing = [written for life in lives if (written := life.begin().written)]
+    assert len(typing) / len(lives) == pytest.approx(0.2, abs=0.04)
+    assert sum(typing) / len(typing) == pytest.approx(len(TRACE[0].text) / 2, rel=0.15)
 
 
 def test_more_developers_never_shorten_the_time() -> None:
