@@ -64,7 +64,7 @@ class Sent:
 
 
 def sent(typed: Typed, latency: float) -> list[Sent]:
-    """The requests of one function, where each answer takes `latency` seconds; of a latency of 0, no key is in time."""
+    """The requests of one function, where each answer takes `latency` seconds."""
     typist, now, requests = Typist(typed), 0.0, []
     asks = True
     while not typist.is_done:
