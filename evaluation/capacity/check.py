@@ -59,7 +59,8 @@ async def check(trace: Sequence[Typed], *, seconds: float, seed: int, say: Calla
     tokenizer = Tokenizer(find_model() / TOKENIZER_FILE)
     short = [shortened(typed, layouts(tokenizer, manifest.prompt, Budget(_PROMPT))["as it is"]) for typed in trace]
     compared: list[Compared] = []
-    more = ("--cache-reuse", "0", "--cache-ram", "0", "--no-kv-unified")
+    # one thread: several wait for each other in every step, and on a busy machine steps then take any time
+    more = ("--threads", "1", "--cache-reuse", "0", "--cache-ram", "0", "--no-kv-unified")
     async with AsyncExitStack() as running:
         files = running.enter_context(weights(("Q8_0",), None, ADAPTER))
         server = await running.enter_async_context(
