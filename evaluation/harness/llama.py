@@ -137,7 +137,7 @@ class LlamaServer:
     """A running server of llama.cpp."""
 
     def __init__(self, pid: int, port: int) -> None:
-        self.pid = pid
+        self.pid, self.port = pid, port
         self.address = f"http://127.0.0.1:{port}"
 
     async def complete(self, tokens: list[int], count: int, **more: Any) -> Completion:
@@ -169,14 +169,29 @@ class LlamaServer:
 
 
 @asynccontextmanager
-async def llama_server(gguf: Path, *, context: int) -> AsyncIterator[LlamaServer]:
-    """Run a server with the options that llama.vim's authors recommend, and as many threads as ours has."""
+async def llama_server(
+    gguf: Path, *, context: int, parallel: int = 1, more: Sequence[str] = ()
+) -> AsyncIterator[LlamaServer]:
+    """Run a server with the options that llama.vim's authors recommend, and as many threads as ours has.
+
+    `context`: tokens of all its `parallel` slots together. `more`: further options, which come last.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--ctx-size", str(context), "--batch-size", "1024", "--ubatch-size", "1024", "--cache-reuse", "256"]
     threads = chosen(read_manifest(find_model())).threads
-    options += ["--threads", str(threads), "--parallel", "1", "--host", "127.0.0.1", "--port", str(port)]
+    options += [
+        "--threads",
+        str(threads),
+        "--parallel",
+        str(parallel),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *more,
+    ]
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         str(built() / "llama-server"), "--model", str(gguf), *options, stdin=quiet, stdout=quiet, stderr=quiet,
