@@ -203,7 +203,7 @@ class Connection:
                 try:
                     response = await stack.enter_async_context(self._client.stream(method, url, **more))
                     break
-                except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError):
+                except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, ssl.SSLError):
                     if is_again:
                         raise
                     await self._renew()  # the server has closed a connection that was kept

@@ -53,7 +53,7 @@ def broken(address: Address, error: BaseException) -> RemoteError:
     if isinstance(error, httpx.ProxyError):
         return RemoteError(f"The proxy does not connect to {address.host} ({_short(error)}). See HTTPS_PROXY, NO_PROXY")
     for cause in causes:
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
             return RemoteError(
                 f"{address.base} does not speak TLS as expected ({cause.reason}). Compare https with http"
             )

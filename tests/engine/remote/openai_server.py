@@ -13,7 +13,8 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Served:
         ids: list[int] = self._with_control.encode(prompt, add_special_tokens=False).ids
         return ids
 
-    def answer(self, tokens: list[int], is_cancelled: Callable[[], bool]) -> Iterator[tuple[int, str, float]]:
+    def answer(self, tokens: list[int], is_cancelled: Callable[[], bool]) -> Generator[tuple[int, str, float]]:
         with self._lock:
             self._model.begin()
             slot = self._slots.take(tokens, most_shifts=0)
@@ -122,11 +123,14 @@ class Application:
             return
         is_gone = threading.Event()
         watching = asyncio.create_task(self._watch(receive, is_gone))
+        steps = self._served.answer(self._served.tokens_of(asked["prompt"]), is_gone.is_set)
         try:
-            await asyncio.sleep(behaviour.get("delay", 0.0))
+            if (delay := behaviour.get("delay")) is not None:
+                await asyncio.wait([watching], timeout=delay)
+            if is_gone.is_set():
+                raise Cancelled
             kind = behaviour.get("kind", "text/event-stream").encode()
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
-            steps = self._served.answer(self._served.tokens_of(asked["prompt"]), is_gone.is_set)
             count, finish = 0, None
             while finish is None:
                 token, text, log_probability = await loop.run_in_executor(None, lambda: next(steps))
@@ -141,11 +145,14 @@ class Application:
                 if count == behaviour.get("break_after"):
                     raise RuntimeError("told to break off")
                 await asyncio.sleep(behaviour.get("pause", 0.0))
+            end(steps)  # the next request need not wait until this one's last bytes are taken
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
         except Cancelled:
             self._seen["cancelled"] += 1
         finally:
             watching.cancel()
+            is_gone.set()
+            threading.Thread(target=end, args=[steps], daemon=True).start()
 
     def _logprobs(self, asked: dict[str, Any], token: int, text: str, log_probability: float) -> Any:
         kind = self._behaviour.get("logprobs", "chat")
@@ -159,6 +166,17 @@ class Application:
         while (await receive())["type"] != "http.disconnect":
             pass
         is_gone.set()
+
+
+def end(steps: Generator[Any]) -> None:
+    """Close what decodes, which another thread may still be in: it has the lock until then."""
+    while True:
+        try:
+            steps.close()
+        except ValueError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 def line(event: dict[str, Any]) -> bytes:

@@ -105,18 +105,20 @@ def test_with_http_2_a_cancelled_request_keeps_the_connection(
 
 
 def test_with_http_2_hundreds_of_requests_are_cancelled(
-    encrypted: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    model_cache: Path, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(encrypted.authority))
-    encrypted.behave(delay=30.0)
-    engine = connect(encrypted.url)
-    for _ in range(220):
-        looks = iter([False, False])
-        with pytest.raises(Cancelled):
-            engine.complete(at_end(CODE), lambda: next(looks, True))  # noqa: B023
-    encrypted.behave()
-    assert engine.complete(at_end(CODE)).text
-    assert engine.is_ready
+    with running(model_cache, tls=tmp_path) as encrypted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(encrypted.authority))
+        encrypted.behave(delay=30.0)
+        engine = connect(encrypted.url)
+        for _ in range(220):
+            looks = iter([False, False])
+            with pytest.raises(Cancelled):
+                engine.complete(at_end(CODE), lambda: next(looks, True))  # noqa: B023
+        wait_for(lambda: encrypted.seen()["cancelled"] == 220)
+        encrypted.behave()
+        assert engine.complete(at_end(CODE)).text
+        assert engine.is_ready
 
 
 def test_tls_is_not_confused_with_plain_http(encrypted: Running, server: Running, connect: Connect) -> None:
