@@ -31,11 +31,16 @@ class Slots:
 
 
 class SlotServer(Server):
-    """A request waits for its own slot, and a closed connection is seen when a token cannot be sent."""
+    """A request waits for its own slot, and a closed connection is seen when a token cannot be sent.
+
+    That is the second one: the first is what lets the other side say that it has closed.
+    """
 
     def __init__(self, rates: Rates) -> None:
         super().__init__(rates, Slots())
-        self._closed: set[Job] = set()
+        self._closed: dict[Job, int] = {}
+        """Requests whose connection is closed, with the tokens that were sent since then."""
+        self.tokens_until_seen = 2
 
     def may_start(self, job: Job, running: list[Job]) -> bool:
         """Whether its slot is free."""
@@ -43,14 +48,17 @@ class SlotServer(Server):
 
     def leave(self, job: Job) -> None:
         """Remember that the connection is closed."""
-        self._closed.add(job)
+        self._closed[job] = 0
 
     def end_step(self) -> list[Job]:
         """Take over what was computed; requests with all tokens leave, and those that could not send one."""
         before = {job: job.decoded for job, _ in self._planned}
         finished = super().end_step()
+        is_closed = set(self._closed)
         for job, decoded in before.items():
-            if job.decoded == job.wanted or (job.decoded > decoded and job in self._closed):
+            if job in self._closed and job.decoded > decoded:
+                self._closed[job] += 1
+            if job.decoded == job.wanted or self._closed.get(job) == self.tokens_until_seen:
                 job.is_cancelled = True
-                self._closed.discard(job)
-        return [job for job in finished if job not in self._closed]
+                self._closed.pop(job, None)
+        return [job for job in finished if job not in is_closed]
