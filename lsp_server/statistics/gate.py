@@ -39,6 +39,7 @@ from lsp_server.statistics.events import TAKEN, Outcome
 
 PRIOR_EVENTS = 300
 _PRIOR_AT = (0.625, 0.675, 0.725, 0.775, 0.825, 0.875, 0.925, 0.975)  # stated probabilities of shown text: Q
+_UNKNOWN = 1000  # thousandths, as probabilities are written down
 LEAST_EVENTS = 100
 """Below, the gate is the shipped one."""
 ENOUGH_EVENTS = 500
@@ -132,14 +133,18 @@ def gates_of(database: sqlite3.Connection) -> Gates:
 
 
 def outcomes_in(database: sqlite3.Connection) -> dict[tuple[str, str], dict[float, tuple[int, int]]]:
-    """The newest outcomes of suggestions that came while typing, by model and language. Raises sqlite3.Error."""
+    """The newest outcomes of suggestions that came while typing, by model and language. Raises sqlite3.Error.
+
+    What is as sure as can be teaches nothing: a remote model that states no probabilities seems so.
+    """
     marks = ", ".join("?" * len(_RIGHT_OR_WRONG))
     rows = database.execute(
         f"""
         SELECT models.name, languages.name, (probability + 5) / 10, sum(is_right), count(*) FROM (
             SELECT language, model, probability,
                 finished AND (accepted = 0 OR coalesce(kept_soon, 1000) >= {_KEPT}) AS is_right
-            FROM answers WHERE NOT explicit AND outcome IN (SELECT id FROM names WHERE name IN ({marks}))
+            FROM answers WHERE NOT explicit AND probability < {_UNKNOWN}
+                AND outcome IN (SELECT id FROM names WHERE name IN ({marks}))
             ORDER BY id DESC LIMIT {_NEWEST}) AS newest
         JOIN names AS models ON models.id = newest.model JOIN names AS languages ON languages.id = newest.language
         GROUP BY 1, 2, 3""",

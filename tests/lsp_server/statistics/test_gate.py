@@ -109,6 +109,7 @@ def test_outcomes_are_read_from_the_file(tmp_path: Path) -> None:
             an_answer(5, outcome=Outcome.MOVED),
             an_answer(6, outcome=Outcome.UNSEEN),
             an_answer(7, outcome=Outcome.SILENT, reason="gate"),
+            an_answer(8, outcome=Outcome.REFUSED, probability=1.0),  # of a remote model that states none
             Kept(1, When.SOON, 0.9),
             Kept(2, When.SOON, 0.2),
         ]
