@@ -95,6 +95,8 @@ def is_name(name_or_path: str) -> bool:
 
 def find_model(name_or_path: str | None = None) -> Path:
     """Find a model's folder: the chosen one, one by name, or any by its path. Raises ModelError where it is not."""
+    if name_or_path == "":
+        raise ModelError("A model's name must not be empty. Run: mellum-lsp models, which lists them")
     name = name_or_path or chosen_model()
     mend_models()
     folder = models_folder() / name if is_name(name) else _expanded(name)

@@ -7,6 +7,7 @@ Measuring takes seconds, for a session's threads are fixed when it is opened: so
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -105,9 +106,10 @@ def remembered(manifest: Manifest) -> ThreadChoice | None:
     """What was chosen for this model on this machine; None where nothing was, or it cannot be read."""
     found = _read().get(_key(manifest))
     try:
-        return cattrs.structure(found, ThreadChoice) if found is not None else None
+        choice = cattrs.structure(found, ThreadChoice) if found is not None else None
     except Exception:  # cattrs raises groups of whatever its hooks raise; what is broken is measured again
         return None
+    return choice if choice is not None and _is_possible(choice) else None
 
 
 def chosen(manifest: Manifest) -> ThreadChoice:
@@ -134,14 +136,22 @@ def remember(manifest: Manifest, measured: Sequence[Measurement], *, same_bits: 
     return choice
 
 
+def _is_possible(choice: ThreadChoice) -> bool:
+    """Whether it can have been measured: the file lies where anything may write."""
+    times = [time for one in choice.measured for time in (one.prefill, one.step, *one.verify)]
+    counts = [choice.threads, *(one.threads for one in choice.measured)]
+    return all(0 < time < math.inf for time in times) and all(1 <= count <= physical_cores() for count in counts)
+
+
 def _path() -> Path:
     return cache_folder() / "threads.json"
 
 
 def _read() -> dict[str, Any]:
+    path = _path()
     try:
-        known = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or broken: it can be measured again
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # a pipe would never end
+    except (OSError, ValueError, RecursionError):  # broken: it can be measured again
         return {}
     return known if isinstance(known, dict) else {}
 

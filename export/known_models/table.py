@@ -65,7 +65,7 @@ def known_model(name: str) -> KnownModel:
             return model
     names = ", ".join(model.name for model in known_models())
     raise ExportError(
-        f"No model {name!r:.80} is known here; known are {names}. For another one: mellum-lsp export OWNER/NAME"
+        f"No model {name!r:.80} is known here; known are {names}. For another one: mellum-lsp models get OWNER/NAME"
     )
 
 

@@ -126,7 +126,9 @@ class Settings:
     def model_choice(self) -> ModelChoice:
         """The settings whose change loads the model again."""
         remote = RemoteChoice(self.remote_url, self.remote_model) if self.remote_url else None
-        return ModelChoice(self.model, self.provider, self.threads, self.context_tokens, self.state_memory, remote)
+        return ModelChoice(
+            self.model or None, self.provider, self.threads, self.context_tokens, self.state_memory, remote
+        )
 
     @property
     def collects(self) -> bool:

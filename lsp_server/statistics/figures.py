@@ -93,6 +93,10 @@ class Figures:
         }
 
 
+_AHEAD = 366
+"""Days after today that count as well: clocks differ. What is later still was no event."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """All figures of a number of days."""
@@ -123,6 +127,7 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
     names = names_of(database)
     today = int((time.time() + time.localtime().tm_gmtoff) // 86400)
     since = 0 if days is None else today - days + 1
+    span = since, today + _AHEAD
     total, by_day = Figures(), defaultdict[int, Figures](Figures)
     languages, models = defaultdict[str, Figures](Figures), defaultdict[str, Figures](Figures)
 
@@ -135,8 +140,8 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
 
     for row in database.execute(
         "SELECT day, language, model, outcome, reason, answers, accepted, "
-        "soon_of, soon, later_of, later, saved_of, saved FROM days WHERE day >= ?",
-        (since,),
+        "soon_of, soon, later_of, later, saved_of, saved FROM days WHERE day BETWEEN ? AND ?",
+        span,
     ):
         day, language, model, outcome, reason, answers, accepted, *kept = row
         for figures in (by_day[day], *parts(language, model)):
@@ -149,18 +154,20 @@ def report_of(database: sqlite3.Connection, days: int | None = None) -> Report |
                 figures.kept[when] = known + kept[2 * index], stand + kept[2 * index + 1]
     # summed by SQLite: there are many rows, and a day's figures need no more than the total
     for language, model, step, bucket, answers in database.execute(
-        "SELECT language, model, step, bucket, sum(answers) FROM latencies WHERE day >= ? GROUP BY 1, 2, 3, 4", (since,)
+        "SELECT language, model, step, bucket, sum(answers) FROM latencies WHERE day BETWEEN ? AND ? "
+        "GROUP BY 1, 2, 3, 4",
+        span,
     ):
         for figures in parts(language, model):
             figures.latencies.setdefault(names[step], Counter())[bucket] += answers
     for day, bucket, answers in database.execute(
-        "SELECT day, bucket, sum(answers) FROM latencies WHERE day >= ? "
+        "SELECT day, bucket, sum(answers) FROM latencies WHERE day BETWEEN ? AND ? "
         "AND step = (SELECT id FROM names WHERE name = 'total') GROUP BY 1, 2",
-        (since,),
+        span,
     ):
         by_day[day].latencies.setdefault("total", Counter())[bucket] += answers
     for day, language, model, characters in database.execute(
-        "SELECT day, language, model, characters FROM typed WHERE day >= ?", (since,)
+        "SELECT day, language, model, characters FROM typed WHERE day BETWEEN ? AND ?", span
     ):
         for figures in (by_day[day], *parts(language, model)):
             figures.typed_characters += max(characters, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,21 @@ def test_another_model_another_machine_and_a_broken_file_are_nothing_measured(
         file.write_text(broken, encoding="utf-8")
         assert chosen(manifest).threads == default_threads()
     assert "this machine has" in chosen(manifest).reason()
+    file.write_text("[" * 200_000, encoding="utf-8")
+    assert remembered(manifest) is None
+    (key,) = kept
+    whole = kept[key] | {"measured": [{"threads": 1, "prefill": 0.1, "step": 0.01, "verify": [1.0, 1.1]}]}
+    for impossible in (
+        {"threads": 10**40},
+        {"threads": 0},
+        {"measured": [whole["measured"][0] | {"step": 0}]},
+        {"measured": [whole["measured"][0] | {"prefill": math.nan}]},
+        {"measured": [whole["measured"][0] | {"verify": [1.0, -5.0]}]},
+    ):
+        file.write_text(json.dumps({key: whole | impossible}), encoding="utf-8")
+        assert remembered(manifest) is None
+    file.write_text(json.dumps({key: whole}), encoding="utf-8")
+    assert remembered(manifest) is not None
     assert remember(manifest, times({1: 0.3}), same_bits=True) == remembered(manifest)
 
 

@@ -77,7 +77,7 @@ def test_the_table_names_free_base_models_once_each() -> None:
     assert len({model.name for model in models}) == len({model.hub for model in models}) == len(models)
     assert not [model.hub for model in models if "instruct" in model.hub.lower()]
     assert known_model("jetbrains/MELLUM-4b-base ") is known_model("mellum-4b-base")
-    with pytest.raises(ExportError, match=r"No model 'gpt-9' is known here; known are smollm2-135m, .* export"):
+    with pytest.raises(ExportError, match=r"No model 'gpt-9' is known here; known are smollm2-135m, .* models get"):
         known_model("gpt-9")
 
 

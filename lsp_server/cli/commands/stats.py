@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -89,13 +90,13 @@ def _purge(file: Path) -> None:
 def _print(report: Report) -> None:
     total = report.total
     out.print(Text(f"{report.first:%d %B %Y} to {report.last:%d %B %Y}", style="bold"))
-    table = _table("", *report.by_language, "all")
+    table = _table("", *map(escape, report.by_language), "all")
     parts = [*report.by_language.values(), total]
     for name, cells in _rows(parts):
         table.add_row(name, *cells)
     out.print(table)
     if len(report.by_model) > 1:
-        table = _table("", *report.by_model)
+        table = _table("", *map(escape, report.by_model))
         for name, cells in _rows(list(report.by_model.values())):
             table.add_row(name, *cells)
         out.print(table)
@@ -145,8 +146,8 @@ def _print_gates(gates: Gates) -> None:
     table = _table("model", "language", "suggestions", "right", "stated", "gate")
     for (model, language), learned in sorted(gates.items(), key=lambda item: -item[1].events):
         table.add_row(
-            model,
-            language,
+            escape(model),
+            escape(language),
             f"{learned.events:,}",
             _percent(learned.right / learned.events),
             _percent(learned.stated),

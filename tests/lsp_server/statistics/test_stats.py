@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,18 @@ def test_the_gate_explains_itself(days: Path) -> None:
     said = " ".join(stats(days, "--gate").stdout.split())
     assert re.search(r"python: [\d,]+ of [\d,]+ were right, or \d+%; the model had stated \d+%", said)
     assert "learnGate" in said
+
+
+def test_odd_days_and_names_of_a_file_are_no_traceback(tmp_path: Path) -> None:
+    store = Store(tmp_path / "statistics.sqlite")
+    store.add([replace(an_answer(1), at=1e14), replace(an_answer(2), at=-1e12)])
+    store.add([replace(an_answer(3), model="[red]m[/x]", language="[/y]"), an_answer(4)])
+    store.close()
+    for options in ([], ["--gate"], ["--json"], ["--days", "7"], ["--html", str(tmp_path / "page.html")]):
+        shown = stats(tmp_path, *options)
+        assert shown.returncode == 0, shown.stderr
+    assert "[red]m[/x]" in stats(tmp_path).stdout
+    assert json.loads(stats(tmp_path, "--json").stdout)["report"]["total"]["shown"] == 2
 
 
 def test_nothing_is_there_yet_and_nothing_is_made(tmp_path: Path) -> None:
