@@ -100,6 +100,12 @@ class Manifest:
     """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 
     @property
+    def mend(self) -> str:
+        """What to do where its files are not as they were, as a sentence."""
+        again = f"{self.command} --force" if self.command == "mellum-lsp setup" else self.command
+        return f"Make it again: {again}"
+
+    @property
     def is_for_gpu(self) -> bool:
         """Whether the graph is written for CUDA: keys and values then take two bytes a number, and else four."""
         return self.kv_bytes_per_token == 2 * 2 * self.layers * self.kv_heads * self.head_size
@@ -169,13 +175,11 @@ def check_files(folder: Path, manifest: Manifest, names: Collection[str] | None 
     check_links(folder)
     for name in (GRAPH_FILE, TOKENIZER_FILE):
         if name not in manifest.files:
-            raise ModelError(f"{folder / MANIFEST_FILE} does not name {name}. Run: mellum-lsp setup --force")
+            raise ModelError(f"{folder / MANIFEST_FILE} does not name {name}. {manifest.mend}")
     for name in manifest.files:
         if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing. Run: mellum-lsp setup --force")
+            raise ModelError(f"{folder / name} is missing. {manifest.mend}")
     for name, expected in manifest.files.items():
         path = folder / name
         if (names is None or name in names) and sha256_of(path) != expected:
-            raise ModelError(
-                f"{path} is not the file that was exported (its sha256 differs). Run: mellum-lsp setup --force"
-            )
+            raise ModelError(f"{path} is not the file that was exported (its sha256 differs). {manifest.mend}")

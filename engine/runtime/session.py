@@ -341,8 +341,7 @@ class Model:
         start, end = len(slot.tokens), len(slot.tokens) + len(tokens)
         if (changed := self._guard.changed()) is not None:
             raise ModelError(
-                f"{changed} has changed while it was in use, so the model is not used any more. Make it again: "
-                f"{self.manifest.command}"
+                f"{changed} has changed while it was in use, so the model is not used any more. {self.manifest.mend}"
             )
         if end > slot.capacity:
             raise ValueError(f"{end} tokens do not fit a slot of {slot.capacity}")
