@@ -14,8 +14,13 @@ class RemoteError(Unavailable):
 
     def __init__(self, sentence: str, *, again_in: float | None = None, is_about_one: bool = False) -> None:
         """`again_in`: seconds that the server asks to wait; `is_about_one`: another request may well succeed."""
-        super().__init__(sentence)
+        super().__init__(printable(sentence))
         self.again_in, self.is_about_one = again_in, is_about_one
+
+
+def printable(text: str) -> str:
+    """A text of a server as it may be shown: terminals obey what cannot be printed."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 @dataclass(frozen=True, slots=True)

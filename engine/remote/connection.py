@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import re
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,6 +30,7 @@ _CONNECT_WITHIN = 3.0  # seconds
 _READ_WITHIN = 10.0  # seconds of silence
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that is not streamed
 _KEPT_ALIVE = 120.0  # seconds
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _MOST_RESET = 50  # streams of a connection: to httpx they are still open, and a server allows 100
 
 Result = TypeVar("Result")
@@ -57,7 +59,7 @@ class Connection:
         self._options: dict[str, Any] = {
             "http2": has_http2,
             "timeout": httpx.Timeout(_READ_WITHIN, connect=_CONNECT_WITHIN, pool=_CONNECT_WITHIN),
-            "limits": httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEPT_ALIVE),
+            "limits": httpx.Limits(max_connections=8, max_keepalive_connections=2, keepalive_expiry=_KEPT_ALIVE),
             "trust_env": not address.is_loopback,  # no proxy leads to this machine
         }
         self._client: httpx.AsyncClient | None = None
@@ -70,7 +72,13 @@ class Connection:
         self._thread.start()
 
     def use(self, token: str | None) -> None:
-        """Send a token from now on. Raises RemoteError where others could read it on the way."""
+        """Send a token from now on. Raises RemoteError where others could read it on the way, or it is none."""
+        token = token.strip() if token is not None else None
+        if token and not _TOKEN.fullmatch(token):
+            raise RemoteError(
+                "The token holds characters that no token has. "
+                f"Run: mellum-lsp remote allow {self.address.base} --token"
+            )
         if token and not (self.address.is_encrypted or self.address.is_loopback):
             raise RemoteError(f"The token would cross the network readable to {self.address.base}. Use https")
         self._token = token
@@ -87,7 +95,7 @@ class Connection:
         """Run a coroutine on the connection's thread; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def later(self, seconds: float, call: Callable[[], None]) -> Future[None]:
+    def later(self, seconds: float, call: Callable[[], object]) -> Future[None]:
         """Call a function on the connection's thread after some seconds, unless the future is cancelled before."""
 
         async def wait() -> None:
@@ -134,13 +142,13 @@ class Connection:
                 data = await self._read(response)
                 if response.status_code != 200:
                     raise self._refusal(response, data, model)
-        except RemoteError:
-            raise
+        except RemoteError as error:
+            raise self._without_token(error) from None
         except Exception as error:
-            raise broken(self.address, error) from error
+            raise self._without_token(broken(self.address, error)) from None
         try:
             return json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise not_openai(self.address, f"{path} answers with something else than JSON") from error
 
     async def _stream(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
@@ -154,13 +162,21 @@ class Connection:
                 self._in_background(self._open_another())
             raise
         except RemoteError as error:
-            deliver(error)
+            deliver(self._without_token(error))
         except ServerSaid as error:
-            deliver(refusal(self.address, 500, error.said, model=model, has_token=True, retry_after=""))
+            said = refusal(self.address, 500, error.said, model=model, has_token=True, retry_after="")
+            deliver(self._without_token(said))
         except ValueError as error:
             deliver(not_openai(self.address, str(error)))
         except Exception as error:
-            deliver(broken(self.address, error))
+            deliver(self._without_token(broken(self.address, error)))
+
+    def _without_token(self, error: RemoteError) -> RemoteError:
+        """A server, or an error of a library, may quote what was sent."""
+        if not self._token or self._token not in str(error):
+            return error
+        sentence = str(error).replace(self._token, "(the token)")
+        return RemoteError(sentence, again_in=error.again_in, is_about_one=error.is_about_one)
 
     async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:
         is_complete = False
@@ -184,7 +200,9 @@ class Connection:
         import httpx
 
         content = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "identity"}  # a few bytes may unpack to gigabytes
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         url = self.address.base + path
@@ -208,6 +226,8 @@ class Connection:
                         raise
                     await self._renew()  # the server has closed a connection that was kept
             self.protocol = response.http_version
+            if (packed := response.headers.get("content-encoding", "identity")) != "identity":
+                raise not_openai(self.address, f"its answer is packed ({packed:.20}), which was not asked for")
             yield response
 
     async def _renew(self) -> None:
@@ -228,7 +248,7 @@ class Connection:
     def _refusal(self, response: httpx.Response, data: bytes, model: str) -> RemoteError:
         try:
             said = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = None
         again = response.headers.get("retry-after", "")
         has_token = bool(self._token)

@@ -6,6 +6,7 @@ It keeps in touch by itself: a server that fails is greeted again after 1 s, 2 s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import queue
@@ -22,10 +23,10 @@ from engine.composing import MAX_TOKENS, NOT_WANTED, Clock, compose, is_wanted, 
 from engine.model_folders.manifest import PromptFormat
 from engine.prompt.layout import Budget
 from engine.prompt.tokenizer import Tokenizer
-from engine.remote.address import RemoteError, parse_address
+from engine.remote.address import RemoteError, parse_address, printable
 from engine.remote.connection import Connection
 from engine.remote.events import Event
-from engine.remote.failures import not_openai
+from engine.remote.failures import late, not_openai
 from engine.remote.greeting import Welcome, greet
 from engine.remote.marks import AsText, mended
 from engine.request import Cancelled, CompletionRequest, IsCancelled, Suggestion
@@ -35,7 +36,9 @@ _PROMPT = 2048  # tokens, where no setting says it: a card reads them in a tenth
 _SHORTEST_PROMPT = 256
 _LOOK_EVERY = 0.02  # seconds, at the caller's `is_cancelled`; an interrupt is seen at once
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a server that fails is greeted again
-_TOKEN_WITHIN = 5.0  # seconds
+_TOKEN_WITHIN, _GREETED_WITHIN = 5.0, 20.0  # seconds
+_BEGUN_WITHIN, _WHOLE_WITHIN = 10.0, 60.0  # seconds of a request until its answer begins, and ends
+_ENDED_WITHIN = 1.0  # seconds after its end until its stream is given up
 _MEASURED = 50  # answers
 _END = -1  # what a control token becomes in a composition
 
@@ -85,6 +88,7 @@ class RemoteEngine:
         self._wants_probabilities = True
         self._has_probabilities: bool | None = None
         self._another = ""
+        self._refusal = ""
         self._pause = _FIRST_PAUSE
         self._interrupted = threading.Event()
         self._inbox: queue.SimpleQueue[Event | RemoteError | None] = queue.SimpleQueue()
@@ -123,7 +127,7 @@ class RemoteEngine:
             message = f"Connecting to {base}"
         else:
             message = f"{self.model} at {base} is ready" + "".join(f"; {note}" for note in self._notes(self._welcome))
-        return RemoteFacts(base, self.model, state, message, self.median_seconds)
+        return RemoteFacts(base, printable(self.model), state, printable(message), self.median_seconds)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text, or estimate them. Thread-safe."""
@@ -175,7 +179,11 @@ class RemoteEngine:
         except RemoteError as error:
             if not error.is_about_one:
                 self._lose(error)
+            elif not self._refusal:
+                self._refusal = str(error)
+                self._tell()
             raise
+        self._refusal = ""
         self._seconds.append(time.perf_counter() - begun)
         self._pause = _FIRST_PAUSE
         self._note(answer, welcome)
@@ -226,8 +234,11 @@ class RemoteEngine:
         """Read an answer until the suggestion is complete, then end its stream."""
         inbox = self._inbox = queue.SimpleQueue()
         stream = self._connection.stream("/v1/completions", body, inbox.put, model=body["model"])
+        begun = time.perf_counter()
         try:
             while True:
+                if time.perf_counter() - begun > (_WHOLE_WITHIN if answer.composition.tokens else _BEGUN_WITHIN):
+                    raise late(self._connection.address)
                 if self._interrupted.is_set() or is_cancelled():
                     raise Cancelled
                 if time.perf_counter() > until and answer.composition.cut_short():
@@ -245,7 +256,9 @@ class RemoteEngine:
                 if answer.take(event):
                     break
         finally:
-            if not answer.is_finished:  # else the stream ends by itself, and the connection stays
+            if answer.is_finished:  # the stream ends by itself, and the connection stays
+                self._connection.later(_ENDED_WITHIN, stream.cancel)
+            else:
                 stream.cancel()
 
     def _note(self, answer: _Answer, welcome: Welcome) -> None:
@@ -271,6 +284,8 @@ class RemoteEngine:
             )
         if self._another:
             notes.append(f"it says that it answers with the model {self._another:.60}")
+        if self._refusal:
+            notes.append(f"but it refused the last request: {self._refusal}")
         address = self._connection.address
         if not address.is_encrypted and not address.is_loopback:
             notes.append("code crosses the network unencrypted; https is safe")
@@ -294,7 +309,7 @@ class RemoteEngine:
         while True:
             try:
                 self._connection.use(await self._token())
-                welcome = await greet(self._connection, self._model, self._local)
+                welcome = await self._greet()
             except RemoteError as problem:
                 is_news = self._problem is None or str(problem) != str(self._problem)
                 self._problem = problem
@@ -302,22 +317,45 @@ class RemoteEngine:
                     self._tell()
                 await self._rest(problem.again_in or 0.0)
                 continue
-            except Exception:
-                log.exception("The remote engine is not greeted any more")
-                self._problem = not_openai(self._connection.address, "its greeting cannot be read")
-                self._tell()
-                return
             self._lost.clear()
             self._welcome, self.budget, self._problem = welcome, self._budget(welcome.context), None
             self._tell()
             await self._lost.wait()
             await self._rest(self._problem.again_in or 0.0 if self._problem is not None else 0.0)
 
+    async def _greet(self) -> Welcome:
+        try:
+            async with asyncio.timeout(_GREETED_WITHIN):
+                return await greet(self._connection, self._model, self._local)
+        except TimeoutError as error:
+            raise late(self._connection.address) from error
+        except RemoteError:
+            raise
+        except Exception as error:
+            log.exception("The greeting of the remote engine cannot be read")
+            raise not_openai(self._connection.address, "its greeting cannot be read") from error
+
     async def _token(self) -> str | None:
-        """The token; a keyring that asks its user first must not stop the rest."""
+        """The token; a keyring that asks its user first must not stop the rest, nor the end of the process."""
+        loop, given = asyncio.get_running_loop(), asyncio.Future[str | None]()
+
+        def settle(token: str | None, error: Exception | None) -> None:
+            if not given.done():
+                given.set_exception(error) if error is not None else given.set_result(token)
+
+        def ask() -> None:
+            token, error = None, None
+            try:
+                token = self._credentials()
+            except Exception as caught:
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, token, error)
+
+        threading.Thread(target=ask, name="keyring", daemon=True).start()
         try:
             async with asyncio.timeout(_TOKEN_WITHIN):
-                return await asyncio.to_thread(self._credentials)
+                return await given
         except TimeoutError as error:
             raise RemoteError(f"The keyring does not give the token within {_TOKEN_WITHIN:g} s. Unlock it") from error
 

@@ -53,7 +53,11 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
             is_done = is_done or value == b"[DONE]"
             if name != b"data" or not value or is_done:
                 continue  # read to its very end, else the connection is of no further use
-            yield event_of(json.loads(value))
+            try:
+                said = json.loads(value)
+            except RecursionError as error:
+                raise ValueError("an event that is nested too deeply") from error
+            yield event_of(said)
 
 
 def event_of(said: Any) -> Event:
@@ -111,9 +115,13 @@ def _told(logprobs: Any) -> tuple[Piece, ...]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return min(float(value), 0.0)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return None if math.isnan(number) else min(number, 0.0)
 
 
 def _ids(value: Any) -> tuple[int, ...]:

@@ -64,10 +64,15 @@ def broken(address: Address, error: BaseException) -> RemoteError:
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return RemoteError(f"{address.base} does not take the connection in time. Is a firewall in between?")
     if isinstance(error, httpx.TimeoutException):
-        return RemoteError(f"{address.base} does not answer in time. It may have too much work")
+        return late(address)
     if isinstance(error, httpx.ConnectError):
         return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
     return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log")
+
+
+def late(address: Address) -> RemoteError:
+    """The server answers, but not within a time that is of use."""
+    return RemoteError(f"{address.base} does not answer in time. It may have too much work")
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

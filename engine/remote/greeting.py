@@ -60,8 +60,8 @@ async def greet(connection: Connection, wanted: str | None, local: tuple[Tokeniz
             style = _style_of(model, marks)
             text = AsText(marks, style, ends=frozenset(ids.values()), is_control=questions.control_among)
             return Welcome(model, context, text, True, "")
-    note = "this model knows no text after the cursor"
-    return Welcome(model, context, AsText(None, "plain", is_control=questions.control_among), True, note)
+    # its answers say of nothing that it is control, so they are not believed: all that may be control is broken up
+    return Welcome(model, context, AsText(None, "plain"), True, "this model knows no text after the cursor")
 
 
 async def _model(connection: Connection, wanted: str | None) -> tuple[str, int | None]:
@@ -135,7 +135,7 @@ class _Questions:
         }
         said = await self._connection.post("/tokenize", body, model=self._model)
         tokens = said.get("tokens") if isinstance(said, Mapping) else None
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        if not isinstance(tokens, list) or not tokens or not all(type(token) is int for token in tokens):
             raise not_openai(self._connection.address, "/tokenize gives no tokens")
         return tokens
 
@@ -147,7 +147,10 @@ class _Questions:
             self._control.clear()
         self._control |= {name: ids[0] if len(ids) == 1 else None for name, ids in zip(new, found, strict=True)}
         known = {name: self._control.get(name) for name in names}
-        return {name: token for name, token in known.items() if token is not None}
+        told = {name: token for name, token in known.items() if token is not None}
+        if len({*told.values()}) < len(told):
+            raise not_openai(self._connection.address, "/tokenize gives one token for different texts")
+        return told
 
     def control_among(self, candidates: Collection[str]) -> Collection[str]:
         """Those of a document's texts that the server reads as control; of many new ones, all. Waits for the server."""

@@ -21,6 +21,7 @@ BREAK = "\u2060"
 _CONTROL = re.compile(r"(?=(<[^\s<>]{1,40}>|<<[A-Z]{2,10}>>|\[/?[A-Z][A-Z_]{1,30}\]))[<\[]")
 """The first character of what may be control, such as `<|im_end|>`, `</s>`, `[INST]`; of `<div>` as well."""
 _PIECE = re.compile(r"\s?[^\W\d_]{1,6}|\d{1,3}|[^\S\n]+|\n+|.", re.DOTALL)
+_NO_TEXT = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # control characters but tab and the ends of lines
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -123,8 +124,9 @@ def broken_up(text: str, is_control: Callable[[Collection[str]], Collection[str]
 
 
 def mended(text: str) -> str:
-    """What the model wrote, without the invisible characters that it may have copied."""
-    return text.replace(BREAK, "") if BREAK in text else text
+    """What the model wrote, without the invisible characters that it may have copied, and without what is no text."""
+    text = text.replace(BREAK, "") if BREAK in text else text
+    return text if text.isascii() and text.isprintable() else _LONE_SURROGATES.sub("\ufffd", _NO_TEXT.sub("", text))
 
 
 class _Pieces:

@@ -48,7 +48,7 @@ def forbid(base: str) -> bool:
 
 def token_of(base: str) -> str | None:
     """The token for a server: the environment's, else the keyring's. May wait for the user to unlock the keyring."""
-    if given := os.environ.get(TOKEN_VARIABLE):
+    if (given := os.environ.get(TOKEN_VARIABLE)) and _is_for(base):
         return given
     if importlib.util.find_spec("keyring") is None:
         return None
@@ -58,6 +58,18 @@ def token_of(base: str) -> str | None:
         return keyring.get_password(_KEYRING, base)
     except Exception:  # there is none on this system, or it is locked; backends raise errors of their own
         return None
+
+
+def _is_for(base: str) -> bool:
+    """Whether the environment's token is for this server: the one that it names, else the only one that is allowed."""
+    if not (named := os.environ.get(ADDRESS_VARIABLE)):
+        return allowed() == [base]
+    from engine.remote.address import RemoteError, parse_address  # a server starts without the engine
+
+    try:
+        return parse_address(named).base == base
+    except RemoteError:
+        return False
 
 
 def keep_token(base: str, token: str | None) -> None:

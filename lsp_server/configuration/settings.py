@@ -125,7 +125,9 @@ class Settings:
     @property
     def model_choice(self) -> ModelChoice:
         """The settings whose change loads the model again."""
-        remote = RemoteChoice(self.remote_url, self.remote_model) if self.remote_url else None
+        # what is ignored stays here: some clients let a workspace switch `completeIgnoredFiles` on
+        url = self.remote_url if not self.complete_ignored_files else None
+        remote = RemoteChoice(url, self.remote_model) if url else None
         return ModelChoice(
             self.model or None, self.provider, self.threads, self.context_tokens, self.state_memory, remote
         )

@@ -145,13 +145,13 @@ async def test_a_token_of_the_keyring_is_sent_and_can_be_removed(
     engine: Running, tmp_path: Path, kept: dict[str, str]
 ) -> None:
     nothing = tmp_path / "cache"
-    engine.behave(token="a secret")
-    remote("allow", engine.url, "--token", cache=nothing, kept=kept, token="a secret\n")
+    engine.behave(token="a-secret")
+    remote("allow", engine.url, "--token", cache=nothing, kept=kept, token="a-secret\n")
     async with serving(nothing, **kept) as server:
         await server.client.initialize(initializationOptions=options(engine))
         await remote_state(server.client, "ready")
     assert "gets no code any more" in remote("forbid", engine.url, cache=nothing, kept=kept)
-    assert "a secret" not in (tmp_path / "tokens").read_text()
+    assert "a-secret" not in (tmp_path / "tokens").read_text()
     allowing = {**kept, "MELLUM_LSP_REMOTE": engine.url, "MELLUM_LSP_REMOTE_TOKEN": "wrong"}
     async with serving(nothing, **allowing) as server:
         await server.client.initialize(initializationOptions=options(engine))

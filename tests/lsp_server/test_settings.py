@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
-from lsp_server.configuration.settings import Minutes, Settings, merged, read_settings, section_of
+from lsp_server.configuration.settings import Minutes, RemoteChoice, Settings, merged, read_settings, section_of
 
 
 def test_every_setting_is_read_by_its_name_in_camel_case() -> None:
@@ -151,6 +151,8 @@ def test_a_group_of_settings_may_come_as_an_object_or_by_whole_names() -> None:
     assert read_settings({"remote": {"url": "https://a", "model": "m"}}) == (wanted, [])
     assert read_settings({"remote.url": "https://a", "remote": {"model": "m"}}) == (wanted, [])
     assert read_settings(merged({"remote": {"url": "https://a"}}, {"remote.model": "m"})) == (wanted, [])
+    assert wanted.model_choice.remote == RemoteChoice("https://a", "m")
+    assert replace(wanted, complete_ignored_files=True).model_choice.remote is None  # ignored code stays here
     for wrong in ({"remote": "https://a"}, {"remote": {"token": "t"}}, {"remote": {"url": 1}}):
         settings, [complaint] = read_settings(wrong)
         assert settings == Settings()

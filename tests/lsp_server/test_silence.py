@@ -35,7 +35,7 @@ def configure(client: Client, **settings: Any) -> None:
 
 
 def test_every_reason_is_a_name_with_a_sentence() -> None:
-    assert len(Silence) == 11
+    assert len(Silence) == 12
     for silence in Silence:
         assert silence.value == str(silence) == silence
         assert silence.sentence.endswith(".") or silence.sentence.split(": ")[-2].endswith("Run")

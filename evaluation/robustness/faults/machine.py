@@ -25,7 +25,7 @@ from evaluation.robustness.surroundings import SOON, cache_with_model, family
 async def full_disk(place: Path) -> None:
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
     async with session(place, code=code) as (_, client, root):
-        if "free some space" not in (said := await said_sentence(client)):
+        if "works and has room" not in (said := await said_sentence(client)):
             raise Wrong(f"said: {said}")
         await answers(client, root)
 
@@ -38,7 +38,7 @@ async def small_disk(place: Path) -> None:
         raise Skipped("nothing may be mounted")
     try:
         async with session(place) as (_, client, root):
-            if "free some space" not in (said := await said_sentence(client)):
+            if "works and has room" not in (said := await said_sentence(client)):
                 raise Wrong(f"said: {said}")
             await answers(client, root)
             succeeds("mount", "-o", "remount,size=50m", str(cache))

@@ -33,7 +33,11 @@ def allow(
     base = _base(url)
     if token:
         is_asked = sys.stdin.isatty()
-        given = typer.prompt("Token", hide_input=True) if is_asked else sys.stdin.readline().strip()
+        given = (typer.prompt("Token", hide_input=True) if is_asked else sys.stdin.readline()).strip()
+        if not given:
+            raise failure("There is no token; nothing was changed")
+        if base.startswith("http:") and not parse_address(base).is_loopback:
+            raise failure(f"A token is sent to other machines encrypted only. Allow the server as https, not {base}")
         try:
             remotes.keep_token(base, given)
         except remotes.KeyringError as error:

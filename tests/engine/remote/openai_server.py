@@ -106,7 +106,8 @@ class Application:
             models = self._behaviour.get("models", [MODEL])
             await reply(send, 200, {"data": [{"id": name, "max_model_len": 3000} for name in models]})
         elif path == "/tokenize" and ("content" not in asked or self._behaviour.get("tokenize", True)):
-            await reply(send, 200, {"tokens": self._served.tokens_of(asked["prompt"])})
+            always = self._behaviour.get("always", [])
+            await reply(send, 200, {"tokens": [*always, *self._served.tokens_of(asked["prompt"])]})
         elif path == "/v1/completions":
             self._seen["prompts"].append(asked["prompt"])
             self._seen["http"].append(scope["http_version"])

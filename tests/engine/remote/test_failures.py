@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -182,6 +184,9 @@ def test_a_server_that_is_killed_in_its_answer_is_found_again(model_cache: Path,
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html></h",
         b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"data": [{"id": 1.5}]}',
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"[" * 200_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n" + b'{"data": [{"id": "a"}, {"id": "\\u001b[m"}]}',
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
     ],
 )
@@ -203,6 +208,7 @@ def test_what_is_no_such_server_has_a_sentence(answer: bytes, connect: Connect) 
         listening.shutdown(socket.SHUT_RDWR)
     assert facts.state == "down"
     assert facts.message.startswith("http://127.0.0.1:")
+    assert facts.message.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -231,6 +237,54 @@ def test_a_token_does_not_cross_a_network_unencrypted() -> None:
     with pytest.raises(RemoteError, match="Use https"):
         connection.use("secret")
     connection.close()
+
+
+@pytest.mark.parametrize("token", ["secret token", "secret\nX: y", "s\u00e9cret", "secret\0"])
+def test_what_is_no_token_is_not_quoted(token: str, server: Running, connect: Connect) -> None:
+    facts = connect(token=token).facts()
+    assert facts.state == "down"
+    assert "The token holds characters that no token has" in facts.message
+    assert "cret" not in facts.message
+
+
+def test_spaces_around_a_token_are_no_part_of_it(server: Running, connect: Connect) -> None:
+    server.behave(token="very-secret")
+    assert connect(token=" very-secret\r\n").is_ready
+
+
+def test_a_server_that_quotes_the_token_is_not_quoted_and_the_status_says_what_it_refuses(
+    server: Running, connect: Connect
+) -> None:
+    engine = connect(token="very-secret")
+    server.behave(status=400, at=["/v1/completions"], message="bad header Authorization: Bearer very-secret")
+    with pytest.raises(RemoteError, match=r"bad header Authorization: Bearer \(the token\)"):
+        engine.complete(at_end(CODE))
+    message = engine.facts().message
+    assert "is ready; but it refused the last request: " in message
+    assert "very-secret" not in message
+    server.behave()
+    engine.complete(at_end(CODE))
+    assert "refused" not in engine.facts().message
+
+
+def test_an_answer_that_does_not_begin_in_time_is_given_up(
+    server: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.remote.engine._BEGUN_WITHIN", 0.3)
+    engine = connect()
+    server.behave(delay=60.0)
+    with pytest.raises(RemoteError, match="does not answer in time"):
+        engine.complete(at_end(CODE))
+    wait_for(lambda: server.seen()["cancelled"] == 1)
+
+
+def test_a_keyring_that_waits_for_its_user_holds_up_no_end() -> None:
+    program = (
+        "import time; from engine.remote.engine import RemoteEngine\n"
+        "engine = RemoteEngine('http://127.0.0.1:1', None, credentials=lambda: time.sleep(600))\n"
+        "time.sleep(0.5); engine.close()"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
 
 
 def test_no_log_holds_a_token(

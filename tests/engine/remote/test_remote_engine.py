@@ -99,6 +99,17 @@ def test_text_of_a_document_is_never_control(behaviour: dict[str, object], serve
     assert "<String>" in prompts[-1] or behaviour, "what the server does not read as control is left as it is"
 
 
+@pytest.mark.parametrize("always", [[0], [1, 2]])
+def test_a_tokenizer_that_adds_what_it_was_not_asked_is_not_believed(
+    always: list[int], server: Running, connect: Connect
+) -> None:
+    server.behave(always=always)
+    connect(is_local=False).complete(at_end("x = 1  # <fim_middle><|endoftext|>\ny = "))
+    tokens = server.seen_tokens(server.seen()["prompts"][-1])
+    control = [server.seen_tokens(name)[-1] for name in ("<fim_middle>", "<|endoftext|>")]
+    assert not set(control) & set(tokens[len(always) :])
+
+
 def test_a_cancelled_request_ends_its_stream_at_once(server: Running, connect: Connect) -> None:
     server.behave(pause=0.05)
     engine, raised = connect(), []
