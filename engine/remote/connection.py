@@ -277,6 +277,29 @@ class Connection:
             await self.get("/v1/models")
 
 
+async def on_thread(function: Callable[[], Result]) -> Result:
+    """Call a function on a new daemon thread: asyncio's own would keep the process alive until it returns."""
+    loop, given = asyncio.get_running_loop(), asyncio.Future[Result]()
+
+    def settle(set_it: Callable[[], None]) -> None:
+        if not given.done():
+            set_it()
+
+    def call() -> None:
+        try:
+            result = function()
+        except Exception as caught:
+            error = caught
+            done: Callable[[], None] = lambda: given.set_exception(error)  # noqa: E731
+        else:
+            done = lambda: given.set_result(result)  # noqa: E731
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, done)
+
+    threading.Thread(target=call, name="keyring", daemon=True).start()
+    return await given
+
+
 def _trust() -> ssl.SSLContext:
     """What the system trusts: its own store where `truststore` is installed, else that of OpenSSL, or SSL_CERT_FILE."""
     if importlib.util.find_spec("truststore") is not None:

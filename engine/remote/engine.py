@@ -6,7 +6,6 @@ It keeps in touch by itself: a server that fails is greeted again after 1 s, 2 s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import queue
@@ -24,7 +23,7 @@ from engine.model_folders.manifest import PromptFormat
 from engine.prompt.layout import Budget
 from engine.prompt.tokenizer import Tokenizer
 from engine.remote.address import RemoteError, parse_address, printable
-from engine.remote.connection import Connection
+from engine.remote.connection import Connection, on_thread
 from engine.remote.events import Event
 from engine.remote.failures import late, not_openai
 from engine.remote.greeting import Welcome, greet
@@ -337,25 +336,9 @@ class RemoteEngine:
 
     async def _token(self) -> str | None:
         """The token; a keyring that asks its user first must not stop the rest, nor the end of the process."""
-        loop, given = asyncio.get_running_loop(), asyncio.Future[str | None]()
-
-        def settle(token: str | None, error: Exception | None) -> None:
-            if not given.done():
-                given.set_exception(error) if error is not None else given.set_result(token)
-
-        def ask() -> None:
-            token, error = None, None
-            try:
-                token = self._credentials()
-            except Exception as caught:
-                error = caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(settle, token, error)
-
-        threading.Thread(target=ask, name="keyring", daemon=True).start()
         try:
             async with asyncio.timeout(_TOKEN_WITHIN):
-                return await given
+                return await on_thread(self._credentials)
         except TimeoutError as error:
             raise RemoteError(f"The keyring does not give the token within {_TOKEN_WITHIN:g} s. Unlock it") from error
 
