@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -43,7 +44,9 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """Simulated over measured."""
+        """Simulated over measured; 1 where neither is reached."""
+        if math.isinf(self.simulated) and math.isinf(self.measured):
+            return 1.0
         return self.simulated / self.measured if self.measured else float("inf")
 
 
