@@ -6,6 +6,7 @@ Here: the protocol, and our own server over stdio, driven as an editor drives it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -63,8 +64,9 @@ def cpu_seconds(pid: int) -> float:
     process = psutil.Process(pid)
     total = 0.0
     for one in (process, *process.children(recursive=True)):
-        times = one.cpu_times()
-        total += times.user + times.system
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+            times = one.cpu_times()
+            total += times.user + times.system
     return total
 
 
