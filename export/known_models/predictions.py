@@ -21,6 +21,7 @@ _START_BYTES = 110e6  # Python, the server, ONNX Runtime and its buffers
 _TOKEN_BYTES = 700  # of memory, for each token of the vocabulary: the tokenizer, and rows of logits
 _PLACES = 2  # whose states are in memory
 _TOKENIZER_BYTES = 8e6
+_OPENING = 0.35  # seconds at a start: the engine's imports, the tokenizer, the process of the grammars
 _WIDTHS = (1, 2, 4, 8, 16)  # of the steps that the engine times at load of a large model, four times each
 
 
@@ -66,7 +67,7 @@ def predict(shape: Architecture, costs: ShapeCosts, machine: Machine) -> Predict
         typing=STEPS_TYPING * step,
         typing_slow=STEPS_TYPING_SLOW * step,
         jump=jump,
-        first=machine.start + load + measuring + jump,
+        first=machine.start + _OPENING + load + measuring + jump,
         memory=_START_BYTES
         + _TOKEN_BYTES * shape.vocabulary
         + weights
