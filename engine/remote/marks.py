@@ -89,8 +89,8 @@ class AsText:
         ends: Collection[int] = (),
         is_control: Callable[[Collection[str]], Collection[str]] = lambda candidates: candidates,
     ) -> None:
-        """`marks`: None for a model that only goes on; `ends`: ids of control tokens, as far as they are known;
-        `is_control`: says which of some texts the server may read as control tokens.
+        """`marks`: None for a model that reads no suffix. `ends`: the known ids of control tokens. `is_control` takes
+        texts, and returns those that the server may read as control tokens.
         """
         self.count: Callable[[str], int] = lambda text: sum(1 for _ in _PIECE.finditer(text))
         self.ends = ends

@@ -3,7 +3,7 @@
     python -m tests.engine.remote.openai_server MODEL_FOLDER PORT [CERTIFICATE KEY]
 
 It reads control tokens in a prompt's text, as other servers do. `POST /behave` makes it slow, wrong or lying;
-`GET /seen` says what it was asked and how much it has decoded.
+`GET /seen` returns the prompts that came, and the number of tokens that it has decoded.
 """
 
 from __future__ import annotations
