@@ -39,7 +39,7 @@ class Teacher:
     """Cuts examples out of files; remembers what it knows of each folder of a package."""
 
     def __init__(self, files: Iterable[SourceFile], tokenizer: Tokenizer, style: PromptFormat) -> None:
-        self._tokenizer, self._style = tokenizer, style
+        self._tokenizer, self.style = tokenizer, style
         self._by_language: dict[str, list[list[SourceFile]]] = defaultdict(list)
         self._packages: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
         for file in files:
@@ -80,7 +80,7 @@ class Teacher:
             truth, tries = file.text[middle.start : middle.end], tries - 1
             if tries and not told_elsewhere(prompt, truth, self._tokenizer):
                 continue
-            return answered(prompt, truth, self._tokenizer, self._style, middle.kind, file.language)
+            return answered(prompt, truth, self._tokenizer, self.style, middle.kind, file.language)
         return None
 
     def prompt(self, file: SourceFile, middle: Middle, *, suffix: bool, context: bool, tokens: int) -> Prompt:
@@ -89,7 +89,7 @@ class Teacher:
         text = file.text[: middle.start] + after
         snippets = self.snippets(file, text, middle.start) if context else ()
         request = CompletionRequest(file.path, file.language, text, middle.start, snippets)
-        return lay_out(request, self._tokenizer, self._style, Budget(tokens))
+        return lay_out(request, self._tokenizer, self.style, Budget(tokens))
 
     def snippets(self, file: SourceFile | Point, text: str, offset: int) -> tuple[ContextSnippet, ...]:
         """What the index finds in other files of the package for a place in `text`, which is what `file` holds then."""
