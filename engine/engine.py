@@ -16,6 +16,7 @@ from engine.decoding.draft import Drafts, Speculation
 from engine.decoding.passages import Lookup
 from engine.decoding.pickers import Mixed, Picker, Required, likeliest
 from engine.devices import cuda
+from engine.devices.integer_sums import int8_sums_saturate
 from engine.devices.providers import Provider
 from engine.ending.assembly import Composition
 from engine.ending.closers import look_around
@@ -71,6 +72,8 @@ class Engine:
         self.providers = model.providers
         self.opened = model.opened
         self.threads = model.threads
+        self.caution = "" if model.on_card else _caution(model.manifest)
+        """What makes its answers worse on this machine, and the mend, as a sentence; empty where nothing does."""
         self._model, self.tokenizer = model, tokenizer
         self.rates = rates_of(model)
         memory = state_memory or _state_memory(model)
@@ -285,6 +288,15 @@ class Engine:
     def interrupt(self) -> None:
         """Let what runs raise Cancelled within milliseconds. The one method that other threads may call."""
         self._model.interrupt()
+
+
+def _caution(manifest: Manifest) -> str:
+    if not (manifest.signed_weights and int8_sums_saturate()):
+        return ""
+    return (
+        f"The model {manifest.name} was exported on another processor, whose sums this one cuts off: its answers are "
+        f"a little worse here. {manifest.mend}"
+    )
 
 
 def _state_memory(model: Model) -> int:

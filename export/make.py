@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from engine.devices.integer_sums import int8_sums_saturate
 from engine.model_folders.leftovers import NEW
 from engine.model_folders.manifest import (
     FORMAT,
@@ -117,6 +118,7 @@ def manifest_of(
         files={},
         rotary=tuple(frequencies(architecture).tolist()),
         revision=source.revision,
+        signed_weights=format == "int8" and device == "cpu" and not int8_sums_saturate(),
     )
 
 

@@ -60,7 +60,7 @@ class Completer:
                 threads=engine.threads,
             )
             fell_back = f": {engine.opened.reason}" if engine.opened.fell_back else ""
-            self.message = f"{manifest.name} is ready{fell_back}"
+            self.message = f"{manifest.name} is ready{fell_back}{engine.caution and f'. {engine.caution}'}"
         self.looks_up = engine is not None and engine.manifest.ngrams is not None
         """Whether the model uses n-grams of the files near a document."""
         self._local_budget = engine.budget if engine is not None else None

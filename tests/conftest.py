@@ -55,7 +55,7 @@ class OneWorkerForEditors(LoadFileScheduling):
 @pytest.fixture(scope="session")
 def model_cache() -> Path:
     """A cache folder with the default model in it, as `mellum-lsp setup` leaves it."""
-    cache = _CACHE / "mellum-lsp"
+    cache = Path(os.environ.get("MELLUM_LSP_TEST_MODELS", _CACHE / "mellum-lsp"))  # elsewhere for another processor
     environment = child_environment({CACHE_VARIABLE: str(cache)})
     subprocess.run(python_command("lsp_server.cli", "setup"), env=environment, check=True, capture_output=True)
     return cache

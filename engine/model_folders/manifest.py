@@ -96,6 +96,8 @@ class Manifest:
     """What n-grams and calibration were fitted on here; empty where they were not, or came with an adapter."""
     revision: str | None = None
     """Which state of the source it was, such as a commit on the hub."""
+    signed_weights: bool = False
+    """Whether bytes of weights are signed: then they want a processor on which `int8_sums_saturate` is false."""
     verification: Mapping[str, float] = field(default_factory=dict)
     """What `--verify` measured against float32 on real code, by name; empty where it was not asked for."""
 

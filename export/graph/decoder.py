@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from engine.devices.integer_sums import int8_sums_saturate
 from engine.runtime.session import PICKED, PICKED_SURELY
 from export.architecture import Architecture, ExportError
 from export.graph.matmul_formats import Int4Matmul, Int8Matmul, MatmulFormat, OnTensor, PlainMatmul
 from export.graph.writer import DATA_FILE, MICROSOFT, GraphWriter
 from export.quantization.gptq_data import GptqData
-from export.quantization.probe import int8_sums_saturate
 from export.sources import Source
 from export.weights import matrices
 from export.weights.matrices import Matrix

@@ -75,7 +75,7 @@ class Int8Matmul:
     """Activations of 8 bits, one scale a token, times weights of 8 bits, one scale an output channel.
 
     With `unsigned`, 128 is added to the weights, and the product subtracts it: for processors on which sums of unsigned
-    and signed products saturate (see `export.quantization.probe`). There it measured 10 to 20% slower in prefill than
+    and signed products saturate (see `engine.devices.integer_sums`). There it measured 10 to 20% slower in prefill than
     signed weights of 7 bits, and as fast in decoding.
     """
 

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.devices.integer_sums import int8_sums_saturate
 from engine.model_folders.locations import MEASURING, cache_folder
 from engine.model_folders.manifest import Manifest, PromptFormat
 from engine.runtime.benchmark import benchmark
@@ -27,7 +28,6 @@ from export.graph.decoder import write_graph
 from export.graph.matmul_formats import Int4Matmul, Int8Matmul
 from export.graph.writer import GraphWriter
 from export.make import manifest_of
-from export.quantization.probe import int8_sums_saturate
 from export.quantization.quantize import BLOCK
 from export.sources.random_weights import RandomSource
 from export.weights.matrices import Matrix

@@ -200,6 +200,8 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
         raise failure(str(error)) from error
     if engine.opened.fell_back:
         err.print(Text(f"{engine.opened.reason}.", style="yellow"), soft_wrap=True)
+    if engine.caution:
+        err.print(Text(engine.caution, style="yellow"), soft_wrap=True)
     return engine
 
 

