@@ -19,6 +19,7 @@ CACHE_VARIABLE = "MELLUM_LSP_CACHE"
 _CHOICE = ".chosen"
 MEASURING = "measuring."
 """In the cache folder: what a process, whose number follows, runs to measure this machine, and removes."""
+_LIST = "Run: mellum-lsp models, which lists those that are there"
 _mended: set[Path] = set()
 
 
@@ -96,7 +97,7 @@ def is_name(name_or_path: str) -> bool:
 def find_model(name_or_path: str | None = None) -> Path:
     """Find a model's folder: the chosen one, one by name, or any by its path. Raises ModelError where it is not."""
     if name_or_path == "":
-        raise ModelError("A model's name must not be empty. Run: mellum-lsp models, which lists them")
+        raise ModelError(f"A model's name must not be empty. {_LIST}")
     name = name_or_path or chosen_model()
     mend_models()
     folder = models_folder() / name if is_name(name) else _expanded(name)
@@ -107,11 +108,12 @@ def find_model(name_or_path: str | None = None) -> Path:
     if name == DEFAULT_MODEL:
         raise ModelError("No model is set up yet. Run: mellum-lsp setup")
     if name_or_path is None:
-        raise ModelError(f"The chosen model {name} is not there any more. Run: mellum-lsp models use {DEFAULT_MODEL}")
+        raise ModelError(f"The chosen model {folder} is not there any more. Run: mellum-lsp models use {DEFAULT_MODEL}")
     if is_name(name):
         where = f"in {models_folder()}; a folder elsewhere is written as a path, such as ./{name}"
-        raise ModelError(f"There is no model {name!r} {where}")
-    raise ModelError(f"There is no model {name!r}: that folder has no {MANIFEST_FILE}")
+        raise ModelError(f"There is no model {name!r} {where}. {_LIST}")
+    why = f"that folder has no {MANIFEST_FILE}" if os.path.isdir(folder) else "there is no such folder"
+    raise ModelError(f"There is no model {name!r}: {why}. {_LIST}")
 
 
 def _expanded(path: str) -> Path:
