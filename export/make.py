@@ -25,8 +25,9 @@ from engine.model_folders.manifest import (
     sha256_of,
     write_manifest,
 )
+from engine.model_folders.whole_file import write_whole
 from export.architecture import ExportError
-from export.folder.atomic_folder import beside, check_replaceable, check_room, put_in_place
+from export.folder.atomic_folder import ELSEWHERE, beside, check_replaceable, check_room, put_in_place
 from export.folder.card import CARD_FILE, model_card
 from export.graph.decoder import Format, Target, write_graph
 from export.graph.matmul_formats import OnTensor
@@ -124,8 +125,8 @@ def manifest_of(
 
 def complete_folder(folder: Path, tokenizer: Tokenizer, manifest: Manifest) -> Manifest:
     """Write the other files of the folder; returns the manifest with each file's sha256."""
-    tokenizer.save(str(folder / TOKENIZER_FILE))
-    (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
+    write_whole(folder / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
+    write_whole(folder / CARD_FILE, model_card(manifest))
     manifest = replace(manifest, files={path.name: sha256_of(path) for path in sorted(folder.iterdir())})
     write_manifest(folder, manifest)
     return manifest
@@ -139,7 +140,7 @@ def naming_full_disks(target: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise ExportError(
-            f"{target.parent} is full; make room there, or choose another --out"
+            f"{target.parent} is full; make room there, or {ELSEWHERE}"
             if full
             else f"The model cannot be written to {target.parent} ({error.strerror or error})"
         ) from error

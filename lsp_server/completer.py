@@ -236,3 +236,12 @@ def signature_of(model: str | None) -> Signature | None:
     except (ModelError, OSError, RuntimeError, ValueError):  # the last two: a name that is not a path on this machine
         return None
     return str(manifest), found.st_ino, found.st_mtime_ns
+
+
+def why_missing(model: str | None) -> str | None:
+    """Why there is no model of this name now, a sentence with the mend; None where there is one."""
+    try:
+        find_model(model)
+    except ModelError as error:
+        return str(error)
+    return None

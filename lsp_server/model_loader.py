@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pygls.lsp.server import LanguageServer
@@ -57,6 +58,8 @@ class ResidentModel:
         self._closing: asyncio.Task[None] | None = None
         self._signature: Signature | None = None
         self._last_look = 0.0
+        self.loss: str | None = None
+        """That the folder of the model in memory was removed, a sentence; None where it is there."""
 
     def want(self, choice: ModelChoice) -> None:
         """Load this model, unless it is loaded already."""
@@ -93,12 +96,29 @@ class ResidentModel:
             return
         self._last_look = now
         try:
-            from lsp_server.completer import signature_of  # the loading thread has imported it already
+            from lsp_server.completer import signature_of, why_missing  # the loading thread has imported them already
         except ImportError:
             return  # loading has failed for this reason
         signature = signature_of(self._wanted.model)
         if signature is not None and signature != self._signature:
             self._load()
+        elif self.completer is not None and self._signature is not None:
+            self._note_loss(None if signature is not None else why_missing(self._wanted.model))
+
+    def _note_loss(self, why: str | None) -> None:
+        """Say once that the folder of the model in memory was removed, or is back again."""
+        assert self.completer is not None
+        assert self._signature is not None
+        if (why is None) == (self.loss is None):
+            return
+        self.loss, message = None, self.completer.message
+        if why is not None:
+            folder = Path(self._signature[0]).parent
+            self.loss = (
+                f"The folder {folder} of the model in use was removed: the model works until it is let go. {why}"
+            )
+            message = f"{message}. {self.loss}"
+        self._tell(State.READY, message)
 
     def lose(self, completer: Completer, reason: str) -> None:
         """Unload a model whose files changed. It is loaded again once its files are whole."""
@@ -152,7 +172,7 @@ class ResidentModel:
         finally:
             bar.end()
             beginning.cancel()
-        self.completer, self._signature = outcome.completer, outcome.signature
+        self.completer, self._signature, self.loss = outcome.completer, outcome.signature, None
         self._tell(outcome.state, outcome.message)
 
     def _tell(self, state: State, message: str) -> None:

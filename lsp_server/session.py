@@ -315,6 +315,8 @@ class Session:
             self.typed()
             self._wait_for_rest()
             self._look_around()
+            if (loss := self._resident.loss) is not None:
+                self._log(types.MessageType.Warning, loss)
         if status.state is State.FAILED:
             self._log(types.MessageType.Error, status.message)
         if status.state is State.NO_MODEL:

@@ -121,6 +121,7 @@ DOORS: dict[str, set[str]] = {
         "model_folders.leftovers",
         "model_folders.locations",
         "model_folders.manifest",
+        "model_folders.whole_file",
         "remote.address",
         "remote.engine",
         "remote.pair",

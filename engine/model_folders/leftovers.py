@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.model_folders.manifest import MANIFEST_FILE, ModelError, read_manifest
+from engine.model_folders.whole_file import ENDING
 
 NEW, OLD = "new", "old"
 """What lies in such a folder: the model that is made, and the one that it replaces."""
@@ -65,7 +66,7 @@ def recover_if_free(target: Path, lock: Path) -> None:
 
 def _unfinished(target: Path) -> Path:
     """Where a manifest is written before it takes the place of the old one."""
-    return target / f"{MANIFEST_FILE}~"
+    return target / f"{MANIFEST_FILE}{ENDING}"
 
 
 def _leftovers(target: Path) -> Iterator[Path]:

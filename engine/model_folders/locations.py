@@ -13,12 +13,14 @@ from filelock import FileLock
 
 from engine.model_folders.leftovers import recover_all, recover_if_free
 from engine.model_folders.manifest import MANIFEST_FILE, ModelError
+from engine.model_folders.whole_file import write_whole
 
 DEFAULT_MODEL = "smollm2-135m"
 CACHE_VARIABLE = "MELLUM_LSP_CACHE"
 _CHOICE = ".chosen"
 MEASURING = "measuring."
 """In the cache folder: what a process, whose number follows, runs to measure this machine, and removes."""
+_LIST = "Run: mellum-lsp models, which lists those that are there"
 _mended: set[Path] = set()
 
 
@@ -52,12 +54,10 @@ def chosen_model() -> str:
 
 
 def choose_model(name_or_path: str) -> None:
-    """Make a model the one that is used where none is named."""
+    """Make a model the one that is used where none is named. Raises OSError."""
     models_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(models_folder() / f"{_CHOICE}.lock"):
-        temporary = models_folder() / f"{_CHOICE}~"
-        temporary.write_text(name_or_path + "\n", encoding="utf-8")
-        temporary.replace(models_folder() / _CHOICE)
+        write_whole(models_folder() / _CHOICE, name_or_path + "\n")
 
 
 def lock_file(target: Path) -> Path:
@@ -96,7 +96,7 @@ def is_name(name_or_path: str) -> bool:
 def find_model(name_or_path: str | None = None) -> Path:
     """Find a model's folder: the chosen one, one by name, or any by its path. Raises ModelError where it is not."""
     if name_or_path == "":
-        raise ModelError("A model's name must not be empty. Run: mellum-lsp models, which lists them")
+        raise ModelError(f"A model's name must not be empty. {_LIST}")
     name = name_or_path or chosen_model()
     mend_models()
     folder = models_folder() / name if is_name(name) else _expanded(name)
@@ -107,11 +107,12 @@ def find_model(name_or_path: str | None = None) -> Path:
     if name == DEFAULT_MODEL:
         raise ModelError("No model is set up yet. Run: mellum-lsp setup")
     if name_or_path is None:
-        raise ModelError(f"The chosen model {name} is not there any more. Run: mellum-lsp models use {DEFAULT_MODEL}")
+        raise ModelError(f"The chosen model {folder} is not there any more. Run: mellum-lsp models use {DEFAULT_MODEL}")
     if is_name(name):
         where = f"in {models_folder()}; a folder elsewhere is written as a path, such as ./{name}"
-        raise ModelError(f"There is no model {name!r} {where}")
-    raise ModelError(f"There is no model {name!r}: that folder has no {MANIFEST_FILE}")
+        raise ModelError(f"There is no model {name!r} {where}. {_LIST}")
+    why = f"that folder has no {MANIFEST_FILE}" if _is_folder(folder) else "there is no such folder"
+    raise ModelError(f"There is no model {name!r}: {why}. {_LIST}")
 
 
 def _expanded(path: str) -> Path:
@@ -119,6 +120,13 @@ def _expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:  # `~name` of a user who is not there, or `~` without a home folder
         raise ModelError(f"There is no model {path!r}: {error}; write the folder's whole path") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _holds_a_manifest(folder: Path) -> bool:

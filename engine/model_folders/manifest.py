@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import cattrs
+
+from engine.model_folders.whole_file import write_whole
 
 FORMAT = 1
 MANIFEST_FILE, GRAPH_FILE, TOKENIZER_FILE = "manifest.json", "model.onnx", "tokenizer.json"
@@ -141,14 +142,8 @@ def is_plain(name: str) -> bool:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, last of all files in the folder."""
-    text = json.dumps(cattrs.unstructure(manifest), indent=2)
-    unfinished = folder / f"{MANIFEST_FILE}~"  # killed in the middle of it, the model has the old one
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(folder / MANIFEST_FILE)
+    """Write the manifest, last of all files in the folder. Raises OSError."""
+    write_whole(folder / MANIFEST_FILE, json.dumps(cattrs.unstructure(manifest), indent=2) + "\n")
 
 
 def sha256_of(path: Path) -> str:

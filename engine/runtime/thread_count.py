@@ -21,6 +21,7 @@ import psutil
 from engine.devices.onnx_runtime import onnxruntime
 from engine.model_folders.locations import cache_folder
 from engine.model_folders.manifest import GRAPH_FILE, Manifest
+from engine.model_folders.whole_file import write_whole
 
 READ, WRITTEN = 128, 16
 """Tokens of what is timed, read at once and written one by one: about what a new line in a warm place takes."""
@@ -130,9 +131,7 @@ def remember(manifest: Manifest, measured: Sequence[Measurement], *, same_bits: 
     kept = dict([*known.items(), (_key(manifest), asdict(choice))][-_REMEMBERED:])
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}~")
-    temporary.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(kept, indent=2) + "\n", ending=f".{os.getpid()}~")
     return choice
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.model_folders.leftovers import OLD, recover, recover_from
-from engine.model_folders.locations import lock_file
+from engine.model_folders.locations import CACHE_VARIABLE, lock_file
 from engine.model_folders.manifest import MANIFEST_FILE
 from export.architecture import ExportError
+
+ELSEWHERE = f"choose another place by --out or {CACHE_VARIABLE}"
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def beside(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
     except OSError as error:
-        raise ExportError(f"{target.parent} cannot be written to ({error.strerror}); choose another --out") from error
+        raise ExportError(f"{target.parent} cannot be written to ({error.strerror}); {ELSEWHERE}") from error
     try:
         yield folder
     finally:
@@ -66,8 +68,8 @@ def check_room(target: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise ExportError(
-            f"{existing} has {free >> 20} MB free and the model needs {needed >> 20} MB; make room there, or choose "
-            "another --out"
+            f"{existing} has {free >> 20} MB free and the model needs {needed >> 20} MB; make room there, or "
+            f"{ELSEWHERE}"
         )
 
 

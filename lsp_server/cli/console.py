@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,8 @@ ModelOption = Annotated[str | None, typer.Option(help="A model's name or folder.
 ProviderOption = Annotated[Provider, typer.Option(help="What to run the model on; auto: what it was exported for.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for tools.")]
 
-_CANNOT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT_BE_WRITTEN = (*_FULL, errno.EFBIG, errno.EROFS)
 
 
 def print_json(value: Any) -> None:
@@ -35,14 +37,18 @@ def failure(sentence: str, *, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-def error_sentence(error: Exception) -> str:
-    """A sentence for an error of the disk or the system; other errors have a text of their own."""
+def error_sentence(error: Exception, file: Path | None = None) -> str:
+    """A sentence for an error of the disk or the system; other errors have a text of their own.
+
+    `file`: what was used where the error does not say it, as that of a write to a full disk.
+    """
     if not isinstance(error, OSError) or not error.strerror:
         return str(error) or type(error).__name__
     done = "written" if error.errno in _CANNOT_BE_WRITTEN else "used"
-    if error.filename is None:
+    mend = "; make room on its disk" if error.errno in _FULL else ""
+    if (name := error.filename2 or error.filename or file) is None:
         return f"The output cannot be written: {error.strerror}" if done == "written" else error.strerror
-    return f"{error.filename2 or error.filename} cannot be {done}: {error.strerror}"
+    return f"{name} cannot be {done}: {error.strerror}{mend}"
 
 
 def drop_output() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from engine.model_folders.whole_file import write_whole
 from lsp_server.statistics.events import statistics_file
 
 ADDRESS_VARIABLE, TOKEN_VARIABLE = "MELLUM_LSP_REMOTE", "MELLUM_LSP_REMOTE_TOKEN"
@@ -105,6 +106,4 @@ def _change(new: Callable[[list[str]], list[str]]) -> None:
         raise OSError("There is no home folder")
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name("remotes.lock")):
-        unfinished = file.with_name("remotes.json~")
-        unfinished.write_text(json.dumps(new(allowed())), encoding="utf-8")
-        unfinished.replace(file)
+        write_whole(file, json.dumps(new(allowed())))

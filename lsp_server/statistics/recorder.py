@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from lsp_server.statistics.events import Event
+from lsp_server.statistics.events import STATE_VARIABLE, Event
 from lsp_server.statistics.gate import Gates, gates_of
 from lsp_server.statistics.samples import Sample, add_samples, samples_file
 from lsp_server.statistics.store import NewerFile, Store, identity
@@ -101,6 +101,8 @@ class Recorder:
                 store = Store(self._file)
             if self._waiting:
                 self._write(store)
+            if self._waiting:  # the file was replaced while they were written
+                return self._try(store)
             self._learn(store)
         except (sqlite3.Error, OSError, NewerFile) as error:
             if _is_busy(error):  # another server writes for longer than SQLite waits
@@ -110,16 +112,19 @@ class Recorder:
                     store.close()
             if found is not None and _is_damage(error) and self._set_aside(found):
                 return self._try(None)
-            self._say(
-                str(error) if isinstance(error, NewerFile) else f"Statistics cannot be written now: {_said(error)}."
-            )
+            self._say(str(error) if isinstance(error, NewerFile) else self._sentence(error))
             return None
         self.problem = None
         return store
 
     def _write(self, store: Store) -> None:
-        """Write numbers and samples; what is written waits no more, whatever becomes of the rest."""
+        """Write numbers and samples; what is written waits no more, whatever becomes of the rest.
+
+        What went into a file that was replaced meanwhile goes on waiting.
+        """
         store.add([event for event in self._waiting if not isinstance(event, Sample)])
+        if store.is_gone:
+            return
         samples = [event for event in self._waiting if isinstance(event, Sample)]
         self._waiting.clear()
         if samples and self._file is not None:
@@ -154,6 +159,14 @@ class Recorder:
         self._say(sentence)
         return True
 
+    def _sentence(self, error: Exception) -> str:
+        if self._file is None:
+            return f"Statistics cannot be written now: {error}."
+        mend = (
+            "remove it" if _is_damage(error) else f"let its folder be writable and have room, or set {STATE_VARIABLE}"
+        )
+        return f"Statistics cannot be written to {self._file} now ({_said(error)}); {mend}. The newest events wait."
+
     def _say(self, sentence: str) -> None:
         self.problem = sentence
         if sentence not in self._said:
@@ -175,5 +188,5 @@ def _is_damage(error: Exception) -> bool:
 def _said(error: Exception) -> str:
     """What an error says, without its number: the system's are of no use to a user."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {error.filename}" if error.filename else "")
+        return error.strerror
     return str(error)

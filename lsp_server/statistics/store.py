@@ -5,7 +5,8 @@ a year). `days`, `latencies` and `typed` hold sums by day, added to in the same 
 these few rows, and they stay when their answers are dropped.
 
 Write-ahead logging with `synchronous = NORMAL`: a killed process loses what it had not written yet, and no more; a
-system that loses its power, perhaps the last transactions. Neither damages the file.
+system that loses its power, perhaps the last transactions. Neither damages the file. Other programs may: SQLite would
+go on writing to the log beside it, and would lose that with the file. So it is looked at where its time has changed.
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ class NewerFile(Exception):
     """The file was written by a later version; the text is a sentence."""
 
 
+class Damaged(sqlite3.DatabaseError):
+    """Parts of the file do not belong together."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
     """Where an accepted suggestion was written."""
@@ -110,6 +117,7 @@ class Store:
         except BaseException:
             self._database.close()
             raise
+        self._seen = _changed_at(file)
         self._names: dict[str, int] = {}
         self._others = -1
         self._written: dict[int, _Written] = {}
@@ -126,7 +134,10 @@ class Store:
         return self._database
 
     def add(self, events: Sequence[Event]) -> None:
-        """Write a batch in one transaction: all of it or nothing. Raises sqlite3.Error."""
+        """Write a batch in one transaction: all of it or nothing.
+
+        Raises sqlite3.Error, also where another program has damaged the file: then the batch is lost with it.
+        """
         names, written = dict(self._names), dict(self._written)
         try:
             with self._transaction():
@@ -143,6 +154,10 @@ class Store:
             raise
         for number in list(self._written)[:-_REMEMBERED]:
             del self._written[number]
+        if (now := _changed_at(self._file)) != self._seen:  # by a checkpoint, or by another program
+            with contextlib.suppress(sqlite3.OperationalError):  # cannot be read now: the next batch looks again
+                self._check()
+                self._seen = now
 
     def purge(self) -> None:
         """Remove all events, and give their space back to the disk."""
@@ -168,6 +183,19 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             raise
+
+    def _check(self) -> None:
+        """Have SQLite read the whole file: a millisecond for 200 kB. Raises sqlite3.DatabaseError where it is damaged.
+
+        By a connection of its own, as this one may have the pages from before.
+        """
+        try:
+            with reading(self._file) as fresh:
+                [found] = fresh.execute("PRAGMA quick_check(1)").fetchone()
+        except FileNotFoundError:
+            found = "ok" if self.is_gone else "it was emptied"
+        if found != "ok":
+            raise Damaged(found)
 
     def _add_answers(self, answers: Sequence[Answer]) -> None:
         days: dict[tuple[int, ...], list[int]] = {}
@@ -240,6 +268,15 @@ def identity(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _changed_at(file: Path) -> tuple[int, int] | None:
+    """When the file was changed, and its size; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 @contextmanager

@@ -79,7 +79,10 @@ def read_before(source: bytes, language: str, leaves: ReadLeaves) -> Before:
         columns=found.columns,
         above=tuple(above),
         code=code,
-        in_comment=last is not None and last.end == len(source) and not source.endswith((b"*/", b"\n")),
+        in_comment=last is not None
+        and last.end == len(source)
+        and not source.endswith((b"*/", b"\n"))
+        and not _is_in_string(found.at_end),
         short=_shortened(source[found.beginnings[-1].start :].decode("utf-8"), found.at_end),
     )
 
@@ -107,14 +110,14 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
         if source.find(b"\n", previous_end, leaf.start) >= 0:
             stack = at_line_end(stack)
         previous_end = leaf.end_without_newline(source)
-        if leaf.kind == "comment":
+        if leaf.kind == "comment" and not _is_in_string(stack):
             first = characters(leaf.start)
             if stack[-1:] == (COMMENT,):
                 stack = stack[:-1]
                 delimiters.append(Delimiter(characters(max(leaf.end - 2, start)), "*/", stack, closes=True))
             comments.append((first, characters(leaf.end)))
         elif leaf.kind.isalpha():
-            if leaf.start >= start and not (stack and (is_quote(stack[-1]) or stack[-1] == COMMENT)):
+            if leaf.start >= start and not _is_in_string(stack) and stack[-1:] != (COMMENT,):
                 words.append((characters(leaf.start), leaf.kind))
         elif leaf.start >= start and (found := step(leaf.kind, stack)) is not None:
             if found[2] and leaf.kind == ")" and language == "shellscript":
@@ -124,6 +127,11 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
                 break  # no code nests so deeply
             delimiters.append(Delimiter(characters(leaf.start), leaf.kind, stack, closes, is_stray))
     return Reading(delimiters, comments, words)
+
+
+def _is_in_string(stack: Stack) -> bool:
+    """Whether a string was opened last. To a grammar, what follows a quote that is not closed yet is code again."""
+    return bool(stack) and is_quote(stack[-1])
 
 
 def _shortened(statement: str, at_cursor: Stack) -> str:

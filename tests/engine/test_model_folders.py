@@ -64,10 +64,10 @@ def workspace(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_a_name_is_never_looked_up_in_the_current_folder(workspace: Path) -> None:
     with pytest.raises(ModelError, match="Run: mellum-lsp setup"):
         find_model()
-    with pytest.raises(ModelError, match=r"There is no model 'other'.*such as ./other"):
+    with pytest.raises(ModelError, match=r"There is no model 'other'.*such as ./other\. Run: mellum-lsp models"):
         find_model("other")
     choose_model("other")
-    with pytest.raises(ModelError, match="is not there any more"):
+    with pytest.raises(ModelError, match=r"models.other is not there any more\. Run: mellum-lsp models use"):
         find_model()
 
 
@@ -80,7 +80,7 @@ def test_a_path_has_a_separator(workspace: Path, model: Path) -> None:
     "name", ["~no-such-user/x", "~no-such-user", "/no/such/folder", "a\0b", "x" * 300, "x/" * 3000]
 )
 def test_what_is_not_there_is_one_sentence(workspace: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="There is no model"):
+    with pytest.raises(ModelError, match=r"There is no model .*(no such folder|write the|written as).*"):
         find_model(name)
 
 

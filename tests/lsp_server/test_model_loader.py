@@ -59,6 +59,46 @@ async def test_another_number_of_threads_loads_the_model_again(client: Client) -
     assert await client.complete(URI, 1, 11)
 
 
+async def test_a_model_folder_that_is_removed_is_one_sentence_and_ends_no_suggestion(
+    cache: Path, tmp_path: Path
+) -> None:
+    folder = (cache / "models" / DEFAULT_MODEL).rename(tmp_path / "mine")
+
+    def told(client: Client) -> list[str]:
+        said = [one["message"] for one in client.notifications("window/logMessage")]
+        return [one for one in said if str(folder) in one]
+
+    async with serving(cache) as server:
+        client = server.client
+        await client.initialize(initializationOptions={"eagerness": "always", "deadline": 0, "model": str(folder)})
+        await client.state("ready")
+        client.open(URI, TEXT)
+        assert await client.complete(URI, *END)
+        aside = folder.rename(tmp_path / "aside")
+        async with asyncio.timeout(SOON):
+            while not told(client):  # it is looked for every few seconds
+                assert await client.complete(URI, *END)
+                await asyncio.sleep(0.1)
+        assert f"The folder {folder} of the model in use was removed" in told(client)[0]
+        assert "there is no such folder. Run: mellum-lsp models" in told(client)[0]
+        status = await client.request("mellum/status")
+        assert status["state"] == "ready"
+        assert told(client)[0] in status["message"]
+        aside.rename(folder)
+        async with asyncio.timeout(SOON):
+            while "removed" in (await client.request("mellum/status"))["message"]:
+                assert await client.complete(URI, *END)
+                await asyncio.sleep(0.1)
+        assert len(told(client)) == 1
+        folder.rename(aside)
+        for enabled in (False, True):
+            client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": {"enabled": enabled}}})
+            await client.state("disabled" if not enabled else "no-model")
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+
+
 async def test_loading_shows_a_progress_bar_where_there_is_one(model_cache: Path) -> None:
     async with serving(model_cache) as server:
         client = server.client

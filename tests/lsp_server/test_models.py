@@ -165,7 +165,7 @@ def test_a_chosen_model_that_is_gone_is_one_sentence(cache: Path, monkeypatch: p
     (cache / "models").mkdir(parents=True)
     (cache / "models/.chosen").write_text("gone\n")
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
-    with pytest.raises(Exception, match=r"The chosen model gone is not there any more\. Run: mellum-lsp models use"):
+    with pytest.raises(Exception, match=r"models.gone is not there any more\. Run: mellum-lsp models use"):
         find_model()
 
 

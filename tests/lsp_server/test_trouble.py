@@ -16,6 +16,7 @@ import pytest
 
 from engine.model_folders.locations import DEFAULT_MODEL
 from evaluation.harness.client import SOON, Client, serving
+from syntax.children import child_environment
 from tests.indexer.sync_loops import without_privileges
 from tests.lsp_server.test_cli import run
 from tests.lsp_server.workspaces import folder, indexed
@@ -201,6 +202,32 @@ def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, argume
         )
     assert done.returncode == 1
     assert done.stderr.strip() == "The output cannot be written: No space left on device"
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (("models", "use", DEFAULT_MODEL), "cache/models/.chosen"),
+        (("remote", "allow", "http://127.0.0.1:9"), "remotes.json"),
+        (("stats", "--html", "page.html"), "page.html"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, arguments: tuple[str, ...], file: str) -> None:
+    """No file may have any text: a limit that fails a write as a full disk does."""
+    cache = tmp_path / "cache"
+    done = subprocess.run(
+        ["prlimit", "--fsize=0", sys.executable, "-B", "-m", "lsp_server.cli", *arguments],
+        env=child_environment({"MELLUM_LSP_CACHE": str(cache), "MELLUM_LSP_STATE": str(cache / "state")}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"{file} cannot be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(cache.rglob("*~"))
 
 
 def test_an_index_is_made_again_when_asked(tmp_path: Path, root: Path) -> None:

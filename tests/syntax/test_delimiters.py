@@ -115,6 +115,32 @@ def test_statements_begin_where_nothing_is_open_or_a_brace_is_innermost() -> Non
     assert found.columns == (0, 0, 2)
 
 
+@pytest.mark.parametrize(
+    ("language", "before", "generated"),
+    [
+        ("python", 'x = "a ', "b # c"),
+        ("python", 'x = "a # ', "b"),
+        ("python", 's = """doc\n', "# no (\nmore"),
+        ("javascript", "const u = `http:", "//x.org\n/* no */"),
+        ("rust", 'let u = "http:', "//x.org"),
+        ("ruby", 'x = "a ', "# b"),
+        ("css", 'a { content: "', "/* x */"),
+        ("html", '<a title="', "<!-- x -->"),
+        ("php", '<?php\n$u = "http:', "//x.org"),
+    ],
+)
+def test_no_comment_begins_in_a_string_that_is_open(language: str, before: str, generated: str) -> None:
+    delimiters = Delimiters(before, language)
+    assert not delimiters.in_comment
+    assert delimiters.read(generated).comments == []
+
+
+def test_a_comment_begins_after_a_string_that_was_open() -> None:
+    generated = 'b # c"\ny = f(1)  # d'
+    [(start, end)] = Delimiters('x = "a ', "python").read(generated).comments
+    assert generated[start:end] == "# d"
+
+
 def test_comments_are_told_from_code() -> None:
     before = Delimiters("x = 1  # why", "python")
     assert before.in_comment

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lsp_server.cli.console import AsJson, failure, out, print_json
+from lsp_server.cli.console import AsJson, error_sentence, failure, out, print_json
 from lsp_server.configuration.settings import CONFIDENCES, Settings
 from lsp_server.statistics.events import STEPS, Outcome, When, statistics_file
 from lsp_server.statistics.figures import Figures, Report, report_of
@@ -55,7 +55,10 @@ def stats(
         if str(html) == "-":
             print(page)
         else:
-            html.write_text(page, encoding="utf-8")
+            try:
+                html.write_text(page, encoding="utf-8")
+            except OSError as error:
+                raise failure(error_sentence(error, html)) from error
             out.print(Text(f"{html} is written"), soft_wrap=True)
     elif as_json:
         figures = report.to_json() if report is not None else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from evaluation.statistics import an_answer, start_writer
-from lsp_server.statistics.events import Kept, Outcome, Typed, When
+from lsp_server.statistics.events import Event, Kept, Outcome, Typed, When
 from lsp_server.statistics.recorder import Recorder
 from lsp_server.statistics.store import NewerFile, Store, bucket_of, reading, seconds_of
 
@@ -134,6 +135,62 @@ def test_a_full_disk_is_one_sentence_and_the_events_wait(tmp_path: Path) -> None
     assert recorder.problem is None
     assert count(file) == 2_000
     with_room.close()
+
+
+def overwrite_the_beginning(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.write(b"Text of another program. " * 400)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"Text of another program. " * 400)
+    other.replace(file)
+
+
+@pytest.mark.parametrize("how", [overwrite_the_beginning, empty, replace, Path.unlink])
+def test_no_event_is_lost_after_another_program_wrote_to_the_file(how: Callable[[Path], None], tmp_path: Path) -> None:
+    said: list[str] = []
+    file = tmp_path / "statistics.sqlite"
+    recorder = Recorder(file, said.append)
+    recorder.close()
+    first = Store(file)
+    first.add([an_answer(1)])
+    first.close()  # on the disk: the next is in the log beside the file
+    recorder.put(an_answer(2))
+    store = recorder._try(None)
+    how(file)
+    for number in range(10, 15):
+        recorder.put(an_answer(number))
+    store = recorder._try(store)
+    recorder.put(an_answer(15))
+    store = recorder._try(store)
+    assert store is not None
+    store.close()
+    assert count(file) == 6
+    assert recorder.problem is None
+    assert all("were damaged: they are statistics.damaged.sqlite now" in sentence for sentence in said)
+    assert len(said) == (how is not Path.unlink)
+
+
+def test_no_event_is_lost_where_the_file_is_replaced_while_it_is_written(tmp_path: Path) -> None:
+    class Replaced(Store):
+        def add(self, events: Sequence[Event]) -> None:
+            super().add(events)
+            file.unlink()
+
+    file = tmp_path / "statistics.sqlite"
+    recorder = Recorder(file, lambda sentence: None)
+    recorder.close()
+    recorder.put(an_answer(1))
+    store = recorder._try(Replaced(file))
+    assert store is not None
+    store.close()
+    assert count(file) == 1
 
 
 def test_the_recorder_writes_what_waits_at_its_end(tmp_path: Path) -> None:
