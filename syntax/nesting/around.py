@@ -112,9 +112,9 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
         previous_end = leaf.end_without_newline(source)
         if leaf.kind == "comment" and not _is_in_string(stack):
             first = characters(leaf.start)
-            if stack[-1:] == (COMMENT,):
+            if stack[-1:] == (COMMENT,) and source.endswith(b"*/", leaf.start, previous_end):  # not `//` in it
                 stack = stack[:-1]
-                delimiters.append(Delimiter(characters(max(leaf.end - 2, start)), "*/", stack, closes=True))
+                delimiters.append(Delimiter(characters(max(previous_end - 2, start)), "*/", stack, closes=True))
             comments.append((first, characters(leaf.end)))
         elif leaf.kind.isalpha():
             if leaf.start >= start and not _is_in_string(stack) and stack[-1:] != (COMMENT,):

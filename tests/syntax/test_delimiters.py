@@ -141,6 +141,15 @@ def test_a_comment_begins_after_a_string_that_was_open() -> None:
     assert generated[start:end] == "# d"
 
 
+@pytest.mark.parametrize("language", ["javascript", "css", "go", "java"])
+def test_two_slashes_end_no_comment_that_is_open(language: str) -> None:
+    delimiters = Delimiters("a = f(1);\n/* see\n", language)
+    assert delimiters.at_cursor == ("/*",)
+    assert delimiters.read("   // https://example.org/\ufeff\n").delimiters == []
+    (closing,) = delimiters.read("   // https://example.org/ 😀 */\n").delimiters
+    assert (closing.offset, closing.text, closing.open_after) == (29, "*/", ())
+
+
 def test_comments_are_told_from_code() -> None:
     before = Delimiters("x = 1  # why", "python")
     assert before.in_comment
