@@ -1,4 +1,4 @@
-"""The processor without VNNI: on it, weights are exported unsigned, drafts promise the same, and signed ones are told."""
+"""A processor without VNNI: weights that are exported on it are unsigned, and signed ones come with a caution."""
 
 from __future__ import annotations
 
@@ -82,5 +82,6 @@ def test_a_model_that_is_exported_there_is_as_good(model_wheel: Path, tmp_path: 
     subprocess.run(made, cwd=HOUSE, env=environment, check=True)
     assert not read_manifest(tmp_path / "models" / DEFAULT_MODEL).signed_weights
     assert _masked(_TRIED, tmp_path) == ["True", "", "json.load(file)"]
-    tests = ["pytest", "-q", "-n0", "-p", "no:cacheprovider", "tests/engine/test_draft.py", "tests/export/test_graph.py"]
-    subprocess.run([*masked, *tests], cwd=HOUSE, env=environment | {"MELLUM_LSP_TEST_MODELS": str(tmp_path)}, check=True)
+    tests = ["-q", "-n0", "-p", "no:cacheprovider", "tests/engine/test_draft.py", "tests/export/test_graph.py"]
+    models = {"MELLUM_LSP_TEST_MODELS": str(tmp_path)}
+    subprocess.run([*masked, "pytest", *tests], cwd=HOUSE, env=environment | models, check=True)
