@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Any
 
-from engine.remote.address import Address, RemoteError
+from engine.remote.address import Address, Proxy, RemoteError
 
 _LONGEST_QUOTE = 200
 
@@ -25,8 +25,6 @@ def refusal(address: Address, status: int, said: Any, *, model: str, has_token: 
         return RemoteError(f"{address.base} wants a token. Run: mellum-lsp remote allow {address.base} --token")
     if status in (401, 403):
         return RemoteError(f"{address.base} refuses the token. Run: mellum-lsp remote allow {address.base} --token")
-    if status == 407:
-        return RemoteError(f"The proxy to {address.host} wants a password. Write it into the variable HTTPS_PROXY")
     if status == 404 and "model" in quote.lower():
         return RemoteError(f"{address.base} does not serve the model {model}. Set `remote.model` ({quote})")
     if status == 404 or 300 <= status < 400:
@@ -50,8 +48,6 @@ def broken(address: Address, error: BaseException) -> RemoteError:
                 f"The certificate of {address.host} is not trusted ({cause.verify_message}). Add its authority to the "
                 "system's, or let the variable SSL_CERT_FILE name it"
             )
-    if isinstance(error, httpx.ProxyError):
-        return RemoteError(f"The proxy does not connect to {address.host} ({_short(error)}). See HTTPS_PROXY, NO_PROXY")
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
             return RemoteError(
@@ -68,6 +64,42 @@ def broken(address: Address, error: BaseException) -> RemoteError:
     if isinstance(error, httpx.ConnectError):
         return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
     return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log")
+
+
+def no_way(address: Address, proxy: Proxy, error: BaseException) -> RemoteError:
+    """The sentence for an error on the way to a server, at its proxy."""
+    import httpx
+
+    name, otherwise = f"T{str(proxy)[1:]}", f"or let NO_PROXY name {address.host}"
+    mend = f"Correct {proxy.source}, {otherwise}"
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return RemoteError(
+                f"The certificate of {proxy} is not trusted ({cause.verify_message}). Add its authority to the "
+                "system's, or let the variable SSL_CERT_FILE name it"
+            )
+        if isinstance(cause, ssl.SSLError):
+            return RemoteError(f"{name} does not speak TLS as expected ({cause.reason}). Write it with http")
+        if isinstance(cause, ConnectionRefusedError):
+            return RemoteError(f"{name} refuses the connection. {mend}")
+        if isinstance(cause, socket.gaierror):
+            return RemoteError(f"{name} is on no host that there is ({cause.strerror}). {mend}")
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return RemoteError(f"{name} does not answer in time. {mend}")
+    said = _short(error)
+    if isinstance(error, httpx.ProxyError) and ("407" in said or "password" in said.lower()):
+        return no_login(proxy)
+    if isinstance(error, httpx.ProxyError):
+        return RemoteError(f"{name} does not connect to {address.host} ({said}). Ask its owner, {otherwise}")
+    return RemoteError(f"{name} breaks off, or is none ({said}). {mend}")
+
+
+def no_login(proxy: Proxy) -> RemoteError:
+    """The proxy wants to know who asks, or does not believe it."""
+    what = "refuses the name and the password" if proxy.login is not None else "wants a name and a password"
+    where = proxy.source if proxy.is_of_environment else "HTTPS_PROXY"
+    kind, _, at = proxy.url.partition("://")
+    return RemoteError(f"T{str(proxy)[1:]} {what}. Write them into {where}, as {kind}://NAME:PASSWORD@{at}")
 
 
 def late(address: Address) -> RemoteError:

@@ -23,6 +23,9 @@ from evaluation.harness.client import SOON
 from syntax.children import child_environment, python_command
 from tests.engine.remote.openai_server import MODEL
 
+ELSEWHERE = "gpu.example"
+"""A host that is not this machine, to which proxies may lead; a certificate of ours names it, too."""
+
 
 @dataclass
 class Running:
@@ -65,7 +68,10 @@ class Running:
     def _ask(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         trust = ssl.create_default_context(cafile=str(self.authority)) if self.authority else None
-        with urllib.request.urlopen(self.url + path, data, timeout=SOON, context=trust) as response:
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+        with direct.open(self.url + path, data, timeout=SOON) as response:
             return json.load(response)
 
 
@@ -98,7 +104,7 @@ def running(model_cache: Path, *, tls: Path | None = None, port: int | None = No
 def certify(folder: Path) -> tuple[Path, list[Path]]:
     """An authority's file, and a certificate of it for this machine with its key."""
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued = authority.issue_cert("localhost", "127.0.0.1", ELSEWHERE)
     files = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
     authority.cert_pem.write_to_path(str(files[0]))
     issued.cert_chain_pems[0].write_to_path(str(files[1]))
