@@ -48,11 +48,12 @@ class Connection:
     """Requests to one server. Its methods may be called on any thread; coroutines run on its own."""
 
     def __init__(self, address: Address) -> None:
-        """Connect to nothing yet. Raises RemoteError where httpx is not installed."""
-        if importlib.util.find_spec("httpx") is None:
-            raise RemoteError("A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'")
-        import httpx
-
+        """Connect to nothing yet. Raises RemoteError where httpx does not work."""
+        try:
+            import httpx
+        except ImportError as error:
+            needed = "A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'"
+            raise RemoteError(needed if error.name == "httpx" else f"{needed} ({error})") from error
         self.address = address
         self._token: str | None = None
         has_http2 = importlib.util.find_spec("h2") is not None
@@ -71,6 +72,7 @@ class Connection:
         """The bytes of the newest connection, as httpx gives them in its traces."""
         self._reset = 0
         self._background: set[asyncio.Task[None]] = set()
+        self._ending, self._is_closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
@@ -89,11 +91,10 @@ class Connection:
 
     def soon(self, call: Callable[[], None]) -> bool:
         """Call a function on the connection's thread; False once it is closed."""
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            return False
-        return True
+        with self._ending:
+            if not self._is_closed:
+                self._loop.call_soon_threadsafe(call)
+            return not self._is_closed
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Run a coroutine on the connection's thread; cancelling the future cancels it."""
@@ -134,9 +135,11 @@ class Connection:
             await self._renew()
             self._loop.stop()
 
-        if self._thread.is_alive():
+        with self._ending:  # what was given to `soon` before is called before
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
             self.start(end())
-            self._thread.join(_CONNECT_WITHIN)
+        self._thread.join(_CONNECT_WITHIN)
         if not self._thread.is_alive() and not self._loop.is_closed():
             self._loop.close()
 

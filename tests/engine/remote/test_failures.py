@@ -113,7 +113,7 @@ def test_with_http_2_hundreds_of_requests_are_cancelled(
                 engine.complete(at_end(CODE), lambda: next(looks, True))  # noqa: B023
         came = len(encrypted.seen()["prompts"])  # a request that is cancelled while it connects does not come at all
         assert came > 110, "more than a server lets one connection have"
-        wait_for(lambda: encrypted.seen()["cancelled"] == came)
+        wait_for(lambda: encrypted.seen()["cancelled"] >= came)
         encrypted.behave()
         assert engine.complete(at_end(CODE)).text
         assert engine.is_ready
