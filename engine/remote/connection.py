@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _CONNECT_WITHIN = 3.0  # seconds
 _READ_WITHIN = 10.0  # seconds of silence
+_ASKED_WITHIN = 20.0  # seconds for a whole answer that is not streamed, also where it never falls silent
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that is not streamed
 _KEPT_ALIVE = 120.0  # seconds
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -145,7 +146,7 @@ class Connection:
 
     async def _ask(self, method: str, path: str, body: Any, model: str) -> Any:
         try:
-            async with self._request(method, path, body) as response:
+            async with asyncio.timeout(_ASKED_WITHIN), self._request(method, path, body) as response:
                 data = await self._read(response)
                 if response.status_code != 200:
                     raise self._refusal(response, data, model)

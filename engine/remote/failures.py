@@ -44,11 +44,10 @@ def broken(address: Address, error: BaseException) -> RemoteError:
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return RemoteError(
-                f"The certificate of {address.host} is not trusted ({cause.verify_message}). Add its authority to the "
-                "system's, or let the variable SSL_CERT_FILE name it"
-            )
+            return _untrusted(address.host, cause)
     for cause in causes:
+        if isinstance(cause, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(cause):
+            return RemoteError(f"{address.base} wants a certificate of this machine. Let it want a token instead")
         if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
             return RemoteError(
                 f"{address.base} does not speak TLS as expected ({cause.reason}). Compare https with http"
@@ -59,11 +58,25 @@ def broken(address: Address, error: BaseException) -> RemoteError:
             return RemoteError(f"There is no host {address.host} ({cause.strerror}). Compare `remote.url`")
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return RemoteError(f"{address.base} does not take the connection in time. Is a firewall in between?")
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return late(address)
     if isinstance(error, httpx.ConnectError):
         return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
-    return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log")
+    otherwise = "" if address.is_encrypted else ", and compare http with https"
+    return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log{otherwise}")
+
+
+def _untrusted(whose: str, error: ssl.SSLCertVerificationError) -> RemoteError:
+    """The sentence for a certificate; where the system has its own store, it is checked there, by other codes."""
+    said = str(getattr(error, "verify_message", "") or error).rstrip(".")
+    about = said.lower()
+    if "expired" in about or "not yet valid" in about:
+        mend = "Have it renewed, and compare the clocks"
+    elif "mismatch" in about or "not valid for" in about:
+        mend = "Name the host as the certificate does, or have one made for this name"
+    else:
+        mend = "Add its authority to the system's, or let the variable SSL_CERT_FILE name it"
+    return RemoteError(f"The certificate of {whose} is not trusted ({said:.{_LONGEST_QUOTE}}). {mend}")
 
 
 def no_way(address: Address, proxy: Proxy, error: BaseException) -> RemoteError:
@@ -74,10 +87,7 @@ def no_way(address: Address, proxy: Proxy, error: BaseException) -> RemoteError:
     mend = f"Correct {proxy.source}, {otherwise}"
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return RemoteError(
-                f"The certificate of {proxy} is not trusted ({cause.verify_message}). Add its authority to the "
-                "system's, or let the variable SSL_CERT_FILE name it"
-            )
+            return _untrusted(str(proxy), cause)
         if isinstance(cause, ssl.SSLError):
             return RemoteError(f"{name} does not speak TLS as expected ({cause.reason}). Write it with http")
         if isinstance(cause, ConnectionRefusedError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from evaluation.harness.client import SOON, Client, Server, environment, serving
 from syntax.children import python_command
+from tests.engine.remote.listening import listening, polite
 from tests.engine.remote.openai_server import MODEL
 from tests.engine.remote.running import Running, running
 
@@ -193,6 +195,35 @@ async def test_the_local_model_stays_in_memory_while_the_settings_change_the_rem
         await push({**local, "threads": 1})  # its own setting
         await client.until(lambda: loads(client) == 2)
     assert b"Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("kind", ["endless events", "cut", "no greeting"])
+async def test_the_local_model_goes_on_whatever_the_server_sends(
+    kind: str, model_cache: Path, kept: dict[str, str]
+) -> None:
+    def stream(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        if kind == "cut":
+            client.sendall(b'data: {"choices": [{"te')
+        while kind == "endless events":
+            client.sendall(b'data: {"choices": [{"text": ""}]}\n\n' * 100)
+
+    with listening(polite(stream) if kind != "no greeting" else b"\0\1\2\r\n") as hostile:
+        url = f"http://localhost:{hostile.port}"
+        remote("allow", url, cache=model_cache, kept=kept)
+        async with serving(model_cache, **kept) as server:
+            client = server.client
+            settings = {"remote": {"url": url}, "eagerness": "always", "deadline": 0}
+            await client.initialize(initializationOptions=settings)
+            await remote_state(client, "ready" if kind != "no greeting" else "down")
+            client.open(URI, "")
+            for version in range(2, 5):
+                assert await suggestion(client, version, CODE + f"{version} + ")
+            status = await remote_state(client, "down")
+            assert status["state"] == "ready"
+            assert url in status["message"]
+            assert await suggestion(client, 9, CODE + "width * 2, ")
+        assert b"Traceback" not in server.stderr
 
 
 async def test_a_token_of_the_keyring_is_sent_and_can_be_removed(

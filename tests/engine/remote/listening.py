@@ -68,3 +68,23 @@ def join(client: socket.socket, port: int) -> None:
         back.start()
         pipe(client, there)
         back.join()
+
+
+def polite(stream: Answer) -> Answer:
+    """A server that greets well, and then answers a completion with this."""
+    models = b'{"data": [{"id": "a-model"}]}'
+
+    def answer(client: socket.socket) -> None:
+        with client.makefile("rb") as asked:
+            while path := asked.readline().split(b" ")[1:2]:
+                headers = dict(line.lower().split(b": ", 1) for line in iter(asked.readline, b"\r\n"))
+                asked.read(int(headers.get(b"content-length", b"0")))
+                if path == [b"/v1/models"]:
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(models) + models)
+                elif path == [b"/v1/completions"]:
+                    stream(client)
+                    return
+                else:
+                    client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    return answer
