@@ -153,7 +153,7 @@ class Connection:
         except RemoteError as error:
             raise self._as_told(error) from None
         except Exception as error:
-            raise self._as_told(broken(self.address, error)) from None
+            raise self._as_told(broken(self.address, error, has_answered=bool(self.protocol))) from None
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -177,7 +177,7 @@ class Connection:
         except ValueError as error:
             deliver(self._as_told(not_openai(self.address, str(error))))
         except Exception as error:
-            deliver(self._as_told(broken(self.address, error)))
+            deliver(self._as_told(broken(self.address, error, has_answered=bool(self.protocol))))
 
     def _as_told(self, error: RemoteError) -> RemoteError:
         """An error as it is told: a server, or an error of a library, may quote what was sent."""

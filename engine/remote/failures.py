@@ -37,8 +37,8 @@ def refusal(address: Address, status: int, said: Any, *, model: str, has_token: 
     return RemoteError(f"{address.base} fails (HTTP status {status}{quote}). See its log")
 
 
-def broken(address: Address, error: BaseException) -> RemoteError:
-    """The sentence for an error of the connection."""
+def broken(address: Address, error: BaseException, *, has_answered: bool = True) -> RemoteError:
+    """The sentence for an error of the connection; `has_answered`: earlier, so that it speaks what is expected."""
     import httpx  # whatever raised the error has imported it
 
     causes = list(_chain(error))
@@ -62,7 +62,7 @@ def broken(address: Address, error: BaseException) -> RemoteError:
         return late(address)
     if isinstance(error, httpx.ConnectError):
         return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
-    otherwise = "" if address.is_encrypted else ", and compare http with https"
+    otherwise = "" if has_answered or address.is_encrypted else ", and compare http with https"
     return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log{otherwise}")
 
 

@@ -142,6 +142,11 @@ async def test_the_local_model_goes_on_while_the_server_is_gone_and_the_server_c
                 assert again.seen()["prompts"]
             told = [one["remote"]["state"] for one in client.notifications("mellum/status") if one["remote"]]
             assert told.index("down") < len(told) - 1 - told[::-1].index("ready")
+            again.kill()
+            assert await suggestion(client, 5, CODE + "width * 3, ")
+            await remote_state(client, "down")
+            [shown] = client.notifications("window/showMessage")  # once, however often it goes
+            assert shown["message"] == f"The model at {engine.url} is gone; the local one goes on"
     assert b"Traceback" not in server.stderr
 
 

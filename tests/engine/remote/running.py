@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
-from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from evaluation.harness.client import SOON
+from evaluation.harness.llama import LlamaServer, control_names, llama_server, weights
+from export.default_model import ADAPTER
 from syntax.children import child_environment, python_command
 from tests.engine.remote.openai_server import MODEL
 
@@ -99,6 +104,32 @@ def running(model_cache: Path, *, tls: Path | None = None, port: int | None = No
     finally:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def llama_running(model_cache: Path) -> Iterator[LlamaServer]:
+    """llama.cpp's own server with the default model's weights, on a thread with a loop of its own."""
+    loop, found = asyncio.new_event_loop(), list[LlamaServer]()
+    is_up, over = threading.Event(), threading.Event()
+
+    async def serve(gguf: Path) -> None:
+        async with llama_server(gguf, context=4096) as server:
+            found.append(server)
+            is_up.set()
+            await asyncio.to_thread(over.wait)
+
+    names = control_names(model_cache / "models" / DEFAULT_MODEL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(model_cache))
+        with weights(["Q8_0"], None, ADAPTER, names) as made:
+            thread = threading.Thread(target=lambda: loop.run_until_complete(serve(made["Q8_0"])))
+            thread.start()
+            wait_for(lambda: is_up.is_set() or not thread.is_alive())
+            try:
+                yield found[0]
+            finally:
+                over.set()
+                thread.join()
 
 
 def certify(folder: Path) -> tuple[Path, list[Path]]:
