@@ -85,7 +85,7 @@ class Proxy:
         return self.source != _SETTINGS
 
     def __str__(self) -> str:
-        return f"the proxy {self.url} ({self.source})"
+        return f"proxy {self.url} ({self.source})"
 
 
 def proxy_for(address: Address) -> Proxy | None:
@@ -124,12 +124,12 @@ def _is_excepted(address: Address, excepted: str) -> bool:
     """Whether `NO_PROXY` or the system's settings name the server; networks such as 10.0.0.0/8, too."""
     if urllib.request.proxy_bypass(urlsplit(address.base).netloc):
         return True
-    for one in excepted.split(","):
-        try:
-            if ipaddress.ip_address(address.host) in ipaddress.ip_network(
-                one.strip().replace("[", "").replace("]", ""), strict=False
-            ):
-                return True
-        except ValueError:  # a name
-            continue
-    return False
+    networks = [one.replace("[", "").replace("]", "").strip() for one in excepted.split(",")]
+    return any(_is_in(network, address.host) for network in networks)
+
+
+def _is_in(network: str, host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:  # one of them is a name
+        return False

@@ -185,7 +185,7 @@ class Connection:
         if self._token:
             sentence = sentence.replace(self._token, "(the token)")
         if self.proxy is not None and self.proxy.url not in sentence:
-            sentence += f". It is reached through {self.proxy}"
+            sentence += f". It is reached through the {self.proxy}"
         return RemoteError(sentence, again_in=error.again_in, is_about_one=error.is_about_one)
 
     async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:

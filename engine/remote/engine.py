@@ -286,7 +286,7 @@ class RemoteEngine:
         if self._refusal:
             notes.append(f"but it refused the last request: {self._refusal}")
         if (proxy := self._connection.proxy) is not None:
-            notes.append(f"it is reached through {proxy}")
+            notes.append(f"it is reached through the {proxy}")
         address = self._connection.address
         if not address.is_encrypted and not address.is_loopback:
             notes.append("code crosses the network unencrypted; https is safe")

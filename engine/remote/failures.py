@@ -83,11 +83,11 @@ def no_way(address: Address, proxy: Proxy, error: BaseException) -> RemoteError:
     """The sentence for an error on the way to a server, at its proxy."""
     import httpx
 
-    name, otherwise = f"T{str(proxy)[1:]}", f"or let NO_PROXY name {address.host}"
+    name, otherwise = f"The {proxy}", f"or let NO_PROXY name {address.host}"
     mend = f"Correct {proxy.source}, {otherwise}"
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _untrusted(str(proxy), cause)
+            return _untrusted(f"the {proxy}", cause)
         if isinstance(cause, ssl.SSLError):
             return RemoteError(f"{name} does not speak TLS as expected ({cause.reason}). Write it with http")
         if isinstance(cause, ConnectionRefusedError):
@@ -109,7 +109,7 @@ def no_login(proxy: Proxy) -> RemoteError:
     what = "refuses the name and the password" if proxy.login is not None else "wants a name and a password"
     where = proxy.source if proxy.is_of_environment else "HTTPS_PROXY"
     kind, _, at = proxy.url.partition("://")
-    return RemoteError(f"T{str(proxy)[1:]} {what}. Write them into {where}, as {kind}://NAME:PASSWORD@{at}")
+    return RemoteError(f"The {proxy} {what}. Write them into {where}, as {kind}://NAME:PASSWORD@{at}")
 
 
 def late(address: Address) -> RemoteError:
