@@ -33,8 +33,14 @@ def listening(answer: Answer | bytes, trust: ssl.SSLContext | None = None) -> It
             client.sendall(answer)
 
         def serve_one(client: socket.socket) -> None:
-            with contextlib.suppress(OSError), client:
-                stream = trust.wrap_socket(client, server_side=True) if trust is not None else client
+            with contextlib.suppress(OSError), client, client.dup() as kept:
+                try:
+                    stream = trust.wrap_socket(client, server_side=True) if trust is not None else client
+                except ssl.SSLError:
+                    kept.recv(
+                        1 << 16
+                    )  # what was sent meanwhile: unread, it resets the connection, and the alert is lost
+                    raise
                 with stream:
                     (say if isinstance(answer, bytes) else answer)(stream)
 
