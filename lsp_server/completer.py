@@ -7,6 +7,7 @@ the event loop answers `initialize`.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -38,19 +39,21 @@ class Completer:
     ) -> None:
         """`refused`: a remote engine that is wanted, and why it is not even tried. One of both engines is needed."""
         self._engine, self._remote, self._refused = engine, remote, refused
-        self._thread: InferenceThread | Pair | None
+        self._here = InferenceThread(engine) if engine is not None else None
+        self._there = InferenceThread(remote) if remote is not None else None
+        self._thread: InferenceThread | Pair | None = _together(self._here, self._there, remote)
+        self._change = threading.Lock()
+        """Held while an engine is taken or given: the remote one changes while the local one goes on."""
         self.facts: ModelFacts
         """The model in memory, or where there is none, the remote one."""
         self.message: str
         """One sentence for the status."""
         if engine is None:
             assert remote is not None
-            self._thread = InferenceThread(remote)
             self.facts = ModelFacts(remote.model or remote.facts().url, "", 0, "", ("remote",), 0)
             self.message = "There is no local model"
         else:
-            here, manifest = InferenceThread(engine), engine.manifest
-            self._thread = here if remote is None else Pair(here, InferenceThread(remote), remote)
+            manifest = engine.manifest
             self.facts = ModelFacts(
                 name=manifest.name,
                 architecture=manifest.architecture,
@@ -96,15 +99,30 @@ class Completer:
             )
         except ModelError as error:
             missing = error
-        remote, refused = None, None
-        if choice.remote is not None:
-            try:
-                remote = connect(choice.remote, engine, choice.context_tokens, on_remote_change)
-            except RemoteError as error:
-                refused = RemoteFacts(choice.remote.url[:200], choice.remote.model or "", "down", str(error), None)
+        remote, refused = _wanted(choice, engine, on_remote_change)
         if missing is not None and remote is None:
             raise missing if refused is None else ModelError(f"{refused.message}. {missing}")
         return cls(engine, remote, refused)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it has a model in memory, which a change of the remote one leaves as it is."""
+        return self._engine is not None
+
+    def change_remote(self, choice: ModelChoice, on_remote_change: Callable[[], None]) -> None:
+        """Have another remote engine, or none, while the model in memory goes on. Takes a moment; any thread.
+
+        Requests that wait for the old one are cancelled.
+        """
+        with self._change:
+            if self._engine is None:  # it was closed meanwhile
+                return
+            old, old_thread = self._remote, self._there
+            remote, refused = _wanted(choice, self._engine, on_remote_change)
+            self._there = InferenceThread(remote) if remote is not None else None
+            self._thread = _together(self._here, self._there, remote)
+            self._remote, self._refused = remote, refused
+        _close(old_thread, old)
 
     @property
     def remote(self) -> RemoteFacts | None:
@@ -168,15 +186,14 @@ class Completer:
         Another thread may keep this completer, for example to count tokens: that keeps no part of the model in memory.
         While one still works with the model, this waits: memory that is let go of later would stay with the allocator.
         """
-        thread, self._thread = self._thread, None
-        remote, self._remote = self._remote, None
-        left = weakref.ref(self._engine) if self._engine is not None else None
-        self._engine = None
-        if thread is not None:
-            thread.close()
-        if remote is not None:
-            remote.close()
-        del thread, remote
+        with self._change:
+            here, there, remote, self._thread = self._here, self._there, self._remote, None
+            left = weakref.ref(self._engine) if self._engine is not None else None
+            self._here = self._there = self._remote = self._engine = None
+        _close(there, remote)
+        if here is not None:
+            here.close()
+        del here, there, remote
         until, pause, is_left = time.monotonic() + _SECONDS_TO_FREE, 0.02, True
         while is_left and time.monotonic() < until:
             is_left = left is not None and left() is not None
@@ -184,6 +201,34 @@ class Completer:
             if is_left:
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)  # a look takes tens of milliseconds of the processor
+
+
+def _together(
+    here: InferenceThread | None, there: InferenceThread | None, remote: RemoteEngine | None
+) -> InferenceThread | Pair | None:
+    if here is None or there is None or remote is None:
+        return here or there
+    return Pair(here, there, remote)
+
+
+def _close(thread: InferenceThread | None, remote: RemoteEngine | None) -> None:
+    """End a remote engine, its thread first."""
+    if thread is not None:
+        thread.close()
+    if remote is not None:
+        remote.close()
+
+
+def _wanted(
+    choice: ModelChoice, engine: Engine | None, on_change: Callable[[], None]
+) -> tuple[RemoteEngine | None, RemoteFacts | None]:
+    """The remote engine that is chosen, or why it is not even tried."""
+    if choice.remote is None:
+        return None, None
+    try:
+        return connect(choice.remote, engine, choice.context_tokens, on_change), None
+    except RemoteError as error:
+        return None, RemoteFacts(choice.remote.url[:200], choice.remote.model or "", "down", str(error), None)
 
 
 def connect(

@@ -1,6 +1,7 @@
 """The model in memory: loads it in the background, searches again while none is found, and replaces it.
 
-Another one takes its place for new settings, after `mellum-lsp models use`, and where its folder was made anew.
+Another one takes its place for new settings, after `mellum-lsp models use`, and where its folder was made anew. It
+stays where the settings change the remote model alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +55,7 @@ class ResidentModel:
         self.message = "Starting"
         self.completer: Completer | None = None
         self._wanted: ModelChoice | None = None
+        self._loaded: ModelChoice | None = None
         self._loading: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._signature: Signature | None = None
@@ -101,6 +103,7 @@ class ResidentModel:
             return  # loading has failed for this reason
         signature = signature_of(self._wanted.model)
         if signature is not None and signature != self._signature:
+            self._loaded = None  # what is in memory is not what is there
             self._load()
         elif self.completer is not None and self._signature is not None:
             self._note_loss(None if signature is not None else why_missing(self._wanted.model))
@@ -143,9 +146,13 @@ class ResidentModel:
 
     async def _load_what_is_wanted(self) -> None:
         tried: ModelChoice | None = None
-        while self._wanted is not None and tried != self._wanted:  # settings may change during a load
-            tried = self._wanted
-            await self._try(tried)
+        while self._wanted is not None and (tried != self._wanted or self.state is State.LOADING):
+            tried = self._wanted  # settings may change during a load
+            if (kept := self._kept_for(tried)) is not None:
+                await self._change_remote(kept, tried)
+            else:
+                await self._try(tried)
+            self._loaded = tried
         if self._wanted is None:
             self.let_go("The model was let go", for_good=True)
 
@@ -161,10 +168,7 @@ class ResidentModel:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends during a load
                 loop.call_soon_threadsafe(bar.report, what, share)
 
-        def told() -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._on_remote_change)
-
+        told = self._on_loop(self._on_remote_change)
         try:
             if closing is not None:
                 await closing  # so that there are never two models in memory
@@ -174,6 +178,31 @@ class ResidentModel:
             beginning.cancel()
         self.completer, self._signature, self.loss = outcome.completer, outcome.signature, None
         self._tell(outcome.state, outcome.message)
+
+    def _kept_for(self, choice: ModelChoice) -> Completer | None:
+        """The completer of now, where a choice differs from what is loaded in the remote model at most; else None."""
+        before, completer = self._loaded, self.completer
+        if before is None or completer is None or not completer.is_local:
+            return None
+        return completer if replace(choice, remote=before.remote) == before else None
+
+    async def _change_remote(self, completer: Completer, choice: ModelChoice) -> None:
+        if self._loaded is not None and choice.remote == self._loaded.remote:
+            return
+        told = self._on_loop(self._on_remote_change)
+        await in_thread("loader", lambda: completer.change_remote(choice, told))
+        if completer is self.completer:
+            self._on_change()
+
+    def _on_loop(self, call: Callable[[], None]) -> Callable[[], None]:
+        """A function that has this one called on the event loop's thread, and nothing once the loop is closed."""
+        loop = asyncio.get_running_loop()
+
+        def call_there() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(call)
+
+        return call_there
 
     def _tell(self, state: State, message: str) -> None:
         self.state, self.message = state, message

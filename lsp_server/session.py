@@ -67,6 +67,9 @@ class Session:
         self._unloading: asyncio.TimerHandle | None = None
         self._generation: tuple[int, ...] | None = None
         self._has_shown_hint = False
+        self._ready_remote = ""
+        self._lost_remotes: set[str] = set()
+        """Addresses whose loss was shown."""
 
     @property
     def settings(self) -> Settings:
@@ -333,6 +336,14 @@ class Session:
             return
         self._log(types.MessageType.Warning if remote.state == "down" else types.MessageType.Info, remote.message)
         self._send_status()
+        if remote.state == "ready":
+            self._ready_remote = remote.url
+        elif remote.state == "down" and remote.url == self._ready_remote and remote.url not in self._lost_remotes:
+            # shown once, and in one line: what suggests is another model from now on; the status says why
+            self._lost_remotes.add(remote.url)
+            rest = "; the local one goes on" if self.completer.is_local else ""
+            sentence = f"The model at {remote.url:.60} is gone{rest}"
+            self._server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, sentence))
 
     def _look_around(self) -> None:
         """Read the files near the documents that were opened while the model was loaded."""

@@ -19,18 +19,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.remote.address import Address, RemoteError
+from engine.remote.address import Address, Proxy, RemoteError, proxy_for
 from engine.remote.events import Event, ServerSaid, events
-from engine.remote.failures import broken, not_openai, refusal
+from engine.remote.failures import broken, no_login, no_way, not_openai, refusal
 
 if TYPE_CHECKING:
     import httpx
 
 _CONNECT_WITHIN = 3.0  # seconds
 _READ_WITHIN = 10.0  # seconds of silence
+_ASKED_WITHIN = 20.0  # seconds for a whole answer that is not streamed, also where it never falls silent
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that is not streamed
 _KEPT_ALIVE = 120.0  # seconds
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_THROUGH = ("proxy.start_tls.started", "socks.start_tls.started", "socks.setup_socks5_connection.complete")
+"""What httpx tells once a proxy has let a request through."""
 _MOST_RESET = 50  # streams of a connection: to httpx they are still open, and a server allows 100
 
 Result = TypeVar("Result")
@@ -46,11 +49,12 @@ class Connection:
     """Requests to one server. Its methods may be called on any thread; coroutines run on its own."""
 
     def __init__(self, address: Address) -> None:
-        """Connect to nothing yet. Raises RemoteError where httpx is not installed."""
-        if importlib.util.find_spec("httpx") is None:
-            raise RemoteError("A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'")
-        import httpx
-
+        """Connect to nothing yet. Raises RemoteError where httpx does not work."""
+        try:
+            import httpx
+        except ImportError as error:
+            needed = "A remote engine needs the package httpx. Run: pip install 'mellum-lsp[remote]'"
+            raise RemoteError(needed if error.name == "httpx" else f"{needed} ({error})") from error
         self.address = address
         self._token: str | None = None
         has_http2 = importlib.util.find_spec("h2") is not None
@@ -60,13 +64,16 @@ class Connection:
             "http2": has_http2,
             "timeout": httpx.Timeout(_READ_WITHIN, connect=_CONNECT_WITHIN, pool=_CONNECT_WITHIN),
             "limits": httpx.Limits(max_connections=8, max_keepalive_connections=2, keepalive_expiry=_KEPT_ALIVE),
-            "trust_env": not address.is_loopback,  # no proxy leads to this machine
+            "trust_env": False,  # see `proxy_for`
         }
         self._client: httpx.AsyncClient | None = None
+        self.proxy: Proxy | None = None
+        """What leads to the server, once a request was sent."""
         self._network: Any = None
         """The bytes of the newest connection, as httpx gives them in its traces."""
         self._reset = 0
         self._background: set[asyncio.Task[None]] = set()
+        self._ending, self._is_closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
@@ -85,11 +92,10 @@ class Connection:
 
     def soon(self, call: Callable[[], None]) -> bool:
         """Call a function on the connection's thread; False once it is closed."""
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            return False
-        return True
+        with self._ending:
+            if not self._is_closed:
+                self._loop.call_soon_threadsafe(call)
+            return not self._is_closed
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Run a coroutine on the connection's thread; cancelling the future cancels it."""
@@ -130,26 +136,28 @@ class Connection:
             await self._renew()
             self._loop.stop()
 
-        if self._thread.is_alive():
+        with self._ending:  # what was given to `soon` before is called before
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
             self.start(end())
-            self._thread.join(_CONNECT_WITHIN)
+        self._thread.join(_CONNECT_WITHIN)
         if not self._thread.is_alive() and not self._loop.is_closed():
             self._loop.close()
 
     async def _ask(self, method: str, path: str, body: Any, model: str) -> Any:
         try:
-            async with self._request(method, path, body) as response:
+            async with asyncio.timeout(_ASKED_WITHIN), self._request(method, path, body) as response:
                 data = await self._read(response)
                 if response.status_code != 200:
                     raise self._refusal(response, data, model)
         except RemoteError as error:
-            raise self._without_token(error) from None
+            raise self._as_told(error) from None
         except Exception as error:
-            raise self._without_token(broken(self.address, error)) from None
+            raise self._as_told(broken(self.address, error, has_answered=bool(self.protocol))) from None
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise not_openai(self.address, f"{path} answers with something else than JSON") from error
+            raise self._as_told(not_openai(self.address, f"{path} answers with something else than JSON")) from error
 
     async def _stream(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
         streams: list[int] = []
@@ -162,20 +170,22 @@ class Connection:
                 self._in_background(self._open_another())
             raise
         except RemoteError as error:
-            deliver(self._without_token(error))
+            deliver(self._as_told(error))
         except ServerSaid as error:
             said = refusal(self.address, 500, error.said, model=model, has_token=True, retry_after="")
-            deliver(self._without_token(said))
+            deliver(self._as_told(said))
         except ValueError as error:
-            deliver(not_openai(self.address, str(error)))
+            deliver(self._as_told(not_openai(self.address, str(error))))
         except Exception as error:
-            deliver(self._without_token(broken(self.address, error)))
+            deliver(self._as_told(broken(self.address, error, has_answered=bool(self.protocol))))
 
-    def _without_token(self, error: RemoteError) -> RemoteError:
-        """A server, or an error of a library, may quote what was sent."""
-        if not self._token or self._token not in str(error):
-            return error
-        sentence = str(error).replace(self._token, "(the token)")
+    def _as_told(self, error: RemoteError) -> RemoteError:
+        """An error as it is told: a server, or an error of a library, may quote what was sent."""
+        sentence = str(error)
+        if self._token:
+            sentence = sentence.replace(self._token, "(the token)")
+        if self.proxy is not None and self.proxy.url not in sentence:
+            sentence += f". It is reached through the {self.proxy}"
         return RemoteError(sentence, again_in=error.again_in, is_about_one=error.is_about_one)
 
     async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:
@@ -207,28 +217,56 @@ class Connection:
             headers["Authorization"] = f"Bearer {self._token}"
         url = self.address.base + path
 
+        is_at_proxy = False
+
         async def trace(event: str, about: dict[str, Any]) -> None:
-            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            nonlocal is_at_proxy
+            _, _, step = event.partition(".")
+            if step == "connect_tcp.started":
+                is_at_proxy = self.proxy is not None
+            elif event in _THROUGH or (step == "send_request_headers.started" and not self.address.is_encrypted):
+                is_at_proxy = False
+            if step == "send_request_headers.started":
+                limit.reschedule(None)  # httpx has its own for all that follows
+            if step in ("connect_tcp.complete", "start_tls.complete"):
                 self._network, self._reset = about["return_value"], 0
             elif event == "http2.send_request_headers.started" and streams is not None:
                 streams.append(about["stream_id"])
 
+        closed = (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, ssl.SSLError)
         more: dict[str, Any] = {"content": content, "headers": headers, "extensions": {"trace": trace}}
         async with contextlib.AsyncExitStack() as stack:
             for is_again in (False, True):
-                if self._client is None:
-                    self._client = httpx.AsyncClient(verify=_trust(), **self._options)
+                client = await self._opened()
                 try:
-                    response = await stack.enter_async_context(self._client.stream(method, url, **more))
+                    async with asyncio.timeout(_READ_WITHIN) as limit:  # httpx waits for a SOCKS proxy without one
+                        response = await stack.enter_async_context(client.stream(method, url, **more))
                     break
-                except (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, ssl.SSLError):
-                    if is_again:
+                except Exception as error:
+                    if self.proxy is not None and is_at_proxy:
+                        raise no_way(self.address, self.proxy, error) from error
+                    if is_again or not isinstance(error, closed):
                         raise
                     await self._renew()  # the server has closed a connection that was kept
             self.protocol = response.http_version
+            if response.status_code == 407 and self.proxy is not None:
+                raise no_login(self.proxy)
             if (packed := response.headers.get("content-encoding", "identity")) != "identity":
                 raise not_openai(self.address, f"its answer is packed ({packed:.20}), which was not asked for")
             yield response
+
+    async def _opened(self) -> httpx.AsyncClient:
+        """The client of all requests. Raises RemoteError where the proxy is none."""
+        import httpx
+
+        proxy = await on_thread(lambda: proxy_for(self.address)) if self._client is None else None
+        if self._client is None:
+            self.proxy, way = proxy, None
+            if proxy is not None:
+                trust = _trust() if proxy.url.startswith("https:") else None
+                way = httpx.Proxy(proxy.url, auth=proxy.login, ssl_context=trust)
+            self._client = httpx.AsyncClient(verify=_trust(), proxy=way, **self._options)
+        return self._client
 
     async def _renew(self) -> None:
         """Close all connections; the next request opens another."""

@@ -285,6 +285,8 @@ class RemoteEngine:
             notes.append(f"it says that it answers with the model {self._another:.60}")
         if self._refusal:
             notes.append(f"but it refused the last request: {self._refusal}")
+        if (proxy := self._connection.proxy) is not None:
+            notes.append(f"it is reached through the {proxy}")
         address = self._connection.address
         if not address.is_encrypted and not address.is_loopback:
             notes.append("code crosses the network unencrypted; https is safe")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LONGEST_EVENT = 1 << 20  # bytes
+_LONGEST_TEXT = 1 << 14  # characters of an event; longer than all tokens that are ever asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def event_of(said: Any) -> Event:
     choice = choices[0]
     if not isinstance(choice, Mapping) or not isinstance(text := choice.get("text", ""), str):
         raise ValueError("a choice without text")
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError("more text than was asked for")
     return Event(_pieces(text, choice.get("logprobs")), str(choice.get("finish_reason") or ""), model)
 
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Any
 
-from engine.remote.address import Address, RemoteError
+from engine.remote.address import Address, Proxy, RemoteError
 
 _LONGEST_QUOTE = 200
 
@@ -25,8 +25,6 @@ def refusal(address: Address, status: int, said: Any, *, model: str, has_token: 
         return RemoteError(f"{address.base} wants a token. Run: mellum-lsp remote allow {address.base} --token")
     if status in (401, 403):
         return RemoteError(f"{address.base} refuses the token. Run: mellum-lsp remote allow {address.base} --token")
-    if status == 407:
-        return RemoteError(f"The proxy to {address.host} wants a password. Write it into the variable HTTPS_PROXY")
     if status == 404 and "model" in quote.lower():
         return RemoteError(f"{address.base} does not serve the model {model}. Set `remote.model` ({quote})")
     if status == 404 or 300 <= status < 400:
@@ -39,20 +37,17 @@ def refusal(address: Address, status: int, said: Any, *, model: str, has_token: 
     return RemoteError(f"{address.base} fails (HTTP status {status}{quote}). See its log")
 
 
-def broken(address: Address, error: BaseException) -> RemoteError:
-    """The sentence for an error of the connection."""
+def broken(address: Address, error: BaseException, *, has_answered: bool = True) -> RemoteError:
+    """The sentence for an error of the connection; `has_answered`: earlier, so that it speaks what is expected."""
     import httpx  # whatever raised the error has imported it
 
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return RemoteError(
-                f"The certificate of {address.host} is not trusted ({cause.verify_message}). Add its authority to the "
-                "system's, or let the variable SSL_CERT_FILE name it"
-            )
-    if isinstance(error, httpx.ProxyError):
-        return RemoteError(f"The proxy does not connect to {address.host} ({_short(error)}). See HTTPS_PROXY, NO_PROXY")
+            return _untrusted(address.host, cause)
     for cause in causes:
+        if isinstance(cause, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(cause):
+            return RemoteError(f"{address.base} wants a certificate of this machine. Let it want a token instead")
         if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
             return RemoteError(
                 f"{address.base} does not speak TLS as expected ({cause.reason}). Compare https with http"
@@ -63,11 +58,58 @@ def broken(address: Address, error: BaseException) -> RemoteError:
             return RemoteError(f"There is no host {address.host} ({cause.strerror}). Compare `remote.url`")
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return RemoteError(f"{address.base} does not take the connection in time. Is a firewall in between?")
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return late(address)
     if isinstance(error, httpx.ConnectError):
         return RemoteError(f"{address.base} cannot be reached ({_short(error)}). Compare `remote.url`")
-    return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log")
+    otherwise = "" if has_answered or address.is_encrypted else ", and compare http with https"
+    return RemoteError(f"{address.base} broke off its answer ({_short(error)}). See its log{otherwise}")
+
+
+def _untrusted(whose: str, error: ssl.SSLCertVerificationError) -> RemoteError:
+    """The sentence for a certificate; where the system has its own store, it is checked there, by other codes."""
+    said = str(getattr(error, "verify_message", "") or error).rstrip(".")
+    about = said.lower()
+    if "expired" in about or "not yet valid" in about:
+        mend = "Have it renewed, and compare the clocks"
+    elif "mismatch" in about or "not valid for" in about:
+        mend = "Name the host as the certificate does, or have one made for this name"
+    else:
+        mend = "Add its authority to the system's, or let the variable SSL_CERT_FILE name it"
+    return RemoteError(f"The certificate of {whose} is not trusted ({said:.{_LONGEST_QUOTE}}). {mend}")
+
+
+def no_way(address: Address, proxy: Proxy, error: BaseException) -> RemoteError:
+    """The sentence for an error on the way to a server, at its proxy."""
+    import httpx
+
+    name, otherwise = f"The {proxy}", f"or let NO_PROXY name {address.host}"
+    mend = f"Correct {proxy.source}, {otherwise}"
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted(f"the {proxy}", cause)
+        if isinstance(cause, ssl.SSLError):
+            return RemoteError(f"{name} does not speak TLS as expected ({cause.reason}). Write it with http")
+        if isinstance(cause, ConnectionRefusedError):
+            return RemoteError(f"{name} refuses the connection. {mend}")
+        if isinstance(cause, socket.gaierror):
+            return RemoteError(f"{name} is on no host that there is ({cause.strerror}). {mend}")
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return RemoteError(f"{name} does not answer in time. {mend}")
+    said = _short(error)
+    if isinstance(error, httpx.ProxyError) and ("407" in said or "password" in said.lower()):
+        return no_login(proxy)
+    if isinstance(error, httpx.ProxyError):
+        return RemoteError(f"{name} does not connect to {address.host} ({said}). Ask its owner, {otherwise}")
+    return RemoteError(f"{name} breaks off, or is none ({said}). {mend}")
+
+
+def no_login(proxy: Proxy) -> RemoteError:
+    """The proxy wants to know who asks, or does not believe it."""
+    what = "refuses the name and the password" if proxy.login is not None else "wants a name and a password"
+    where = proxy.source if proxy.is_of_environment else "HTTPS_PROXY"
+    kind, _, at = proxy.url.partition("://")
+    return RemoteError(f"The {proxy} {what}. Write them into {where}, as {kind}://NAME:PASSWORD@{at}")
 
 
 def late(address: Address) -> RemoteError:

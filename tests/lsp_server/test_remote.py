@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from evaluation.harness.client import SOON, Client, environment, serving
+from evaluation.harness.client import SOON, Client, Server, environment, serving
 from syntax.children import python_command
+from tests.engine.remote.listening import listening, polite
 from tests.engine.remote.openai_server import MODEL
 from tests.engine.remote.running import Running, running
 
@@ -85,7 +89,7 @@ async def test_a_server_that_the_user_has_not_allowed_gets_nothing_however_it_is
         client.open(URI, "")
         async with asyncio.timeout(SOON):
             version = 2
-            while not await suggestion(client, version):  # the model is loaded again
+            while not await suggestion(client, version):
                 version += 1
         await remote_state(client, "down")
     assert engine.seen()["prompts"] == []
@@ -138,7 +142,93 @@ async def test_the_local_model_goes_on_while_the_server_is_gone_and_the_server_c
                 assert again.seen()["prompts"]
             told = [one["remote"]["state"] for one in client.notifications("mellum/status") if one["remote"]]
             assert told.index("down") < len(told) - 1 - told[::-1].index("ready")
+            again.kill()
+            assert await suggestion(client, 5, CODE + "width * 3, ")
+            await remote_state(client, "down")
+            [shown] = client.notifications("window/showMessage")  # once, however often it goes
+            assert shown["message"] == f"The model at {engine.url} is gone; the local one goes on"
     assert b"Traceback" not in server.stderr
+
+
+def mapped(server: Server) -> set[str]:
+    """Where the files of the local model lie in the server's memory."""
+    maps = psutil.Process(server.process.pid).memory_maps(grouped=False)
+    return {one.addr for one in maps if "/models/" in one.path}
+
+
+def loads(client: Client) -> int:
+    """How often the editor has shown that the local model is loaded."""
+    return sum(one["value"]["kind"] == "begin" for one in client.notifications("$/progress"))
+
+
+async def test_the_local_model_stays_in_memory_while_the_settings_change_the_remote_one(
+    engine: Running, model_cache: Path, kept: dict[str, str]
+) -> None:
+    remote("allow", engine.url, cache=model_cache, kept=kept)
+    local: dict[str, object] = {"eagerness": "always", "deadline": 0}
+    async with serving(model_cache, **kept) as server:
+        client = server.client
+
+        async def push(settings: dict[str, object]) -> None:
+            client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
+            assert await client.request("mellum/status")
+
+        await client.initialize({"window": {"workDoneProgress": True}}, initializationOptions=local)
+        await client.state("ready")
+        where, begun = mapped(server), len(client.notifications("mellum/status"))
+        client.open(URI, "")
+        assert await suggestion(client, 2)
+        await push(options(engine))
+        await remote_state(client, "ready")
+        assert await suggestion(client, 3, CODE + "width * 2, ")
+        assert engine.seen()["prompts"]
+        await push({**local, "remote": {"url": engine.url, "model": "another"}})
+        assert "does not serve another" in (await remote_state(client, "down"))["message"]
+        assert await suggestion(client, 4, CODE + "width * 3, ")
+        await push({**local, "remote": {"url": "https://gpu.example"}})
+        await client.until(lambda: "gpu.example" in client.notifications("mellum/status")[-1]["message"])
+        assert await suggestion(client, 5, CODE + "width * 4, ")
+        for settings in (options(engine), local, options(engine), local):  # faster than they can be followed
+            client.notify("workspace/didChangeConfiguration", {"settings": {"mellum": settings}})
+        await client.until(lambda: client.notifications("mellum/status")[-1]["remote"] is None)
+        assert await suggestion(client, 6, CODE + "width * 5, ")
+        assert {one["state"] for one in client.notifications("mellum/status")[begun:]} == {"ready"}
+        assert loads(client) == 1
+        if sys.platform == "linux":
+            assert where
+            assert mapped(server) == where
+        await push({**local, "threads": 1})  # its own setting
+        await client.until(lambda: loads(client) == 2)
+    assert b"Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("kind", ["endless events", "cut", "no greeting"])
+async def test_the_local_model_goes_on_whatever_the_server_sends(
+    kind: str, model_cache: Path, kept: dict[str, str]
+) -> None:
+    def stream(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        if kind == "cut":
+            client.sendall(b'data: {"choices": [{"te')
+        while kind == "endless events":
+            client.sendall(b'data: {"choices": [{"text": ""}]}\n\n' * 100)
+
+    with listening(polite(stream) if kind != "no greeting" else b"\0\1\2\r\n") as hostile:
+        url = f"http://localhost:{hostile.port}"
+        remote("allow", url, cache=model_cache, kept=kept)
+        async with serving(model_cache, **kept) as server:
+            client = server.client
+            settings = {"remote": {"url": url}, "eagerness": "always", "deadline": 0}
+            await client.initialize(initializationOptions=settings)
+            await remote_state(client, "ready" if kind != "no greeting" else "down")
+            client.open(URI, "")
+            for version in range(2, 5):
+                assert await suggestion(client, version, CODE + f"{version} + ")
+            status = await remote_state(client, "down")
+            assert status["state"] == "ready"
+            assert url in status["message"]
+            assert await suggestion(client, 9, CODE + "width * 2, ")
+        assert b"Traceback" not in server.stderr
 
 
 async def test_a_token_of_the_keyring_is_sent_and_can_be_removed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,12 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
-from engine.model_folders.locations import DEFAULT_MODEL
+from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from evaluation.harness.client import SOON
+from evaluation.harness.llama import LlamaServer, control_names, llama_server, weights
+from export.default_model import ADAPTER
 from syntax.children import child_environment, python_command
 from tests.engine.remote.openai_server import MODEL
+
+ELSEWHERE = "gpu.example"
+"""A host that is not this machine, to which proxies may lead; a certificate of ours names it, too."""
 
 
 @dataclass
@@ -65,7 +73,10 @@ class Running:
     def _ask(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         trust = ssl.create_default_context(cafile=str(self.authority)) if self.authority else None
-        with urllib.request.urlopen(self.url + path, data, timeout=SOON, context=trust) as response:
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+        with direct.open(self.url + path, data, timeout=SOON) as response:
             return json.load(response)
 
 
@@ -95,10 +106,36 @@ def running(model_cache: Path, *, tls: Path | None = None, port: int | None = No
         process.wait()
 
 
+@contextlib.contextmanager
+def llama_running(model_cache: Path) -> Iterator[LlamaServer]:
+    """llama.cpp's own server with the default model's weights, on a thread with a loop of its own."""
+    loop, found = asyncio.new_event_loop(), list[LlamaServer]()
+    is_up, over = threading.Event(), threading.Event()
+
+    async def serve(gguf: Path) -> None:
+        async with llama_server(gguf, context=4096) as server:
+            found.append(server)
+            is_up.set()
+            await asyncio.to_thread(over.wait)
+
+    names = control_names(model_cache / "models" / DEFAULT_MODEL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(model_cache))
+        with weights(["Q8_0"], None, ADAPTER, names) as made:
+            thread = threading.Thread(target=lambda: loop.run_until_complete(serve(made["Q8_0"])))
+            thread.start()
+            wait_for(lambda: is_up.is_set() or not thread.is_alive())
+            try:
+                yield found[0]
+            finally:
+                over.set()
+                thread.join()
+
+
 def certify(folder: Path) -> tuple[Path, list[Path]]:
     """An authority's file, and a certificate of it for this machine with its key."""
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued = authority.issue_cert("localhost", "127.0.0.1", ELSEWHERE)
     files = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
     authority.cert_pem.write_to_path(str(files[0]))
     issued.cert_chain_pems[0].write_to_path(str(files[1]))

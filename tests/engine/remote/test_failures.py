@@ -72,12 +72,6 @@ def test_a_host_that_is_not_there_has_a_sentence(connect: Connect) -> None:
     assert "There is no host no-such-host.invalid" in connect("http://no-such-host.invalid").facts().message
 
 
-def test_a_proxy_that_does_not_connect_has_a_sentence(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
-    assert "127.0.0.1" not in (message := connect("https://gpu.invalid").facts().message)
-    assert "gpu.invalid" in message
-
-
 def test_a_certificate_of_an_unknown_authority_is_refused_and_of_a_known_one_is_taken(
     encrypted: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +111,9 @@ def test_with_http_2_hundreds_of_requests_are_cancelled(
             looks = iter([False, False])
             with pytest.raises(Cancelled):
                 engine.complete(at_end(CODE), lambda: next(looks, True))  # noqa: B023
-        wait_for(lambda: encrypted.seen()["cancelled"] == 220)
+        came = len(encrypted.seen()["prompts"])  # a request that is cancelled while it connects does not come at all
+        assert came > 110, "more than a server lets one connection have"
+        wait_for(lambda: encrypted.seen()["cancelled"] >= came)
         encrypted.behave()
         assert engine.complete(at_end(CODE)).text
         assert engine.is_ready

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from engine import Cancelled, Engine, InferenceThread
-from engine.model_folders.locations import CACHE_VARIABLE, DEFAULT_MODEL
 from engine.remote.address import RemoteError
 from engine.remote.engine import RemoteEngine
 from engine.remote.pair import Pair
 from engine.remote.trial import try_out
-from evaluation.harness.llama import LlamaServer, control_names, llama_server, weights
-from export.default_model import ADAPTER
+from evaluation.harness.llama import LlamaServer
 from tests.engine.remote.proxy import Proxy, proxied
-from tests.engine.remote.running import certify, wait_for
+from tests.engine.remote.running import certify, llama_running, wait_for
 from tests.engine.remote.test_remote_engine import CODE, LONG, at_end
 
 pytestmark = pytest.mark.slow
@@ -29,29 +25,8 @@ WITHIN = 100
 
 @pytest.fixture(scope="module")
 def server(model_cache: Path) -> Iterator[LlamaServer]:
-    """On a thread with a loop of its own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv(CACHE_VARIABLE, str(model_cache))
-    loop, found, over = asyncio.new_event_loop(), [], threading.Event()
-    is_up = threading.Event()
-
-    async def serve(gguf: Path) -> None:
-        async with llama_server(gguf, context=4096) as running:
-            found.append(running)
-            is_up.set()
-            await asyncio.to_thread(over.wait)
-
-    names = control_names(model_cache / "models" / DEFAULT_MODEL)
-    with weights(["Q8_0"], None, ADAPTER, names) as made:
-        thread = threading.Thread(target=lambda: loop.run_until_complete(serve(made["Q8_0"])))
-        thread.start()
-        wait_for(lambda: is_up.is_set() or not thread.is_alive())
-        try:
-            yield found[0]
-        finally:
-            over.set()
-            thread.join()
-            patch.undo()
+    with llama_running(model_cache) as running:
+        yield running
 
 
 def connected(url: str, loaded: Engine | None) -> RemoteEngine:
@@ -82,10 +57,16 @@ def test_a_cancelled_request_frees_it_at_once(server: LlamaServer, engine: Engin
     remote = connected(server.address, engine)
     source = Path(__file__).read_text(encoding="utf-8")
     for length in (1500, 2500, 3500):  # long prompts, each another one: it is still reading
-        stop_at = time.monotonic() + 0.05
+        begun, cancelled = time.monotonic(), list[float]()
+
+        def is_cancelled() -> bool:
+            if time.monotonic() > begun + 0.05:  # noqa: B023
+                cancelled.append(time.monotonic())  # noqa: B023
+            return bool(cancelled)  # noqa: B023
+
         with pytest.raises(Cancelled):
-            remote.complete(at_end(source[-length:] + LONG), lambda: time.monotonic() > stop_at)  # noqa: B023
-        assert time.monotonic() < stop_at + 0.25
+            remote.complete(at_end(source[-length:] + LONG), is_cancelled)
+        assert time.monotonic() < cancelled[0] + 0.25
     assert remote.complete(at_end(CODE)).text == "depth"
     remote.close()
 
