@@ -17,6 +17,7 @@ from syntax import (
     Delimiter,
     Delimiters,
     Language,
+    Reading,
     at_line_end,
     block_words,
     closes_block,
@@ -249,8 +250,12 @@ def balanced(text: str, delimiters: Delimiters, language: Language) -> str:
             return text[:end]
     if not is_quote(at_end[depth]):
         return lines[0] if at_end[-1] != "{" else text
-    opened = [one for one in reading.delimiters if not one.closes and one.open_after == at_end[: depth + 1]]
-    return text[: opened[-1].offset]
+    return text[: _opener(at_end[: depth + 1], reading).offset]
+
+
+def _opener(stack: tuple[str, ...], reading: Reading) -> Delimiter:
+    """What has opened the innermost of these."""
+    return next(one for one in reversed(reading.delimiters) if not one.closes and one.open_after == stack)
 
 
 def _given(stack: tuple[str, ...], delimiters: Delimiters) -> int:
@@ -287,21 +292,16 @@ def with_blocks_closed(text: str, line: str, delimiters: Delimiters, language: L
             break
         head = text.rstrip()[:-1].rstrip()
         text = head if "\n" not in head else head.rsplit("\n", 1)[0].rstrip()
-    openers: list[Delimiter] = []
-    for delimiter in reading.delimiters:
-        if delimiter.closes:
-            openers = [one for one in openers if len(one.open_after) <= len(delimiter.open_after)]
-        else:
-            openers.append(delimiter)
     rows, closed, row_before = (line + text).split("\n"), text, len(text)
-    for opener in reversed(openers[-len(opened) :]):
+    for depth in range(len(stack), len(stack) - len(opened), -1):
+        opener = _opener(stack[:depth], reading)
         row = text.count("\n", 0, opener.offset)
         margin = rows[row][: len(rows[row]) - len(rows[row].lstrip())]
         if row == len(rows) - 1:
             closed += " " if row_before != row and opener.text == "{" else ""
         elif row != row_before:
             closed += f"\n{margin}"
-        closed += CLOSERS[opener.text]
+        closed += CLOSERS.get(opener.text, opener.text.lstrip("f"))
         row_before = row
     left = delimiters.read(closed).open_at(len(closed) + 1, delimiters.at_cursor)
     return closed if len(left) <= _given(left, delimiters) else ""  # text that no grammar understands

@@ -12,6 +12,17 @@ CODE = st.text(alphabet=st.sampled_from("ab1_ =.,:;(){}[]\"'\n\t#é🎉"), max_s
 
 
 @pytest.mark.parametrize(
+    ("language", "generated", "expected"),
+    [
+        ("less", 'a {\n  b: "c;\n  d {\n    e: f;', 'a {\n  b: "c;\n  d {\n    e: f;\n  }\n}'),
+        ("javascript", "f(`a ${ {\n b", "f(`a ${ {\n b\n}}`)"),
+    ],
+)
+def test_blocks_beside_open_strings_are_closed(language: str, generated: str, expected: str) -> None:
+    assert trim(generated, prefix="", suffix="", language=language) == Trimmed(expected, 0)
+
+
+@pytest.mark.parametrize(
     ("prefix", "generated", "suffix", "expected"),
     [
         # auto-closed brackets and quotes are not written twice
