@@ -114,7 +114,8 @@ async def _run(server: MellumServer, connection: Connection) -> int:
     try:
         return await ended
     finally:
-        with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not delay the end
+        # an inference thread that hangs must not delay the end, nor a machine that starts no more threads
+        with contextlib.suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(_SECONDS_TO_STOP):
                 await in_thread("closing", server.session.close())
         connection.close()

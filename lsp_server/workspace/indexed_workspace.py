@@ -20,6 +20,7 @@ from lsp_server.reporting.index_progress import IndexFacts, IndexProgress
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
 from syntax import DocumentId, normalized, path_in, resolved
+from syntax.sentences import is_of_the_machine, reason_of
 
 if TYPE_CHECKING:  # imported at run time only on a thread of its own: it takes most of a second
     from engine import ContextSnippet
@@ -201,8 +202,9 @@ class IndexedWorkspace:
         try:
             self._context = await in_thread("index", make)
         except Exception as error:
-            log.exception("There is no index")
-            self._say(types.MessageType.Error, f"There is no index ({error}). Run: mellum-lsp doctor")
+            if not is_of_the_machine(error):
+                log.exception("There is no index")
+            self._say(types.MessageType.Error, f"There is no index ({reason_of(error)}). Run: mellum-lsp doctor")
             return
         self.folders_changed()
 

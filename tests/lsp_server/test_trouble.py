@@ -147,6 +147,23 @@ async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(cac
 
 
 @on_linux
+@on_linux
+@pytest.mark.skipif(sys.platform != "win32" and os.getuid() != 0, reason="only the superuser can become another user")
+async def test_a_machine_that_starts_no_more_threads_is_one_sentence(tmp_path: Path) -> None:
+    alone = ["setpriv", "--reuid", "12347", "--regid", "12347", "--clear-groups", *_MAY_READ_ALL]
+    command = [*alone, "prlimit", "--nproc=5", sys.executable, "-P", "-m", "lsp_server"]
+    async with serving(tmp_path / "cache", "-c", f"import os; os.execvp('setpriv', {command!r})") as server:
+        client = server.client
+        await client.initialize()
+        status = await client.state("failed")
+        assert status["message"].startswith("The server cannot begin (can't start new thread); let it have more")
+        client.open("file:///projects/module.py", "def add(a, b):\n    return a + ")
+        assert await client.complete("file:///projects/module.py", 1, 15) == []
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+
+
 async def test_pipes_made_while_it_runs_leave_no_process_behind(tmp_path: Path, root: Path) -> None:
     async with serving(tmp_path / "cache") as server:
         client = server.client
