@@ -45,6 +45,11 @@ def warnings(client: Client) -> list[str]:
     return [one["message"] for one in client.notifications("window/logMessage") if one["type"] <= 2]
 
 
+def statistics_in(folder: Path) -> list[str]:
+    """The names of the folders in which statistics are kept."""
+    return [one.parent.name for one in folder.rglob("statistics.sqlite")]
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
@@ -120,6 +125,29 @@ async def test_a_user_without_home_or_account_has_an_index(tmp_path: Path, root:
         await indexed(server.client, 1)
         assert warnings(server.client) == []
     assert b"Traceback" not in server.stderr
+
+
+@on_linux
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_relative_folders_are_those_of_the_folder_that_the_server_is_started_in(
+    tmp_path: Path, is_there: bool
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    code = f"import os, sys; os.chdir({str(start)!r}); "
+    code += "" if is_there else f"os.rmdir({str(start)!r}); "
+    code += "os.execv(sys.executable, [sys.executable, '-P', '-m', 'lsp_server'])"
+    variables = {"MELLUM_LSP_STATE": "mellum-state", "MELLUM_LSP_CACHE": "mellum-cache", "HOME": str(tmp_path)}
+    async with serving(tmp_path, "-c", code, **variables) as server:
+        client = server.client
+        await client.initialize()
+        await client.state("no-model")
+        client.open("file:///projects/module.py", "def add(a, b):\n    return a + ")
+        assert await client.complete("file:///projects/module.py", 1, 15) == []
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+    assert statistics_in(tmp_path) == ["mellum-state" if is_there else "mellum-lsp"]
 
 
 @on_linux
