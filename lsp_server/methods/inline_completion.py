@@ -133,7 +133,9 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     if (completer := session.completer) is None:
         return _nothing(Silence.LOADING)
     if await session.why_not(snapshot) is not None:
-        return _nothing(Silence.IGNORED if session.workspace.context is not None else Silence.FAILED)
+        if session.workspace.context is None:  # its rules are not known
+            return _nothing(Silence.LOADING if session.workspace.is_being_made else Silence.FAILED)
+        return _nothing(Silence.IGNORED)
     snippets = await session.workspace.snippets_for(snapshot, completer)
     if session.completer is not completer:  # it was unloaded meanwhile
         return _nothing(session.silence_for(snapshot) or Silence.LOADING)

@@ -60,6 +60,11 @@ class IndexedWorkspace:
         return self._context
 
     @property
+    def is_being_made(self) -> bool:
+        """Whether the index's packages are still being imported."""
+        return self._making_context is not None and not self._making_context.done()
+
+    @property
     def generation(self) -> tuple[int, ...] | None:
         """Changes when a document that helped may not help any more; None before there is an index."""
         return self._context.generation if self._context is not None else None
