@@ -21,6 +21,7 @@ from pygls.lsp.server import LanguageServer
 from lsp_server.configuration.settings import ModelChoice
 from lsp_server.reporting.progress import ProgressBar
 from lsp_server.reporting.status import State
+from syntax.sentences import is_of_the_machine, reason_of
 
 if TYPE_CHECKING:
     from lsp_server.completer import Completer, Signature
@@ -122,6 +123,10 @@ class ResidentModel:
             )
             message = f"{message}. {self.loss}"
         self._tell(State.READY, message)
+
+    def fail(self, message: str) -> None:
+        """Report a server that could not begin. `message`: a sentence for the status."""
+        self._tell(State.FAILED, message)
 
     def lose(self, completer: Completer, reason: str) -> None:
         """Unload a model whose files changed. It is loaded again once its files are whole."""
@@ -228,8 +233,9 @@ def _load(
         except ModelError as error:
             return _Outcome(State.FAILED if signature else State.NO_MODEL, str(error), None, signature)
     except BaseException as error:  # a native library may raise a BaseException that is no Exception
-        log.exception("The model cannot be loaded")
-        return _Outcome(State.FAILED, f"The model cannot be loaded ({error}). Run: mellum-lsp doctor")
+        if not is_of_the_machine(error):
+            log.exception("The model cannot be loaded")
+        return _Outcome(State.FAILED, f"The model cannot be loaded ({reason_of(error)}). Run: mellum-lsp doctor")
     return _Outcome(State.READY, completer.message, completer, signature)
 
 

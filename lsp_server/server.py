@@ -15,6 +15,7 @@ from typing import Any
 from lsp_server.language_server import MellumServer
 from lsp_server.methods import register_all
 from lsp_server.model_loader import in_thread
+from lsp_server.statistics.events import STATE_VARIABLE
 from lsp_server.wire.framing import Damage, FrameReader
 from lsp_server.wire.introduction import is_loopback
 from lsp_server.wire.logs import start_logging
@@ -77,8 +78,12 @@ def _serve(connect: Callable[[], Connection]) -> int:
 
 def _leave_current_folder() -> None:
     """Change to the root of the file system: no library that is loaded by its name comes from a workspace."""
-    if folder := os.environ.get("MELLUM_LSP_CACHE"):
-        os.environ["MELLUM_LSP_CACHE"] = str(Path(folder).absolute())
+    for variable in ("MELLUM_LSP_CACHE", STATE_VARIABLE):
+        if folder := os.environ.get(variable):
+            try:
+                os.environ[variable] = str(Path(folder).absolute())
+            except FileNotFoundError:  # the current folder was removed
+                del os.environ[variable]
     os.chdir(Path(sys.executable).anchor)
 
 
@@ -114,7 +119,8 @@ async def _run(server: MellumServer, connection: Connection) -> int:
     try:
         return await ended
     finally:
-        with contextlib.suppress(TimeoutError):  # an inference thread that hangs must not delay the end
+        # an inference thread that hangs must not delay the end, nor a machine that starts no more threads
+        with contextlib.suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(_SECONDS_TO_STOP):
                 await in_thread("closing", server.session.close())
         connection.close()

@@ -32,7 +32,7 @@ from lsp_server.statistics.recorder import Recorder
 from lsp_server.wire.logs import set_level
 from lsp_server.workspace.indexed_workspace import IndexedWorkspace, RulesUnknown
 from syntax import normalized
-from syntax.sentences import shortened
+from syntax.sentences import is_of_the_machine, reason_of, shortened
 
 if TYPE_CHECKING:  # imported at run time only by the loading thread, see completer.py
     from lsp_server.completer import Completer
@@ -114,10 +114,16 @@ class Session:
         )
 
     async def start(self) -> None:
-        """Read the settings, then load the model and the index in the background."""
-        await watch_settings(self._server)
-        await self.configure(None)
-        await self.workspace.watch_files()
+        """Read the settings, then load the model and the index in the background. An error becomes the status."""
+        try:
+            await watch_settings(self._server)
+            await self.configure(None)
+            await self.workspace.watch_files()
+        except Exception as error:
+            if not is_of_the_machine(error):
+                log.exception("The server cannot begin")
+            mend = "let it have more memory, files and threads, and start it again, or run: mellum-lsp doctor"
+            self._resident.fail(f"The server cannot begin ({reason_of(error)}); {mend}")
 
     async def configure(self, pushed: object) -> None:
         """Apply the settings that the client has pushed; if it pushed none, ask for them."""

@@ -14,3 +14,17 @@ def shortened(sentence: str, most: int = _LONGEST) -> str:
         return sentence
     half = (most - 3) // 2
     return f"{sentence[:half]}...{sentence[-half:]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line: that of its first cause, as what a library adds may be a page."""
+    while error.__cause__ is not None and str(error.__cause__):
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether the machine refused memory, a file or a thread: where that happened does not help to mend it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, OSError | ImportError | MemoryError) or str(error) == "can't start new thread"

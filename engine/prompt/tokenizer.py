@@ -7,6 +7,7 @@ tokenizer's own splitting rule always cuts as well, and the tokens of each segme
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from bisect import bisect_left
@@ -23,6 +24,7 @@ from tokenizers.decoders import DecodeStream
 
 from engine.model_folders.manifest import ModelError
 
+_PARALLEL = "TOKENIZERS_PARALLELISM"  # which the library looks at for each batch
 _REMEMBERED_SEGMENTS = 16384
 _REMEMBERED_CHARACTERS = 1_000_000  # code points in them: lines of 60 on average; 10 to 20 MB with their tokens
 _LONGEST_WORD = 48  # letters of the vocabulary's spelling
@@ -99,7 +101,7 @@ class Tokenizer:
                     found[segment] = known
                     self._remembered.move_to_end(segment)
         if new:
-            encodings = _call(self._tokenizer.encode_batch, list(new), add_special_tokens=False)
+            encodings = self._encode_all(list(new))
             made = {segment: encoding.ids for segment, encoding in zip(new, encodings, strict=True)}
             found |= made
             with self._lock:
@@ -144,6 +146,15 @@ class Tokenizer:
     def _encode_whole(self, text: str) -> list[int]:
         tokens: list[int] = _call(self._tokenizer.encode, text, add_special_tokens=False).ids
         return tokens
+
+    def _encode_all(self, texts: list[str]) -> list[Any]:
+        try:
+            return list(_call(self._tokenizer.encode_batch, texts, add_special_tokens=False))
+        except TokenizerFailed as failed:
+            if "thread pool" not in str(failed) or os.environ.get(_PARALLEL) == "false":
+                raise
+        os.environ[_PARALLEL] = "false"  # the machine starts no more threads: it goes on with this one
+        return self._encode_all(texts)
 
     def _cuts_at(self, rule: re.Pattern[str]) -> bool:
         """Whether this tokenizer gives the same tokens for a difficult text in segments as for the whole."""

@@ -20,7 +20,7 @@ _OWN_GROUP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def allowed() -> int:
-    """Bytes that this process may use at most: all that the machine has, or what a container or `ulimit -v` allows."""
+    """Bytes that this process may use at most: all that the machine has, or what a container or `ulimit` allows."""
     return min([psutil.virtual_memory().total, *_limits_of_groups(), *_limits_of_process()])
 
 
@@ -39,9 +39,10 @@ def _limits_of_groups(own: Path = _OWN_GROUP, groups: Path = _GROUPS) -> Iterato
 
 def _limits_of_process() -> Iterator[int]:
     if sys.platform == "linux":
-        limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
-        if limit > 0:  # it is negative where there is none
-            yield limit
+        for kind in (psutil.RLIMIT_AS, psutil.RLIMIT_DATA):
+            limit, _ = psutil.Process().rlimit(kind)
+            if limit > 0:  # it is negative where there is none
+                yield limit
 
 
 def unfilled(shape: Sequence[int], element: type[np.floating[Any]]) -> NDArray[Any]:

@@ -26,6 +26,9 @@ class UpToDate:
 class WaitingInLine:
     """Another process writes this index; this one takes over when that one ends."""
 
+    files: int
+    """Files whose content it holds by now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

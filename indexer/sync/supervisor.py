@@ -89,8 +89,9 @@ class Supervisor:
                 threading.Thread(target=self._write, args=(process,), name="to the indexer", daemon=True).start()
                 threading.Thread(target=_log_errors, args=(process,), name="log of the indexer", daemon=True).start()
                 assert process.stdout is not None
-                for line in process.stdout:
-                    self._take(line)
+                with process.stdout as told:
+                    for line in told:
+                        self._take(line)
                 reason = f"exit code {process.wait()}"
             with self._condition:
                 self._process = None
@@ -165,11 +166,12 @@ def _log_errors(process: subprocess.Popen[bytes]) -> None:
     """Log what the process and its pool write to stderr: each line once, up to a limit."""
     assert process.stderr is not None
     seen: set[bytes] = set()
-    for line in process.stderr:
-        if line in seen or len(seen) >= _MOST_LINES:
-            continue
-        seen.add(line)
-        log.warning("%s", line.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE])
+    with process.stderr as told:
+        for line in told:
+            if line in seen or len(seen) >= _MOST_LINES:
+                continue
+            seen.add(line)
+            log.warning("%s", line.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

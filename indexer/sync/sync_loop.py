@@ -6,6 +6,7 @@ whole index, perhaps an older one. An error is reported once, and the loop tries
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 from indexer.files.disk import said
 from indexer.files.walk import MOST_FILES
 from indexer.problems import Problems
+from indexer.store.connection import counts_of
 from indexer.store.damage import Trouble, identity, remove_database, trouble_of
 from indexer.store.schema import SCHEMA
 from indexer.store.writing import WritableStore
@@ -128,7 +130,7 @@ class _SyncLoop:
                 "writable, or let MELLUM_LSP_CACHE name another one."
             )
         elif trouble is Trouble.BUSY:
-            sentence = f"The index of {root} is held by another process ({reason})."
+            sentence = f"The index of {root} is held by another process ({reason}); it is tried again."
         else:
             if not isinstance(error, OSError):
                 print(traceback_of(error), file=sys.stderr, flush=True)
@@ -167,20 +169,30 @@ class _SyncLoop:
 
         When an editor was closed and opened again, its last process is about to end: the first waits are short.
         """
-        is_told, wait = False, _FIRST_WAIT
+        told, count_at, count_every, wait = -1, 0.0, _IN_LINE, _FIRST_WAIT
         while not self._changes.is_stopped():
             _make_private(self._database.parent)  # as the cache folder may be removed meanwhile
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                if not is_told:
-                    self._tell(WaitingInLine())
-                    is_told = True
+                if (now := time.monotonic()) >= count_at:
+                    count_every = min(2 * count_every, _LOOK_EVERY)
+                    if (files := self._files()) != told:
+                        self._tell(WaitingInLine(files))
+                        told, count_every = files, _IN_LINE
+                    count_at = now + count_every
                 time.sleep(wait)
                 wait = min(2 * wait, _IN_LINE)
             else:
                 return True
         return False
+
+    def _files(self) -> int:
+        """How many files the index holds that another process writes."""
+        try:
+            return counts_of(self._database)[0]
+        except sqlite3.Error:  # there is none yet
+            return 0
 
     def _follow(self, store: WritableStore, journal: Journal | None) -> None:
         """Bring an open index up to date, and keep it so."""

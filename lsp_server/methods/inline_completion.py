@@ -133,6 +133,8 @@ async def _complete(session: Session, snapshot: Snapshot) -> _Answer:
     if (completer := session.completer) is None:
         return _nothing(Silence.LOADING)
     if await session.why_not(snapshot) is not None:
+        if session.workspace.context is None:  # its rules are not known
+            return _nothing(Silence.LOADING if session.workspace.is_being_made else Silence.FAILED)
         return _nothing(Silence.IGNORED)
     snippets = await session.workspace.snippets_for(snapshot, completer)
     if session.completer is not completer:  # it was unloaded meanwhile

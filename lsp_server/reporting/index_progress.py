@@ -61,7 +61,7 @@ class IndexProgress:
                 self._problems[root] = self._last_problem.get(root, "The index has stopped")
                 self.end(root)
             case UpToDate() | WaitingInLine():
-                self._files[root] = message.files if isinstance(message, UpToDate) else self._files.get(root, 0)
+                self._files[root] = message.files
                 self._problems.pop(root, None)
                 self.end(root)
 

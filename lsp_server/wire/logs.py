@@ -78,14 +78,18 @@ class _Discreet(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's own name
         """The traceback, without texts."""
-        from syntax.tracebacks import traceback_of  # a slow import, and errors are rare
-
+        try:
+            from syntax.tracebacks import traceback_of  # a slow import, and errors are rare
+        except (ImportError, OSError):  # no file can be opened any more
+            return str(ei[0].__name__)
         return traceback_of(ei[1])
 
 
 def _described(error: BaseException) -> str:
-    from syntax.tracebacks import described
-
+    try:
+        from syntax.tracebacks import described
+    except (ImportError, OSError):
+        return type(error).__name__
     return described(error)
 
 

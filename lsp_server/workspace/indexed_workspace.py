@@ -20,6 +20,7 @@ from lsp_server.reporting.index_progress import IndexFacts, IndexProgress
 from lsp_server.snapshot import Snapshot
 from lsp_server.wire.logs import shown_uri
 from syntax import DocumentId, normalized, path_in, resolved
+from syntax.sentences import is_of_the_machine, reason_of
 
 if TYPE_CHECKING:  # imported at run time only on a thread of its own: it takes most of a second
     from engine import ContextSnippet
@@ -57,6 +58,11 @@ class IndexedWorkspace:
     def context(self) -> Context | None:
         """The index, once its packages are imported."""
         return self._context
+
+    @property
+    def is_being_made(self) -> bool:
+        """Whether the index's packages are still being imported."""
+        return self._making_context is not None and not self._making_context.done()
 
     @property
     def generation(self) -> tuple[int, ...] | None:
@@ -201,8 +207,9 @@ class IndexedWorkspace:
         try:
             self._context = await in_thread("index", make)
         except Exception as error:
-            log.exception("There is no index")
-            self._say(types.MessageType.Error, f"There is no index ({error}). Run: mellum-lsp doctor")
+            if not is_of_the_machine(error):
+                log.exception("There is no index")
+            self._say(types.MessageType.Error, f"There is no index ({reason_of(error)}). Run: mellum-lsp doctor")
             return
         self.folders_changed()
 

@@ -140,7 +140,8 @@ class Context:
             if now - near.looked < _LOOK_AGAIN and near.asked == self.generation:
                 return
             near.looked, near.asked = now, self.generation
-        self._near_thread.submit(self._look, snapshot, near, read)
+        with contextlib.suppress(RuntimeError):  # the machine starts no more threads, or the index is closed
+            self._near_thread.submit(self._look, snapshot, near, read)
 
     def _look(self, snapshot: Snapshot, near: _Near, read: Read) -> None:
         try:

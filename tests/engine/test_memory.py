@@ -37,9 +37,10 @@ def test_there_is_no_more_than_the_machine_has() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="`ulimit -v` is of Linux")
-def test_the_limit_of_a_process_counts() -> None:
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_the_limit_of_a_process_counts(limit: str) -> None:
     code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000,) * 2); "
+        f"import resource; resource.setrlimit(resource.{limit}, (3_000_000_000,) * 2); "
         "from engine.runtime.memory import allowed; print(allowed())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

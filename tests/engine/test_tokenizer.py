@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from engine.model_folders.locations import DEFAULT_MODEL
 from engine.prompt import tokenizer as tokenizing
 from engine.prompt.tokenizer import Tokenizer, TokenizerFailed, is_control
+from syntax.children import child_environment
 
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -138,6 +142,25 @@ def test_a_text_that_the_library_panics_at_costs_that_text(endless: Path, tokeni
         with pytest.raises(TokenizerFailed, match="retry-limit"):
             call("a = " + "x" * 40)
         assert fragile.encode("a = 1\n") == tokenizer.encode("a = 1\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="with another user, who may have one thread")
+def test_a_machine_that_starts_no_more_threads_tokenizes_on_one(path: Path, tokenizer: Tokenizer) -> None:
+    alone = ["setpriv", "--reuid", "12348", "--regid", "12348", "--clear-groups"]
+    may_read_all = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    text = "def f(a):\n    return a\n"
+    code = "import sys; from engine.prompt.tokenizer import Tokenizer; from pathlib import Path; "
+    code += f"print(Tokenizer(Path(sys.argv[1])).encode({text!r}))"
+    done = subprocess.run(
+        [*alone, *may_read_all, "prlimit", "--nproc=1", sys.executable, "-c", code, str(path)],
+        env=child_environment({"OPENBLAS_NUM_THREADS": "1"}),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == tokenizer.encode(text)
 
 
 QWEN = (

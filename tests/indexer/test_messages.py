@@ -19,7 +19,7 @@ from indexer.sync.messages import (
 MESSAGES = [
     FilesRead(3, 10_000),
     UpToDate(12),
-    WaitingInLine(),
+    WaitingInLine(3),
     Problem("The index of /home/x was damaged.\nA second line, ü and \u2028."),
     Resting(60.0),
     Changed(frozenset({"a/b.py", "ü.py", "line\nfeed.py"})),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from indexer import Index, why_not
-from indexer.store.connection import StoreConnection
+from indexer.store.connection import StoreConnection, counts_of
 from indexer.store.schema import SCHEMA
 from indexer.store.store import Store
 from indexer.store.writing import WritableStore
@@ -171,7 +171,10 @@ def test_of_two_indexer_processes_one_writes_and_the_other_waits_in_line(root: P
     with working(root, database):
         second = threading.Thread(target=run, args=(root, database, changes, said.append))
         second.start()
-        until(lambda: WaitingInLine() in said)
+        files = counts_of(database)[0]
+        until(lambda: WaitingInLine(files) in said)
+        (root / "one_more.py").write_text("one_more = 1\n")
+        until(lambda: said[-1:] == [WaitingInLine(files + 1)])
     until(lambda: any(isinstance(one, UpToDate) for one in said))
     changes.stop()
     second.join(SOON)

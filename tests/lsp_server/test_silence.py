@@ -160,3 +160,22 @@ async def test_a_tokenizer_that_panics_costs_one_answer_and_no_thread(model_cach
         assert (await client.request("mellum/status"))["state"] == "ready"
         await client.shut_down()
         assert await server.wait() == 0
+
+
+async def test_without_an_index_no_file_is_said_to_be_kept_from_the_model(model_cache: Path) -> None:
+    """The rules of its folder are not known, so it gets nothing; but no rule says that."""
+    code = "import sys; sys.modules['lsp_server.workspace.project_context'] = None; "
+    code += "from lsp_server.server import serve_stdio; sys.exit(serve_stdio())"
+    async with serving(model_cache, "-c", code) as server:
+        client = server.client
+        await client.initialize()
+        await client.state("ready")
+        await client.until(
+            lambda: any("no index" in one["message"] for one in client.notifications("window/logMessage"))
+        )
+        client.open(URI, TEXT)
+        assert await client.complete(URI, *END) == []
+        assert (await client.request("mellum/status"))["silence"]["reason"] == "failed"
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr

@@ -45,6 +45,11 @@ def warnings(client: Client) -> list[str]:
     return [one["message"] for one in client.notifications("window/logMessage") if one["type"] <= 2]
 
 
+def statistics_in(folder: Path) -> list[str]:
+    """The names of the folders in which statistics are kept."""
+    return [one.parent.name for one in folder.rglob("statistics.sqlite")]
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
@@ -123,6 +128,29 @@ async def test_a_user_without_home_or_account_has_an_index(tmp_path: Path, root:
 
 
 @on_linux
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_relative_folders_are_those_of_the_folder_that_the_server_is_started_in(
+    tmp_path: Path, is_there: bool
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    code = f"import os, sys; os.chdir({str(start)!r}); "
+    code += "" if is_there else f"os.rmdir({str(start)!r}); "
+    code += "os.execv(sys.executable, [sys.executable, '-P', '-m', 'lsp_server'])"
+    variables = {"MELLUM_LSP_STATE": "mellum-state", "MELLUM_LSP_CACHE": "mellum-cache", "HOME": str(tmp_path)}
+    async with serving(tmp_path, "-c", code, **variables) as server:
+        client = server.client
+        await client.initialize()
+        await client.state("no-model")
+        client.open("file:///projects/module.py", "def add(a, b):\n    return a + ")
+        assert await client.complete("file:///projects/module.py", 1, 15) == []
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+    assert statistics_in(tmp_path) == ["mellum-state" if is_there else "mellum-lsp"]
+
+
+@on_linux
 async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(cache: Path, root: Path) -> None:
     set_modes(cache, folders=0o555, files=0o444)
     command = [*without_privileges(), sys.executable, "-m", "lsp_server"]
@@ -147,6 +175,23 @@ async def test_with_a_read_only_cache_there_are_suggestions_and_one_sentence(cac
 
 
 @on_linux
+@on_linux
+@pytest.mark.skipif(sys.platform != "win32" and os.getuid() != 0, reason="only the superuser can become another user")
+async def test_a_machine_that_starts_no_more_threads_is_one_sentence(tmp_path: Path) -> None:
+    alone = ["setpriv", "--reuid", "12347", "--regid", "12347", "--clear-groups", *_MAY_READ_ALL]
+    command = [*alone, "prlimit", "--nproc=5", sys.executable, "-P", "-m", "lsp_server"]
+    async with serving(tmp_path / "cache", "-c", f"import os; os.execvp('setpriv', {command!r})") as server:
+        client = server.client
+        await client.initialize()
+        status = await client.state("failed")
+        assert status["message"].startswith("The server cannot begin (can't start new thread); let it have more")
+        client.open("file:///projects/module.py", "def add(a, b):\n    return a + ")
+        assert await client.complete("file:///projects/module.py", 1, 15) == []
+        await client.shut_down()
+        assert await server.wait() == 0
+    assert b"Traceback" not in server.stderr
+
+
 async def test_pipes_made_while_it_runs_leave_no_process_behind(tmp_path: Path, root: Path) -> None:
     async with serving(tmp_path / "cache") as server:
         client = server.client
