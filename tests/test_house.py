@@ -114,7 +114,7 @@ DOORS: dict[str, set[str]] = {
     },
     "engine": {
         "devices.cuda",
-        "devices.onnx_runtime",
+        "devices.integer_sums",
         "devices.plugins",
         "devices.providers",
         "fitting",
