@@ -36,14 +36,14 @@ def install(
     """
     directory = directory.absolute()
     command = directory / "bin" / Path(binary).name
-    if command.exists():
-        return command
-    mirror = _mirror()
     patchelf = _patchelf()
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(directory.with_name(f".{directory.name}.lock")):
         if command.exists():
+            if run([patchelf, "--print-interpreter", str(directory / binary)]).strip() != str(_loader(directory)):
+                _link(directory, directory, binary, patchelf)  # the folder was moved or copied here
             return command
+        mirror = _mirror()
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as temporary:
             root = Path(temporary) / "root"
             for archive in _download(package, mirror, Path(temporary) / "apt"):
@@ -83,9 +83,12 @@ def unpack(package: str, directory: Path) -> Path:
 def _link(root: Path, directory: Path, binary: str, patchelf: str) -> None:
     """Tie a program to the libraries beside it, as if `root` were `directory` already."""
     # Debian unstable's programs need unstable's C library, whose loader is named by its absolute path.
-    loader = directory / "usr" / "lib64" / "ld-linux-x86-64.so.2"
-    libraries = "$ORIGIN/../lib/x86_64-linux-gnu"
-    run([patchelf, "--set-interpreter", str(loader), "--force-rpath", "--set-rpath", libraries, str(root / binary)])
+    libraries, loader = "$ORIGIN/../lib/x86_64-linux-gnu", str(_loader(directory))
+    run([patchelf, "--set-interpreter", loader, "--force-rpath", "--set-rpath", libraries, str(root / binary)])
+
+
+def _loader(directory: Path) -> Path:
+    return directory / "usr" / "lib64" / "ld-linux-x86-64.so.2"
 
 
 def _mirror() -> str:
