@@ -15,7 +15,6 @@ How: `mask.c` replaces each `cpuid` instruction of ONNX Runtime before it runs, 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import subprocess
@@ -24,6 +23,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from engine.devices.onnx_runtime import onnxruntime
 from syntax.children import find_program
 
 _SOURCE = Path(__file__).with_name("mask.c")
@@ -31,10 +31,7 @@ _SOURCE = Path(__file__).with_name("mask.c")
 
 def libraries() -> list[Path]:
     """ONNX Runtime's own code."""
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        raise SystemExit("ONNX Runtime is not installed in this environment.")
-    folder = Path(spec.origin).with_name("capi")
+    folder = Path(onnxruntime.__file__).with_name("capi")
     return sorted([*folder.glob("onnxruntime_pybind11_state*.so"), *folder.glob("libonnxruntime.so*")])
 
 

@@ -63,7 +63,7 @@ def test_an_example_is_a_file_with_a_part_of_it_asked_for(
 ) -> None:
     tokenizer, style = tools
     drawer, chance = Drawer(files, tokenizer, style), random.Random(3)
-    examples = [drawer.example(chance) for _ in range(150)]
+    examples = [drawer.example(chance) for _ in range(500)]
     texts = {file.text for file in files}
     for one in examples:
         prompt = tokenizer.decode([int(token) for token in one.tokens[: one.prompt]])
