@@ -11,7 +11,8 @@ The lines just above the cursor tell most: snippets of other files get only what
 of 512 tokens, snippets cost the default model 0.1 nats a token (`python -m evaluation.worth`). In prompts of 1,024, at
 198 held-out middles, they bring 0.084 nats (standard error 0.027) where a word of the truth stands in it and not
 above the cursor, and cost 0.027 (0.039) elsewhere. At 316 middles below 2,500 code points of a file, they cost 0.036
-(0.023), and no share of the prompt from an eighth to a half does better than another (`--shares`).
+(0.023), and no share of the prompt from an eighth to a half does better than another (`--tokens 1024`;
+the latter with `--shares`, one run each).
 """
 
 from __future__ import annotations

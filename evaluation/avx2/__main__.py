@@ -1,6 +1,6 @@
 """What a processor without VNNI would do: `python -m evaluation.avx2 COMMAND...`, on x86-64 under Linux.
 
-Runs a command, and all processes that it starts, in which ONNX Runtime finds AVX2 and neither AVX-512 nor VNNI nor AMX.
+Runs a command, and all processes that get its environment: ONNX Runtime finds AVX2, but not AVX-512, VNNI or AMX.
 It then takes the kernels that it takes on such a processor, whose sums of products of unsigned and signed bytes
 saturate: the answers are those of such a processor, and the times are those of this one without the instructions.
 OpenBLAS takes its kernels of Haswell. Wants `gcc` and `objdump` (on Debian: `gcc binutils`).

@@ -41,7 +41,7 @@ def test_every_library_says_whether_it_was_loaded() -> None:
         assert {library.name for library in libraries if library.required} >= {"libcublas.so.13", "libcudart.so.13"}
 
 
-@pytest.mark.skipif(cuda.card() is not None, reason="there is a card")
+@pytest.mark.skipif(cuda.card() is not None, reason="a card answers otherwise: `evaluation.gpu` asks it")
 def test_without_a_card_there_is_nothing_to_copy_or_to_ask() -> None:
     assert cuda.card() is None
     assert cuda.free_memory() is None

@@ -36,7 +36,7 @@ def test_there_is_no_more_than_the_machine_has() -> None:
     assert 0 < allowed() <= psutil.virtual_memory().total
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="`ulimit -v` is of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to these limits")
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_the_limit_of_a_process_counts(limit: str) -> None:
     code = (

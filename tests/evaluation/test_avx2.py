@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,15 @@ from engine.model_folders.manifest import read_manifest, write_manifest
 from syntax.children import child_environment, find_program
 
 HOUSE = Path(__file__).parents[2]
-on_x86 = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() != "x86_64" or not find_program("gcc") or not find_program("objdump"),
-    reason="wants x86-64, Linux, gcc and objdump",
-)
+_TOOLS = find_program("gcc") and find_program("objdump")
+
+
+def on_x86(test: Callable[..., None]) -> Callable[..., None]:
+    """Skip a test where there are no such processors; without the tools, too, but in `.ci/run`, where it fails."""
+    other = sys.platform != "linux" or platform.machine() != "x86_64"
+    without_tools = not _TOOLS and not os.environ.get("MELLUM_LSP_MUST_OBSERVE")
+    test = pytest.mark.skipif(other, reason="the mask is written for x86-64 under Linux")(test)
+    return pytest.mark.skipif(without_tools, reason="gcc and objdump are not there (gcc, binutils)")(test)
 
 
 def _masked(code: str, cache: Path) -> list[str]:
