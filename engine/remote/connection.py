@@ -3,6 +3,8 @@
 HTTP/2 where the server offers it and `h2` is installed: a cancelled request then ends its stream alone. With HTTP/1.1
 a cancelled request closes the connection; where that is encrypted, another is opened at once, for the next request.
 httpx gives up an HTTP/2 stream without telling the server, which would decode on: the frame that says it is sent here.
+A request that is cancelled while it opens a connection opens it to the end, for the next one, and sends nothing:
+httpx counts the streams of a connection wrongly for good if it is interrupted there.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.remote.address import Address, Proxy, RemoteError, proxy_for
-from engine.remote.events import Event, ServerSaid, events
+from engine.remote.events import Event, Malformed, ServerSaid, events
 from engine.remote.failures import broken, no_login, no_way, not_openai, refusal
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _THROUGH = ("proxy.start_tls.started", "socks.start_tls.started", "socks.setup_socks5_connection.complete")
 """What httpx tells once a proxy has let a request through."""
 _MOST_RESET = 50  # streams of a connection: to httpx they are still open, and a server allows 100
+_OPENING = ("connect_tcp.started", "send_connection_init.started")
+"""Where a request opens a connection of HTTP/2, or is the first one on it."""
 
 Result = TypeVar("Result")
 Deliver = Callable[[Event | RemoteError], None]
@@ -43,6 +48,21 @@ log = logging.getLogger(__name__)
 
 for _library in ("httpx", "httpcore", "hpack", "h2"):
     logging.getLogger(_library).setLevel(logging.WARNING)  # hpack logs each header, and the token is in one
+
+
+@dataclass(slots=True)
+class _Sending:
+    """How far a request has come that may be cancelled."""
+
+    client: httpx.AsyncClient | None = None
+    is_opening: bool = False
+    """Whether it opens a connection of HTTP/2, which must not be interrupted."""
+    is_unwanted: bool = False
+    """It was cancelled meanwhile."""
+    is_half_sent: bool = False
+    """Its headers are on their way: the server may know of its HTTP/2 stream or not."""
+    stream: int | None = None
+    """The number of its HTTP/2 stream."""
 
 
 class Connection:
@@ -133,7 +153,7 @@ class Connection:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            await self._renew()
+            await self._close(self._client)
             self._loop.stop()
 
         with self._ending:  # what was given to `soon` before is called before
@@ -160,12 +180,22 @@ class Connection:
             raise self._as_told(not_openai(self.address, f"{path} answers with something else than JSON")) from error
 
     async def _stream(self, path: str, body: Any, deliver: Deliver, model: str) -> None:
-        streams: list[int] = []
+        sending = _Sending()
+        work = self._in_background(self._deliver_or_tell(path, body, deliver, model, sending))
         try:
-            await self._deliver(path, body, deliver, model, streams)
+            await asyncio.shield(work)
         except asyncio.CancelledError:
-            if streams:
-                self._in_background(self._end_stream(streams[-1]))
+            sending.is_unwanted = True
+            if not sending.is_opening:
+                work.cancel()
+            raise
+
+    async def _deliver_or_tell(self, path: str, body: Any, deliver: Deliver, model: str, sending: _Sending) -> None:
+        try:
+            await self._deliver(path, body, deliver, model, sending)
+        except asyncio.CancelledError:
+            if sending.stream is not None:
+                self._in_background(self._end_stream(sending))
             elif self.address.is_encrypted and self.protocol == "HTTP/1.1":
                 self._in_background(self._open_another())
             raise
@@ -174,7 +204,7 @@ class Connection:
         except ServerSaid as error:
             said = refusal(self.address, 500, error.said, model=model, has_token=True, retry_after="")
             deliver(self._as_told(said))
-        except ValueError as error:
+        except Malformed as error:
             deliver(self._as_told(not_openai(self.address, str(error))))
         except Exception as error:
             deliver(self._as_told(broken(self.address, error, has_answered=bool(self.protocol))))
@@ -188,9 +218,9 @@ class Connection:
             sentence += f". It is reached through the {self.proxy}"
         return RemoteError(sentence, again_in=error.again_in, is_about_one=error.is_about_one)
 
-    async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, streams: list[int]) -> None:
+    async def _deliver(self, path: str, body: Any, deliver: Deliver, model: str, sending: _Sending) -> None:
         is_complete = False
-        async with self._request("POST", path, body, streams) as response:
+        async with self._request("POST", path, body, sending) as response:
             if response.status_code != 200:
                 raise self._refusal(response, await self._read(response), model)
             kind = response.headers.get("content-type", "")
@@ -204,9 +234,9 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, method: str, path: str, body: Any, streams: list[int] | None = None
+        self, method: str, path: str, body: Any, sending: _Sending | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request; `streams` gets the number of its HTTP/2 stream."""
+        """Send a request. `sending`: what is known of it meanwhile."""
         import httpx
 
         content = None if body is None else json.dumps(body).encode()
@@ -218,6 +248,7 @@ class Connection:
         url = self.address.base + path
 
         is_at_proxy = False
+        sending = sending or _Sending()
 
         async def trace(event: str, about: dict[str, Any]) -> None:
             nonlocal is_at_proxy
@@ -226,28 +257,38 @@ class Connection:
                 is_at_proxy = self.proxy is not None
             elif event in _THROUGH or (step == "send_request_headers.started" and not self.address.is_encrypted):
                 is_at_proxy = False
+            if step in _OPENING and self.protocol != "HTTP/1.1":
+                sending.is_opening = True
             if step == "send_request_headers.started":
                 limit.reschedule(None)  # httpx has its own for all that follows
+                sending.is_opening = False
+                if sending.is_unwanted:
+                    raise asyncio.CancelledError
+                sending.stream = about.get("stream_id")
+                sending.is_half_sent = sending.stream is not None
             if step in ("connect_tcp.complete", "start_tls.complete"):
                 self._network, self._reset = about["return_value"], 0
-            elif event == "http2.send_request_headers.started" and streams is not None:
-                streams.append(about["stream_id"])
+            elif step == "send_request_headers.complete":
+                sending.is_half_sent = False
 
         closed = (httpx.ProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, ssl.SSLError)
         more: dict[str, Any] = {"content": content, "headers": headers, "extensions": {"trace": trace}}
         async with contextlib.AsyncExitStack() as stack:
             for is_again in (False, True):
-                client = await self._opened()
+                sending.is_opening, sending.is_half_sent, sending.stream = False, False, None
+                client = sending.client = await self._opened()
                 try:
                     async with asyncio.timeout(_READ_WITHIN) as limit:  # httpx waits for a SOCKS proxy without one
                         response = await stack.enter_async_context(client.stream(method, url, **more))
                     break
                 except Exception as error:
+                    if limit.expired():
+                        await self._close(client)  # where it was interrupted, httpx may count its streams wrongly
                     if self.proxy is not None and is_at_proxy:
                         raise no_way(self.address, self.proxy, error) from error
                     if is_again or not isinstance(error, closed):
                         raise
-                    await self._renew()  # the server has closed a connection that was kept
+                    await self._close(client)  # the server has closed a connection that was kept
             self.protocol = response.http_version
             if response.status_code == 407 and self.proxy is not None:
                 raise no_login(self.proxy)
@@ -268,9 +309,10 @@ class Connection:
             self._client = httpx.AsyncClient(verify=_trust(), proxy=way, **self._options)
         return self._client
 
-    async def _renew(self) -> None:
-        """Close all connections; the next request opens another."""
-        client, self._client = self._client, None
+    async def _close(self, client: httpx.AsyncClient | None) -> None:
+        """Close a client's connections; the next request opens another."""
+        if client is self._client:
+            self._client = None
         if client is not None:
             with contextlib.suppress(Exception):
                 await client.aclose()
@@ -292,23 +334,27 @@ class Connection:
         has_token = bool(self._token)
         return refusal(self.address, response.status_code, said, model=model, has_token=has_token, retry_after=again)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
-    async def _end_stream(self, stream: int) -> None:
+    async def _end_stream(self, sending: _Sending) -> None:
         """Tell the server that an HTTP/2 stream is cancelled (RFC 9113, 6.4)."""
+        assert sending.stream is not None
         length, kind, flags, cancel = (4).to_bytes(3, "big"), b"\3", b"\0", (8).to_bytes(4, "big")
-        frame = length + kind + flags + stream.to_bytes(4, "big") + cancel
+        frame = length + kind + flags + sending.stream.to_bytes(4, "big") + cancel
         self._reset += 1
-        try:
-            await self._network.write(frame, timeout=_CONNECT_WITHIN)
-            is_worn = self._reset >= _MOST_RESET
-        except Exception:  # closed meanwhile, or busy
-            is_worn = True
+        is_worn = self._reset >= _MOST_RESET or sending.is_half_sent
+        if not sending.is_half_sent:
+            try:
+                await self._network.write(frame, timeout=_CONNECT_WITHIN)
+            except Exception:  # closed meanwhile, or busy
+                is_worn = True
         if is_worn:
-            await self._renew()
+            await self._close(sending.client)
+            await self._open_another()
 
     async def _open_another(self) -> None:
         with contextlib.suppress(RemoteError):

@@ -1,7 +1,7 @@
 """A streamed answer: server-sent events to pieces of text with their log probabilities.
 
 Servers differ: vLLM sends the lists of OpenAI's completions, llama-server those of OpenAI's chat, with token ids.
-Nothing of an answer is trusted: what has another form raises ValueError.
+Nothing of an answer is trusted: what has another form raises Malformed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import Any
 
 _LONGEST_EVENT = 1 << 20  # bytes
 _LONGEST_TEXT = 1 << 14  # characters of an event; longer than all tokens that are ever asked for
+
+
+class Malformed(Exception):
+    """An answer has not the form that it should have; its text names the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Event:
 
 
 async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
-    """Read the events of an answer, to its end. Raises ValueError.
+    """Read the events of an answer, to its end. Raises Malformed.
 
     Lines end with a line feed alone: text in JSON may hold other characters that end lines elsewhere.
     """
@@ -47,7 +51,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > _LONGEST_EVENT:
-            raise ValueError("an event without an end")
+            raise Malformed("an event without an end")
         for line in lines:
             name, _, value = line.partition(b":")
             value = value.strip()
@@ -57,32 +61,34 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
             try:
                 said = json.loads(value)
             except RecursionError as error:
-                raise ValueError("an event that is nested too deeply") from error
+                raise Malformed("an event that is nested too deeply") from error
+            except ValueError as error:
+                raise Malformed(str(error)) from error
             yield event_of(said)
 
 
 def event_of(said: Any) -> Event:
-    """Read one event. Raises ValueError; ServerSaid where the server tells of an error."""
+    """Read one event. Raises Malformed; ServerSaid where the server tells of an error."""
     if not isinstance(said, Mapping):
-        raise ValueError("an event that is no object")
+        raise Malformed("an event that is no object")
     if said.get("error"):
         raise ServerSaid(said)
     choices = said.get("choices")
     if not isinstance(choices, list):
-        raise ValueError("an event without choices")
+        raise Malformed("an event without choices")
     model = said.get("model")
     model = model if isinstance(model, str) else ""
     if not choices:  # the last one with counts of tokens
         return Event((), "", model)
     choice = choices[0]
     if not isinstance(choice, Mapping) or not isinstance(text := choice.get("text", ""), str):
-        raise ValueError("a choice without text")
+        raise Malformed("a choice without text")
     if len(text) > _LONGEST_TEXT:
-        raise ValueError("more text than was asked for")
+        raise Malformed("more text than was asked for")
     return Event(_pieces(text, choice.get("logprobs")), str(choice.get("finish_reason") or ""), model)
 
 
-class ServerSaid(ValueError):
+class ServerSaid(Exception):
     """The server tells of an error inside of its answer."""
 
     def __init__(self, said: Mapping[str, Any]) -> None:

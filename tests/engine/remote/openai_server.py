@@ -82,11 +82,13 @@ class Application:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
+        body, is_whole = b"", False
+        while not is_whole:
+            message = await receive()
+            if message["type"] != "http.request":
+                return  # cancelled before it was sent to its end
             body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+            is_whole = not message.get("more_body")
         asked = json.loads(body) if body else {}
         path = scope["path"]
         if path == "/behave":

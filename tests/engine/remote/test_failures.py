@@ -17,6 +17,7 @@ import pytest
 from engine import Cancelled
 from engine.remote.address import RemoteError, parse_address
 from engine.remote.connection import Connection
+from evaluation.harness.client import SOON
 from tests.engine.remote.conftest import Connect
 from tests.engine.remote.openai_server import MODEL
 from tests.engine.remote.running import Running, free_port, running, wait_for
@@ -117,6 +118,27 @@ def test_with_http_2_hundreds_of_requests_are_cancelled(
         encrypted.behave()
         assert engine.complete(at_end(CODE)).text
         assert engine.is_ready
+
+
+def test_a_request_that_is_cancelled_while_it_connects_spoils_no_connection(
+    encrypted: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection takes some milliseconds to open; each round cancels somewhat later."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(encrypted.authority))
+    encrypted.behave(delay=SOON)
+    body = {"model": MODEL, "prompt": "x", "max_tokens": 4, "stream": True}
+    for step in range(100):
+        connection = Connection(parse_address(encrypted.url))
+        stream = connection.stream("/v1/completions", body, lambda event: None, model=MODEL)
+        time.sleep(step * 0.0004)
+        stream.cancel()
+        for _ in range(3):
+            assert connection.start(connection.get("/v1/models")).result(SOON)["data"]
+        assert connection.protocol == "HTTP/2"
+        connection.close()
+    came = len(encrypted.seen()["prompts"])
+    assert 0 < came < 100, "some are cancelled before they are sent, and some after it"
+    wait_for(lambda: encrypted.seen()["cancelled"] == came)
 
 
 def test_tls_is_not_confused_with_plain_http(encrypted: Running, server: Running, connect: Connect) -> None:
