@@ -25,12 +25,17 @@ class _Made:
     after: str
     explicit: bool
     gate: float
+    others: int
+    """Identifies the texts of other files that it was made with."""
     suggestion: Suggestion
 
     def is_answer_to(self, request: CompletionRequest) -> bool:
-        """Whether it may answer: explicit suggestions stay on screen, and explicit requests get ungated ones only."""
+        """Whether it may answer: explicit suggestions stay on screen, and explicit requests get ungated ones only.
+
+        Those must also be made with what other files say now: a key is pressed again to get something better.
+        """
         if request.explicit:
-            return self.gate == 0 and bool(self.suggestion.text)
+            return self.gate == 0 and bool(self.suggestion.text) and self.others == _others(request)
         return self.explicit or self.gate == request.gate
 
     def is_around(self, request: CompletionRequest, typed: str) -> bool:
@@ -49,8 +54,17 @@ class Suggestions:
     def remember(self, request: CompletionRequest, suggestion: Suggestion) -> None:
         """Keep a suggestion."""
         before, after = _around(request.text, request.offset)
-        length, gate = len(request.text), request.gate
-        made = _Made(_document(request), request.offset, length, before, after, request.explicit, gate, suggestion)
+        made = _Made(
+            document=_document(request),
+            offset=request.offset,
+            length=len(request.text),
+            before=before,
+            after=after,
+            explicit=request.explicit,
+            gate=request.gate,
+            others=_others(request),
+            suggestion=suggestion,
+        )
         with self._lock:
             self._made.append(made)
 
@@ -62,7 +76,8 @@ class Suggestions:
     def find(self, request: CompletionRequest) -> Suggestion | None:
         """Find the rest of a suggestion whose beginning was typed since it was made, the newest first; or None.
 
-        An explicitly invoked request runs the model again where the suggestion was empty or cut by the gate.
+        An explicitly invoked request runs the model again where the suggestion was empty or cut by the gate, or where
+        other files have changed.
         """
         for made, typed in self._candidates(request):
             text = made.suggestion.text
@@ -103,6 +118,10 @@ class Suggestions:
 
 def _document(request: CompletionRequest) -> tuple[str, str]:
     return request.document, request.path
+
+
+def _others(request: CompletionRequest) -> int:
+    return hash((request.context, request.neighbours))  # each text's own hash is computed once
 
 
 def _around(text: str, offset: int) -> tuple[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 _LONGEST = 800  # code points
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def shortened(sentence: str, most: int = _LONGEST) -> str:
@@ -10,10 +13,16 @@ def shortened(sentence: str, most: int = _LONGEST) -> str:
 
     The subject stands at the beginning, the reason at the end, and a path of up to 4,000 characters between them.
     """
+    sentence = visible(sentence)
     if len(sentence) <= most:
         return sentence
     half = (most - 3) // 2
     return f"{sentence[:half]}...{sentence[-half:]}"
+
+
+def visible(text: str) -> str:
+    """Replace control characters, which a terminal would obey; newlines and tabs stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def reason_of(error: BaseException) -> str:

@@ -182,7 +182,8 @@ class _Walk:
     def _at_end(self, line: _Line, written: str) -> int | None:
         """Judge a whole line, whose code without comments is `written`: whether the suggestion ends after it."""
         surroundings = self._surroundings
-        self._open = at_line_end(self._reading.open_at(line.end, surroundings.delimiters.at_cursor))
+        open_there = self._reading.open_at(line.end, surroundings.delimiters.at_cursor)
+        self._open = at_line_end(open_there, surroundings.language.name)
         if line.is_first:
             self._code = surroundings.delimiters.code + written
         else:

@@ -245,7 +245,7 @@ def balanced(text: str, delimiters: Delimiters, language: Language) -> str:
     lines = text.split("\n")
     for count in range(len(lines) - 1, 0, -1):
         end = sum(len(one) + 1 for one in lines[:count]) - 1
-        stack = at_line_end(reading.open_at(end, delimiters.at_cursor))
+        stack = at_line_end(reading.open_at(end, delimiters.at_cursor), language.name)
         if _depth_of_text(stack, delimiters, blocks=blocks) is None and "".join(lines[:count]).strip():
             return text[:end]
     if not is_quote(at_end[depth]):

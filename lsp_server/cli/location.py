@@ -50,7 +50,10 @@ def erased(location: Location, lines: int) -> Location:
         offset = start + len(text[start:end]) - len(text[start:end].lstrip())
     for _ in range(lines - 1):
         newline = text.find("\n", end)
-        end = _line_end(text, newline + 1) if newline >= 0 else len(text)
+        if newline < 0:
+            end = len(text)
+            break
+        end = _line_end(text, newline + 1)
     return replace(location, cursor=replace(location.cursor, text=text[:offset] + text[end:], offset=offset))
 
 
@@ -59,7 +62,7 @@ def parse_location(written: str) -> Location:
 
     Raises LocationError where there is no such file, line or column.
     """
-    match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", written)
+    match = re.fullmatch(r"(.+?)(?::(\d{1,18}))?(?::(\d{1,18}))?", written, re.DOTALL)
     assert match is not None or not written
     name, line, column = match.groups() if match else ("", None, None)
     try:

@@ -108,7 +108,7 @@ def read_after(before: bytes, generated: str, stack: Stack, language: str, leave
     previous_end = start
     for leaf in leaves(source, start, language):
         if source.find(b"\n", previous_end, leaf.start) >= 0:
-            stack = at_line_end(stack)
+            stack = at_line_end(stack, language)
         previous_end = leaf.end_without_newline(source)
         if leaf.kind == "comment" and not _is_in_string(stack):
             first = characters(leaf.start)

@@ -11,7 +11,7 @@ from syntax.languages import language_named
 COMMENT = "/*"
 """Stands for an open block comment among what is open."""
 
-CLOSERS = {"(": ")", "[": "]", "{": "}", "${": "}", "#{": "}"}
+CLOSERS = {"(": ")", "[": "]", "{": "}", "${": "}", "#{": "}", "$(": ")"}
 QUOTES = frozenset({'"', "'", "`", '"""', "'''"})
 DELIMITERS = frozenset(CLOSERS) | frozenset(CLOSERS.values()) | QUOTES | {'f"'}
 

@@ -23,6 +23,8 @@ DEEPEST = 200
 _QUOTES = QUOTES | {f"f{quote}" for quote in QUOTES}  # f-strings keep their letter: braces in them are code
 _MULTILINE = frozenset({"`", '"""', "'''"})
 _ENDED_BY_LINE = _QUOTES - _MULTILINE - {f"f{quote}" for quote in _MULTILINE}
+_OVER_LINES = frozenset({"shellscript"})
+"""Where all strings go on over lines, also to the grammar. Others' grammars see code after a quote without an end."""
 _PART = 800  # bytes; the end that is walked over for each keystroke is two to three times as long
 _CANDIDATES = 24  # how many of the last statements are looked at for one that code can be read from
 _KEPT = 600  # beginnings; more than are looked at in any part of a window
@@ -101,7 +103,7 @@ def _on_from(known: Walk, source: bytes, language: str, leaves: ReadLeaves) -> W
     previous_end = 0
     for leaf in (*leaves(rest, 0, language), Leaf(len(rest), len(rest), "")):
         if newline := rest.rfind(b"\n", previous_end, leaf.start) + 1:
-            stack = at_line_start = at_line_end(stack)
+            stack = at_line_start = at_line_end(stack, language)
             columns = columns[: len(stack)]
             if _may_begin_statement(stack):
                 indent = indentation(rest[newline : leaf.start].decode("utf-8", "replace") + ".")
@@ -137,7 +139,7 @@ def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
     if is_quote(top):
         if kind.lstrip("f") == top.lstrip("f"):
             return stack[:-1], True, False
-        if kind in ("${", "#{") or (kind == "{" and top.startswith("f")):
+        if kind in ("${", "#{", "$(") or (kind == "{" and top.startswith("f")):
             return (*stack, kind), False, False
         return None  # text: unfinished strings have leaves like code
     if kind in CLOSERS or is_quote(kind) or kind == COMMENT:
@@ -147,9 +149,9 @@ def step(kind: str, stack: Stack) -> tuple[Stack, bool, bool] | None:
     return stack, True, True
 
 
-def at_line_end(stack: Stack) -> Stack:
+def at_line_end(stack: Stack, language: str) -> Stack:
     """What stays open after a line's end, which ends a string that cannot go on over it."""
-    if _ENDED_BY_LINE.isdisjoint(stack):
+    if language in _OVER_LINES or _ENDED_BY_LINE.isdisjoint(stack):
         return stack
     return stack[: next(depth for depth, token in enumerate(stack) if token in _ENDED_BY_LINE)]
 

@@ -60,3 +60,28 @@ def test_a_closer_is_never_written_twice(size: int) -> None:
         assert text[opener + 1 :].startswith(kept), (kept, text[opener - 40 : line_end])
         right += "".join(text[opener + 1 :].split()).startswith("".join(line.split()))
     assert right >= 98
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("language", "prefix", "generated", "suffix", "kept"),
+    [
+        ("shellscript", "x=$(ls ", '-l "$a")', ")\n", '-l "$a"'),
+        ("shellscript", 'x="$(ls ', '"$a")"', ')"\n', '"$a"'),
+        ("shellscript", "x=$((1 + ", "2))", "))\n", "2"),
+        ("shellscript", "diff <(", "sort a)", ")\n", "sort a"),
+        ("shellscript", "awk '", "{ print $1 }'", "'\n", "{ print $1 }"),
+        ("shellscript", 'echo "a\n  b ', 'c"', '"\n', "c"),
+        ("shellscript", 'echo "a\n  b ', "it's (c\"", '"\n', "it's (c"),
+        ("sql", "select 'a", "bc'", "'\n", "bc"),
+        ("sql", "insert into t values ('a', 'it''s", " me');", "');\n", " me"),
+        ("csharp", 'var s = @"a\n ', 'b (";', '";\n', "b ("),
+        ("scala", 'println(s"Hello $name', ', welcome")', '")\n', ", welcome"),
+        ("c", '#define A "', 'x"', '"\n', "x"),
+        ("lua", "x = [[a ", "b]]", "]]\n", "b"),
+    ],
+)
+def test_strings_and_brackets_of_other_languages_are_not_closed_twice(
+    language: str, prefix: str, generated: str, suffix: str, kept: str, size: int
+) -> None:
+    assert suggested(prefix, generated, suffix, language, size) == (kept, 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from engine import CompletionRequest, StopReason, Suggestion
+from engine import CompletionRequest, ContextSnippet, StopReason, Suggestion
 from engine.suggestion_cache import Suggestions
 
 BEFORE, AFTER = "import math\n\ndef area(r):\n    return ", "\n\nprint(area(2))\n"
@@ -80,6 +81,16 @@ def test_an_unsure_suggestion_is_shown_only_when_explicitly_invoked() -> None:
     suggestions.remember(asked, MADE)
     assert suggestions.find(sure) is not None
     assert suggestions.find(asked) is not None
+
+
+@pytest.mark.parametrize("others", [{"neighbours": ("tau = 6.28\n",)}, {"context": (ContextSnippet("b.py", "tau"),)}])
+def test_a_key_asks_again_once_other_files_are_known(others: dict[str, Any]) -> None:
+    suggestions = Suggestions()
+    asked = replace(request(), explicit=True)
+    suggestions.remember(asked, MADE)
+    assert suggestions.find(asked) is not None
+    assert suggestions.find(replace(asked, **others)) is None
+    assert suggestions.find(replace(request(), **others)) is not None  # what is on the screen stays while it is typed
 
 
 def test_a_long_document_costs_only_its_surroundings() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from engine.model_folders.manifest import read_manifest, write_manifest
 from syntax.children import child_environment, find_program
 
 HOUSE = Path(__file__).parents[2]
+_KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 _TOOLS = find_program("gcc") and find_program("objdump")
 
 
@@ -49,6 +51,57 @@ def test_the_graph_that_tries_sums_is_one_product() -> None:
     session = onnxruntime.InferenceSession(integer_sums.GRAPH, providers=["CPUExecutionProvider"])
     small = {"a": np.array([[1, 2]], np.uint8), "b": np.array([[3], [-4]], np.int8)}
     assert session.run(None, small)[0] == [[-5]]
+
+
+def _run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command as a newcomer gives it."""
+    masked = [sys.executable, "-m", "evaluation.avx2", *command]
+    environment = child_environment(more)
+    return subprocess.run(masked, cwd=HOUSE, env=environment, capture_output=True, text=True, check=False)
+
+
+@on_x86
+@pytest.mark.parametrize("command", [["no-such-command"], ["/"], [""], ["--"], []])
+def test_what_is_no_command_is_refused_with_a_sentence(command: list[str]) -> None:
+    done = _run(*command)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("usage: python -m evaluation.avx2 COMMAND...")
+
+
+@on_x86
+def test_a_folder_that_the_linker_cannot_name_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "a b"
+    place.mkdir()
+    done = _run("python", "-c", "pass", TMPDIR=str(place))
+    assert done.returncode == 1
+    assert done.stderr.endswith("let TMPDIR name another folder.\n")
+
+
+@on_x86
+@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(7)", 7), (_KILLED, 128 + signal.SIGKILL)])
+def test_the_exit_code_is_passed_on(code: str, expected: int) -> None:
+    assert _run("--", "python", "-c", code).returncode == expected
+
+
+@on_x86
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes of the terminal, SIGTERM the first one alone."""
+    code = "import sys, time; print('begun', flush=True); time.sleep(300)"
+    command = [sys.executable, "-m", "evaluation.avx2", "python", "-c", code]
+    environment = child_environment({"TMPDIR": str(tmp_path)})
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=HOUSE, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
+        assert process.wait() == 128 + number
+        assert "evaluation" not in process.stderr.read()  # the traceback is the command's own
+    assert list(tmp_path.iterdir()) == []
 
 
 _TRIED = """

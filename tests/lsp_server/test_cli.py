@@ -253,6 +253,7 @@ def test_code_that_is_there_can_be_taken_out_first(tmp_path: Path) -> None:
     assert left("2", 1) == (head, "\r\n    return total\r\n")
     assert left("2", 2) == (head, "\r\n")
     assert left("2", 9) == (head, "")
+    assert left("2", 10**15) == (head, "")
     assert left("2:13", 0) == (f"{head}total = ", "a + b\r\n    return total\r\n")
 
 
@@ -297,3 +298,21 @@ def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LocationError, match="not UTF-8"):
         parse_location(str(file))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names of files")
+def test_names_and_code_reach_the_terminal_as_text_alone(model_cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "[id"
+    folder.mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    other = folder / "b]\n.py"
+    other.write_text("def plus(a, b):\n    return a + b\n")
+    file = folder / "a\x1b[31m\n.py"
+    file.write_text("x = '\x1b]0;title\x07' + " + "plus(1, 2) + " * 200_000)
+    for command in ("complete", "context"):
+        done = run(command, f"{file}:1", "--open", str(other), cache=model_cache)
+        assert done.returncode == 0, done.stderr
+        assert not {"\x1b", "\x07"} & set(done.stdout)
+    assert "in [id/b]\n.py" in done.stdout
+    with pytest.raises(LocationError, match="cannot be read"):
+        parse_location(f"{file}:{'9' * 5000}")

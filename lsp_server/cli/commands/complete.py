@@ -28,6 +28,7 @@ from lsp_server.cli.location import (
 )
 from lsp_server.reporting.silence import silence_of
 from syntax import DocumentId, identify, language_of
+from syntax.sentences import visible
 
 _LocationArgument = Annotated[
     str, typer.Argument(metavar="FILE[:LINE[:COLUMN]]", help="Where to complete; counted from 1. Default: the end.")
@@ -48,6 +49,7 @@ _Erase = Annotated[
     ),
 ]
 
+_SHOWN = 4_000  # code points on either side of the cursor
 _MOVED = 3  # lines, for the price of a short move
 
 
@@ -102,7 +104,8 @@ def context(
         more |= {"budget": engine.budget.prompt, "first_budget": engine.first_budget.prompt, "computed": computed}
         print_json({**asdict(prompt), **more})
         return
-    out.print(Text.assemble(engine.tokenizer.decode(prompt.tokens), (prompt.last_word, "reverse")), soft_wrap=True)
+    written = visible(engine.tokenizer.decode(prompt.tokens).replace("\r\n", "\n"))
+    out.print(Text.assemble(written, (visible(prompt.last_word), "reverse")), soft_wrap=True)
     out.rule(style="dim")
     out.print(
         f"{len(prompt.tokens)} tokens of at most {engine.budget.prompt} (the first at a new place: "
@@ -119,14 +122,17 @@ def context(
     if snippets:
         table = Table("snippet of", "source", "score", "tokens", box=None, padding=(0, 2, 0, 0))
         for snippet in snippets:
-            table.add_row(snippet.path, ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens))
+            table.add_row(
+                Text(visible(snippet.path)), ", ".join(snippet.sources), f"{snippet.score:.3f}", str(snippet.tokens)
+            )
         out.print(table)
     elif near:
         out.print("No snippets: nothing helps here, or the lines above leave no room for them")
     else:
         out.print("No context: nothing else is open, and no index of this project is there. Run: mellum-lsp index")
     if looked_up:
-        out.print(f"N-grams are looked up in the document and, the nearest first, in {', '.join(looked_up)}")
+        names = visible(", ".join(looked_up))
+        out.print(Text(f"N-grams are looked up in the document and, the nearest first, in {names}"))
 
 
 def _computed(request: CompletionRequest, engine: Engine) -> dict[str, int]:
@@ -208,12 +214,13 @@ def _engine(model: str | None, provider: Provider = "auto") -> Engine:
 def _picture(location: Location, suggestion: Suggestion, *, around: int = 8) -> Text:
     """The code around the cursor with the suggestion in it, as an editor would show it."""
     cursor = location.cursor
-    before = cursor.text[: cursor.offset].splitlines(keepends=True)[-around:]
-    after = cursor.text[cursor.offset + suggestion.replaces :].splitlines(keepends=True)[: around // 2]
+    start, end = cursor.offset, cursor.offset + suggestion.replaces
+    before = cursor.text[max(start - _SHOWN, 0) : start].splitlines(keepends=True)[-around:]
+    after = cursor.text[end : end + _SHOWN].splitlines(keepends=True)[: around // 2]
     syntax = Syntax("", cursor.language, theme="ansi_dark")
-    picture = Text(f"{cursor.document.shown}:{location.line}:{location.column}\n", style="dim")
+    picture = Text(f"{visible(cursor.document.shown)}:{location.line}:{location.column}\n", style="dim")
     picture.append_text(_coloured(syntax, "".join(before)))
-    picture.append(suggestion.text or "▏", style="black on bright_green")
+    picture.append(visible(suggestion.text) or "▏", style="black on bright_green")
     picture.append_text(_coloured(syntax, "".join(after)))
     picture.rstrip()
     picture.append("\n")
@@ -222,7 +229,8 @@ def _picture(location: Location, suggestion: Suggestion, *, around: int = 8) -> 
 
 def _coloured(syntax: Syntax, code: str) -> Text:
     """Highlight a piece of code; `Syntax` drops newlines at both ends, which matter here."""
-    body = code.strip("\r\n")
+    code = visible(code.replace("\r\n", "\n"))
+    body = code.strip("\n")
     if not body:
         return Text(code)
     start = code.index(body)
