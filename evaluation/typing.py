@@ -4,7 +4,8 @@ Types real functions of three packages (see `evaluation.harness.functions`) into
 projects, key by key at 100 words a minute, against a real server over stdio. A suggestion that is right (all of it,
 else its first line, else its first word) is taken once it has been there for 250 ms; a wrong one is typed over. Prints
 keystrokes saved, time to suggestion, wrong time on screen, and CPU seconds; `--json FILE` keeps it, `--compare
-FILE` sets an earlier run beside it, `--plot FILE` draws it.
+FILE` sets an earlier run beside it, `--plot FILE` draws it. Without `--assistance` the user types each space of an
+indentation; editors as they are installed indent new lines (`indent`), and VS Code closes brackets, too (`brackets`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -39,12 +40,14 @@ def figures(records: Sequence[Record]) -> dict[str, float]:
         "characters": total("characters"),
         "keys": total("keys"),
         "keystrokes saved, %": 100 * (1 - total("keys") / max(total("keys_alone"), 1)),
+        "keystrokes saved, standard error": standard_error(records, "keys", "keys_alone"),
         **{f"taken: {part}": float(count) for part, count in taken.items()},
         **{f"time to suggestion p{p}, ms": 1e3 * percentile(seconds, p) for p in (50, 90, 99)},
         **{f"from a key to the next answer p{p}, ms": 1e3 * percentile(waits, p) for p in (50, 90, 99)},
         "answered before the next key, %": 100 * len(seconds) / max(requests, 1),
         "answered without the model, % of answers": 100 * (1 - models / max(len(seconds), 1)),
         "wrong from the first word, % of time on screen": 100 * total("wrong") / max(total("on_screen"), 1e-9),
+        "wrong from the first word, standard error": standard_error(records, "wrong", "on_screen"),
         "flickers in 100 keys": 100 * total("flickers") / max(total("keys"), 1),
         **{
             f"tokens recomputed after {step}, {name}": percentile(tokens, p)
@@ -55,6 +58,18 @@ def figures(records: Sequence[Record]) -> dict[str, float]:
         "tokens recomputed in 100 characters": 100 * sum(map(sum, computed.values())) / max(total("characters"), 1),
         "CPU seconds in 100 characters": 100 * total("cpu_seconds") / max(total("characters"), 1),
     }
+
+
+def standard_error(records: Sequence[Record], part: str, whole: str) -> float:
+    """The standard error, in percent, of a share of sums over functions, as functions vary; NaN of fewer than two.
+
+    Each function is left out once: the jackknife (Efron and Stein, "The jackknife estimate of variance", 1981).
+    """
+    sums = [sum(record[name] for record in records) for name in (part, whole)]
+    left = [100 * (sums[0] - one[part]) / max(sums[1] - one[whole], 1e-9) for one in records]
+    mean = sum(left) / max(len(left), 1)
+    squares = sum((share - mean) ** 2 for share in left)
+    return math.sqrt(squares * (len(left) - 1) / len(left)) if len(left) > 1 else float("nan")
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -8,6 +8,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -165,3 +167,14 @@ def test_the_real_server_is_measured_and_compared_with_an_earlier_run(
 
 def test_percentiles_are_values_that_occurred() -> None:
     assert [report.percentile([4, 1, 3, 2], percent) for percent in (50, 90, 99)] == [2, 4, 4]
+
+
+def test_a_share_is_as_uncertain_as_functions_vary() -> None:
+    alike = [{"wrong": 1.0, "on_screen": 4.0}] * 5
+    assert report.standard_error(alike, "wrong", "on_screen") == 0
+    chance = random.Random(5)
+    varied = [{"wrong": float(chance.random() < 0.2), "on_screen": 1.0} for _ in range(400)]
+    share = sum(one["wrong"] for one in varied) / 400
+    binomial = 100 * (share * (1 - share) / 399) ** 0.5
+    assert report.standard_error(varied, "wrong", "on_screen") == pytest.approx(binomial, rel=1e-6)
+    assert math.isnan(report.standard_error(alike[:1], "wrong", "on_screen"))
