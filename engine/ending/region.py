@@ -20,7 +20,6 @@ _QUOTES = {
     "java": "\"'",
     "rust": '"',
     "scala": '"',
-    "shellscript": "\"'",
     "sql": "\"'",
 }
 # What begins and ends comments and strings of several lines.
@@ -38,7 +37,7 @@ _LONG: dict[str, tuple[tuple[Region, str, str], ...]] = {
     "ruby": (("comment", "\n=begin", "\n=end"), ("string", "%w[", "]"), ("string", "%i[", "]")),
 }
 # Code inside a string, where it does not begin as in JavaScript, Python or Ruby.
-_CODE = {"csharp": ("{", "}"), "shellscript": ("$(", ")"), "swift": ("\\(", ")")}
+_CODE = {"csharp": ("{", "}"), "swift": ("\\(", ")")}
 _HERE_DOCUMENT = re.compile(r"<<[-~]?(?P<quote>['\"]?)(?P<end>[A-Za-z_]\w*)(?P=quote)[^\n]*\n")
 _HAVE_HERE_DOCUMENTS = frozenset({"perl", "ruby", "shellscript"})
 _LOOK = 8_000  # code points: longer comments and strings are read as code
