@@ -43,7 +43,8 @@ def install() -> None:
 
     def say(error: BaseException | None) -> None:
         if sys.stderr is not None:
-            print(traceback_of(error), file=sys.stderr, flush=True)
+            sys.stderr.write(f"{traceback_of(error)}\n")
+            sys.stderr.flush()
 
     def on_thread(arguments: Any) -> None:
         if arguments.exc_type is not SystemExit:

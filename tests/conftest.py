@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import gc
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,28 @@ def pytest_configure() -> None:
     """Take Ctrl-C as usual: what a shell starts in the background ignores it, and so would all servers under test."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[STATE_VARIABLE] = _state.name
+    if sys.version_info < (3, 11, 8):
+        pytest.MonkeyPatch().setattr(ast, "parse", _collecting_no_garbage(ast.parse))
+
+
+def _collecting_no_garbage(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the garbage until `parse` is done.
+
+    Else a warning about garbage may be parsed within, at which Python before 3.11.8 raises SystemError
+    (python/cpython#106905).
+    """
+
+    @functools.wraps(parse)
+    def parse_in_peace(*arguments: Any, **named: Any) -> Any:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return parse(*arguments, **named)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    return parse_in_peace
 
 
 settings.register_profile("no limits of time", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,7 +21,6 @@ from typing import get_args, get_type_hints
 import pytest
 
 from engine.model_folders.locations import CACHE_VARIABLE
-from tests.syntax_tree import syntax_tree
 
 HOUSE = Path(__file__).parent.parent
 ALLOWED = {
@@ -54,7 +53,7 @@ def promised(test: str, *packages: str) -> list[object]:
 def imported_packages(file: Path) -> set[str]:
     """Top-level names that a file imports, anywhere in it."""
     names: set[str] = set()
-    for node in ast.walk(syntax_tree(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -82,7 +81,7 @@ def modules() -> dict[str, Path]:
 def imported_modules(module: str) -> frozenset[str]:
     """Modules of the house that a module imports: at its top, in functions, and for types only."""
     found: set[str] = set()
-    for node in ast.walk(syntax_tree(modules()[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -189,7 +188,7 @@ def prose_of(file: Path) -> Iterator[str]:
     if file.suffix == ".md":
         yield source
         return
-    for node in ast.walk(syntax_tree(source)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):

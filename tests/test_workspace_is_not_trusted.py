@@ -17,7 +17,6 @@ import pytest
 
 from evaluation.harness.client import SOON, Client
 from tests.entry_points import HOUSE, PROGRAM, SOMEWHERE, Scene, commands, make_scene, whole_session
-from tests.syntax_tree import syntax_tree
 
 OURS = ("lsp_server", "indexer", "engine", "export", "syntax")
 STARTED = ("lsp_server", "indexer", "syntax", "evaluation", "training")
@@ -191,7 +190,7 @@ async def test_a_server_runs_nothing_of_its_workspace(scene: Scene) -> None:
 @pytest.mark.parametrize("package", STARTED)
 def test_packages_that_python_starts_take_the_current_folder_out_first(package: str) -> None:
     """To import these lines from one place would be to look for that place in the current folder."""
-    first, others = (syntax_tree(read(HOUSE / name / "__init__.py")).body[1:10] for name in (STARTED[0], package))
+    first, others = (ast.parse(read(HOUSE / name / "__init__.py")).body[1:10] for name in (STARTED[0], package))
     assert [ast.dump(one) for one in others] == [ast.dump(one) for one in first]
     assert {alias.name for one in first if isinstance(one, ast.Import) for alias in one.names} == {"os", "site", "sys"}
 
@@ -213,7 +212,7 @@ def test_child_processes_are_started_in_one_place(package: str) -> None:
 
 def starts(file: Path) -> list[int]:
     """The lines in which a file starts a process by itself."""
-    tree = syntax_tree(read(file))
+    tree = ast.parse(read(file))
     lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and _starts(node.func)]
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in _STARTING_MODULES:
@@ -243,7 +242,7 @@ def test_onnx_runtime_is_imported_in_one_place() -> None:
     imports = {
         file
         for file in files
-        for node in ast.walk(syntax_tree(read(file)))
+        for node in ast.walk(ast.parse(read(file)))
         if (isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "onnxruntime" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "onnxruntime")
     }

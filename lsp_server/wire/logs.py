@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 from queue import Full, Queue
+from types import TracebackType
 from typing import Any
 
 from syntax.sentences import shortened
@@ -58,7 +59,8 @@ class BackgroundHandler(logging.Handler):
                 item.set()
             elif sys.stderr is not None:  # None under pythonw
                 try:
-                    print(item, file=sys.stderr, flush=True)
+                    sys.stderr.write(f"{item}\n")  # in one write; `print` makes two where Python does not buffer
+                    sys.stderr.flush()
                 except (OSError, ValueError):
                     return  # stderr is closed, so there is nowhere to report this
 
@@ -107,7 +109,12 @@ def start_logging() -> BackgroundHandler:
     """Log to stderr; also the errors that end a thread or the process."""
     handler = BackgroundHandler()
     log = logging.getLogger(__name__)
-    sys.excepthook = lambda kind, error, trace: log.critical("The server ends", exc_info=error)
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.critical("The server ends", exc_info=error)
+        handler.drain(timeout=1.0)
+
+    sys.excepthook = end
     sys.unraisablehook = lambda arguments: log.error("An error was ignored", exc_info=arguments.exc_value)
     threading.excepthook = lambda arguments: log.error("A thread has ended", exc_info=arguments.exc_value)
     logging.getLogger().addHandler(handler)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from evaluation.harness.client import SOON, completion, edit, serving
 from lsp_server.wire.logs import _Discreet
 from lsp_server.wire.protocol import summary
+from syntax.children import child_environment
 from syntax.tracebacks import described, traceback_of
 
 TEXT = "hunter2_of_the_user"
@@ -92,6 +96,29 @@ def frames() -> list[bytes]:
         b"Content-Length: %d\r\n\r\n" % (len(text) + 1) + b"\xff" + text + follower,
         text * 2000 + b"\r\n\r\n" + follower,
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets that keep writes apart are Linux's")
+def test_a_record_is_one_write() -> None:
+    """An editor that takes each piece it reads for a message shows whole ones, also where Python does not buffer."""
+    records = ["of one line", "of two\nlines", "the last"]
+    code = f"""
+import logging
+from lsp_server.wire.logs import start_logging
+handler = start_logging()
+for record in {records}:
+    logging.warning(record)
+assert handler.drain(20)
+raise ValueError
+"""
+    read, written = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read.settimeout(SOON)
+    with read, written:
+        command = [sys.executable, "-u", "-c", code]
+        assert subprocess.run(command, stderr=written, env=child_environment({})).returncode == 1
+        pieces = [read.recv(100_000).decode() for _ in range(4)]
+    for piece, end in zip(pieces, [*records, "ValueError"], strict=True):
+        assert piece.endswith(f"{end}\n")
 
 
 async def test_whatever_a_client_sends_no_text_reaches_the_log(model_cache: Path) -> None:

@@ -16,8 +16,6 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter
 from pygls.workspace import TextDocument, Workspace
 
-from tests.syntax_tree import syntax_tree
-
 HOUSE = Path(__file__).parents[2]
 PROTOCOL = {
     "_execute_handler",
@@ -34,7 +32,7 @@ DOCUMENT = {"_source"}
 
 def private_names_of_a_base(file: str, class_name: str) -> set[str]:
     """The private attributes that a class reads, sets or overrides and that its base class has."""
-    tree = syntax_tree((HOUSE / file).read_text(encoding="utf-8"))
+    tree = ast.parse((HOUSE / file).read_text(encoding="utf-8"))
     [found] = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == class_name]
     used = {node.attr for node in ast.walk(found) if isinstance(node, ast.Attribute)}
     used |= {node.name for node in ast.walk(found) if isinstance(node, ast.FunctionDef)}
@@ -81,7 +79,7 @@ def test_private_methods_take_what_they_are_given(function: object, parameters: 
 def test_handlers_are_called_with_their_arguments_by_name() -> None:
     """`Protocol._execute_handler` finds them there for a handler that is marked `at_arrival`."""
     for name in ("_handle_request", "_handle_notification"):
-        tree = syntax_tree(textwrap.dedent(inspect.getsource(getattr(LanguageServerProtocol, name))))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(LanguageServerProtocol, name))))
         [call] = [
             node
             for node in ast.walk(tree)
