@@ -26,7 +26,7 @@ from lsp_server.reporting.status import ModelFacts
 from lsp_server.snapshot import Snapshot
 
 _CANDIDATES = 3  # to choose from, when explicitly invoked
-_SECONDS_TO_FREE = 30.0  # after which a thread that hangs in a native library may keep the model
+_SECONDS_TO_FREE = 10.0  # after which a thread that hangs in a native library may keep the model
 
 Signature = tuple[str, int, int]
 

@@ -164,7 +164,7 @@ class RemoteEngine:
         if not is_wanted(request):
             return NOT_WANTED
         if (welcome := self._welcome) is None or self._problem is not None:
-            raise self._problem or RemoteError(self.facts().message)
+            raise RemoteError(self.facts().message)
         laid = welcome.prompts.lay_out(request, self.budget)
         clock.lap("tokenize")
         answer = _Answer(request, welcome.prompts.ends)

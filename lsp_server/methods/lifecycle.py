@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from lsprotocol import types
 
@@ -17,7 +18,8 @@ def initialize(ls: MellumServer, params: types.InitializeParams) -> None:
         loop = asyncio.get_running_loop()
 
         def end() -> None:
-            loop.call_soon_threadsafe(ls.protocol.on_exit, ls.protocol.exit_code)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends already
+                loop.call_soon_threadsafe(ls.protocol.on_exit, ls.protocol.exit_code)
 
         editor_watch.watch(params.process_id, end)
 

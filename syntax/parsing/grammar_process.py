@@ -59,7 +59,8 @@ class _TooMuch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: deque[tuple[str, str, NotRead]] = deque(maxlen=_KEPT_TEXTS)
+        self._texts: deque[tuple[str, str, str, bool]] = deque(maxlen=_KEPT_TEXTS)
+        """Languages, texts, reasons, and whether a process has died. An error would keep in memory what has asked."""
         self._deaths: dict[str, deque[float]] = {}
         self._rests: dict[str, tuple[float, float]] = {}  # by language: until when, and how long that was
         self._suspects: deque[int] = deque(maxlen=_KEPT_TEXTS)
@@ -75,17 +76,17 @@ class _TooMuch:
         with self._lock:
             if self._rests.get(language, (0.0, 0.0))[0] > time.monotonic():
                 raise NotRead(f"the grammar of {language} rests after it has crashed several times")
-            texts = [(other, why) for its_language, other, why in self._texts if its_language == language]
-        for other, why in texts:
+            texts = [kept for kept in self._texts if kept[0] == language]
+        for _, other, why, has_died in texts:
             if _is_like(text, other):
-                raise why
+                raise NotRead(why, is_final=True, has_died=has_died)
 
-    def add(self, language: str, text: str, why: NotRead, name: str) -> None:
-        """Remember a text, and say so once."""
+    def add(self, language: str, text: str, why: str, name: str, *, has_died: bool) -> NotRead:
+        """Remember a text, and say so once; returns the error to raise."""
         now = time.monotonic()
         with self._lock:
-            self._texts.append((language, text, why))
-            if why.has_died:
+            self._texts.append((language, text, why, has_died))
+            if has_died:
                 deaths = self._deaths.setdefault(language, deque(maxlen=_DEATHS))
                 deaths.append(now)
                 if len(deaths) == _DEATHS and now - deaths[0] < _DEATHS_WITHIN:
@@ -94,6 +95,7 @@ class _TooMuch:
                     deaths.clear()
         where = name or f"A text of {len(text):,} characters"  # none of which may be logged
         log.warning("%s", shortened(f"{where} is read without a grammar: {why}."))
+        return NotRead(why, is_final=True, has_died=has_died)
 
     def is_second_time(self, language: str, text: str) -> bool:
         """Whether a process that something else may have ended was reading this text before, too."""
@@ -157,9 +159,7 @@ class GrammarProcess:
             self._lock.release()
         if "answer" in answer:
             return answer["answer"]
-        why = NotRead(answer["reason"], is_final=True)
-        _too_much.add(language, text, why, name)
-        raise why
+        raise _too_much.add(language, text, answer["reason"], name, has_died=False)
 
     @property
     def process_id(self) -> int | None:
@@ -234,9 +234,7 @@ class GrammarProcess:
             how = f"it takes the grammar of {language} too long"
         else:
             how = f"the grammar of {language} crashes on it"
-        why = NotRead(how, is_final=True, has_died=True)
-        _too_much.add(language, text, why, question.name)
-        return question, why
+        return question, _too_much.add(language, text, how, question.name, has_died=True)
 
     def _has_failed_to_start(self, why: str) -> None:
         self._failed_starts += 1
@@ -295,10 +293,11 @@ class _Child:
     def is_hung(self) -> bool:
         """Whether it has been silent for too long, and not because others have the processor.
 
-        What it may use of the processor's time is limited from within: see `serve`.
+        It is not silent where its answer was not fetched, as after `begin` where no `ask` followed. What it
+        may use of the processor's time is limited from within: see `serve`.
         """
         silent = time.monotonic() - self._asked
-        if silent <= self._hung_after or (self.reading is None and self.is_ready):
+        if silent <= self._hung_after or (self.reading is None and self.is_ready) or self._pipe.is_readable():
             return False
         return silent > _STARVED_FACTOR * self._hung_after or not self._wants_to_run()
 

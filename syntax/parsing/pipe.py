@@ -63,6 +63,10 @@ class Pipe:
                     self._received += piece
         return message
 
+    def is_readable(self) -> bool:
+        """Whether the other side has said something that was not received, or has ended. Windows does not tell."""
+        return self._can_wait and bool(self._readable.poll(0))
+
     def _take(self) -> bytes | None:
         if len(self._received) < _LENGTH.size:
             return None

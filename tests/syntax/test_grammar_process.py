@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import psutil
@@ -157,6 +160,40 @@ def test_one_that_waits_for_the_processor_does_not_hang(
     while not child.is_hung():
         assert time.monotonic() < deadline
     reads_again(process)
+
+
+@posix
+def test_one_whose_answer_was_not_fetched_does_not_hang(
+    process: GrammarProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a text was read ahead and no question followed, neither the child nor the text is to blame."""
+    child = process._child
+    assert child is not None
+    monkeypatch.setattr(child, "_hung_after", 0.0)
+    for _ in range(3):
+        process.begin("before", "python", "f(")
+        assert select.select([child._pipe._source], [], [], SOON)[0], "no answer"
+        while psutil.Process(child.process_id).status() == psutil.STATUS_RUNNING:
+            time.sleep(0.01)
+        assert open_brackets(process, "python", "f(") == ["("]
+    assert process._child is child
+
+
+def test_a_text_that_is_not_tried_again_keeps_nothing_in_memory(process: GrammarProcess) -> None:
+    """What has asked is let go of, such as the engine: an error that is raised again would keep all its callers."""
+
+    class Caller:
+        def ask(self) -> None:
+            with pytest.raises(NotRead, match="crashes"):
+                open_brackets(process, "yaml", CRASH)
+
+    for _ in range(2):
+        caller = Caller()
+        kept = weakref.ref(caller)
+        caller.ask()
+        del caller
+        gc.collect()
+        assert kept() is None
 
 
 @posix
