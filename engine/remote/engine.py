@@ -298,7 +298,7 @@ class RemoteEngine:
 
     def _lose(self, problem: RemoteError) -> None:
         if self._problem is None:
-            self._problem = problem
+            self._problem = _untraced(problem)
             self._connection.start(self._note_loss())
             self._tell()
 
@@ -313,7 +313,7 @@ class RemoteEngine:
                 welcome = await self._greet()
             except RemoteError as problem:
                 is_news = self._problem is None or str(problem) != str(self._problem)
-                self._problem = problem
+                self._problem = _untraced(problem)
                 if is_news:
                     self._tell()
                 await self._rest(problem.again_in or 0.0)
@@ -355,6 +355,11 @@ class RemoteEngine:
             self._on_change()
         except Exception:
             log.exception("The state of the remote engine is told to none")
+
+
+def _untraced(problem: RemoteError) -> RemoteError:
+    """The same to be kept: the traceback of what was raised holds the request, and the thread that has made it."""
+    return RemoteError(str(problem), again_in=problem.again_in)
 
 
 class _Answer:
