@@ -87,11 +87,7 @@ def file(request: pytest.FixtureRequest, window: Window, project: Path) -> Itera
     file.write_text(BEFORE + AFTER, encoding="utf-8", newline="\r\n" if "crlf" in file.name else "\n")
     window.open(file, PLACE)
     yield file
-    window.open(file)
-    tabs = window.page.locator(f'.tab[data-resource-name="{file.name}"]')
-    while left := tabs.count():  # two with a diff editor
-        window.command("View: Revert and Close Editor")
-        eventually(lambda: tabs.count() < left, "the end of a tab", seconds=30)
+    window.throw_away(file)
     file.unlink()
 
 

@@ -224,6 +224,14 @@ class Window:
             eventually(lambda: f"Ln {line}," in self.position(), f"the cursor in line {line}")
             self.press("End")
 
+    def throw_away(self, file: Path) -> None:
+        """Close a file without what was not saved, with all its tabs: a diff editor is a second one."""
+        self.open(file)
+        tabs = self.page.locator(f'.tab[data-resource-name="{file.name}"]')
+        while left := tabs.count():
+            self.command("View: Revert and Close Editor")
+            eventually(lambda: tabs.count() < left, "the end of a tab", seconds=30)
+
     def position(self) -> str:
         """Return where the status bar says that the cursor is: `Ln 1, Col 1`."""
         return self.page.locator('[id="status.editor.selection"]').text_content() or ""
